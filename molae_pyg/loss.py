@@ -1,0 +1,125 @@
+"""Losses: the cloze test's terms, and property losses that pass over missing labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from molae_pyg.chem.elements import token_table
+from molae_pyg.nn.dense import dense_tokens
+from molae_pyg.nn.heads import DistanceHead
+
+if TYPE_CHECKING:
+    from molae_pyg.models.mol_ae import ClozeOutput
+
+#: Published weights of the terms.
+CLOZE_WEIGHTS = {
+    "token": 1.0,
+    "coordinate": 5.0,
+    "distance": 10.0,
+    "encoder_x_norm": 0.01,
+    "encoder_pair_norm": 0.01,
+    "decoder_x_norm": 0.01,
+    "decoder_pair_norm": 0.01,
+}
+
+
+def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
+    r"""The loss of the 3D Cloze Test, term by term.
+
+    With D the dropped atoms of the batch, :math:`\sigma` the distance scale and SmoothL1 of
+    :math:`\beta = 1`:
+
+    .. math::
+        L_{token} &= \mathrm{mean}_{i \in D} \, \mathrm{CE}(\mathrm{logits}_i, token_i) \\
+        L_{coordinate} &= \mathrm{mean}_{i \in D, xyz} \,
+            \mathrm{SmoothL1}(\hat{x}_i - x_i) \\
+        L_{distance} &= \mathrm{mean}_{i \in D, \, j: d_{ij} > 0} \,
+            \mathrm{SmoothL1}((\hat{d}_{ij} - d_{ij}) / \sigma) \\
+        L &= 1 L_{token} + 5 L_{coordinate} + 10 L_{distance} + 0.01 \sum L_{norm}
+
+    j runs over the atoms of the molecule, CLS and SEP. A batch without a dropped atom has zero
+    for the first three (the reference divides by zero).
+
+    Args:
+        out: What the model returned.
+        data: The batch it was given, with ``z [N]``, ``pos [N, 3]``, ``drop_mask [N]`` and
+            ``batch [N]`` (absent or None: one molecule).
+
+    Returns:
+        ``token, coordinate, distance, encoder_x_norm, encoder_pair_norm, decoder_x_norm,
+        decoder_pair_norm`` (unweighted scalars) and ``total``, their weighted sum.
+    """
+    drop = data.drop_mask
+    batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
+    token = token_table().to(data.z.device)[data.z[drop]]  # [M]
+    predicted, target, valid = distance_pairs(out.distance, data.pos, batch, drop)  # [M, L]
+    terms = {
+        "token": _mean(F.cross_entropy(out.token_logits, token, reduction="none")),
+        "coordinate": _mean(F.smooth_l1_loss(out.pos[drop], data.pos[drop], reduction="none")),
+        "distance": _mean(
+            F.smooth_l1_loss(predicted[valid], target[valid], reduction="none"),
+        ),
+        "encoder_x_norm": out.encoder_x_norm,
+        "encoder_pair_norm": out.encoder_pair_norm,
+        "decoder_x_norm": out.decoder_x_norm,
+        "decoder_pair_norm": out.decoder_pair_norm,
+    }
+    terms["total"] = sum(weight * terms[name] for name, weight in CLOZE_WEIGHTS.items())
+    return terms
+
+
+def distance_pairs(
+    distance: Tensor, pos: Tensor, batch: Tensor, drop_mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances of dropped atoms: predicted, true (both in units of sigma), and which count.
+
+    Args:
+        distance: Å ``[N, L]``, see :class:`~molae_pyg.models.ClozeOutput`.
+        pos: True coordinates in Å ``[N, 3]``. batch ``[N]``. drop_mask ``[N]``.
+
+    Returns:
+        Three tensors ``[M, L]``, one row per dropped atom.
+    """
+    origin = scatter(pos, batch, reduce="mean")  # [B, 3]
+    centred = pos - origin[batch]
+    dense, mask = dense_tokens(centred, pos.new_zeros(2, 3), batch, origin.size(0))  # [B, L, 3]
+    row = batch[drop_mask]  # [M], molecule of each dropped atom
+    target = torch.linalg.vector_norm(centred[drop_mask][:, None] - dense[row], dim=-1)  # [M, L]
+    valid = mask[row] & (target > 0)  # an atom's distance to itself does not count
+    return distance[drop_mask] / DistanceHead.STD, target / DistanceHead.STD, valid
+
+
+def _mean(x: Tensor) -> Tensor:
+    return x.sum() / max(x.numel(), 1)
+
+
+PropertyLoss = Literal["mse", "mae", "smooth_l1", "bce"]
+
+
+def property_loss(predicted: Tensor, y: Tensor, kind: PropertyLoss = "mse") -> Tensor:
+    """Mean loss over the labels there are.
+
+    Args:
+        predicted: ``[B, T]``, standardised values or logits.
+        y: ``[B, T]``, standardised values or 0/1; NaN = missing.
+        kind: ``"mse"``, ``"mae"``, ``"smooth_l1"`` (beta 1) or ``"bce"`` (logits).
+
+    Returns:
+        A scalar; 0 when the batch has no label.
+    """
+    losses = {
+        "mse": F.mse_loss,
+        "mae": F.l1_loss,
+        "smooth_l1": F.smooth_l1_loss,
+        "bce": F.binary_cross_entropy_with_logits,
+    }
+    if kind not in losses:
+        raise ValueError(f"loss must be one of {', '.join(losses)}, not {kind!r}")
+    valid = ~y.isnan()
+    return _mean(losses[kind](predicted[valid], y[valid], reduction="none"))

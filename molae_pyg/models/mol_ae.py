@@ -1,0 +1,369 @@
+"""Mol-AE: encode -> refill -> decode -> heads."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import cumsum, degree, scatter
+
+from molae_pyg import checkpoint
+from molae_pyg.chem.elements import CLS, MASK, MASKED_Z, SEP
+from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder, init_weights, molecule_index
+from molae_pyg.nn.dense import dense_tokens, flat_atoms, flat_pairs
+from molae_pyg.nn.gaussian import GaussianInit
+from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
+from molae_pyg.nn.positional import SinusoidalPosition
+from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What the paper and the reference vary about the auto-encoder; the defaults are Mol-AE.
+
+    Args:
+        drop: True: dropped atoms leave the encoder (3D Cloze Test). False: they stay, masked
+            and noised, as in Uni-Mol (the paper's table 5).
+        decoder_position: Whether the decoder is told atom positions (table 4).
+        decoder_token: ``"mask"`` refills dropped atoms with the [MASK] embedding;
+            ``"encoder"`` hands the encoder's output on (needs ``drop=False``).
+        decoder_pair: The decoder's pair bias: ``"zero"``, ``"noisy"`` (Gaussian features of
+            the noised molecule) or ``"encoder"`` (the encoder's pair tensor, 0 at dropped atoms).
+    """
+
+    drop: bool = True
+    decoder_position: bool = True
+    decoder_token: Literal["mask", "encoder"] = "mask"
+    decoder_pair: Literal["zero", "noisy", "encoder"] = "zero"
+
+    def __post_init__(self):
+        if self.decoder_token not in ("mask", "encoder"):
+            raise ValueError(f"decoder_token must be 'mask' or 'encoder': {self.decoder_token!r}")
+        if self.decoder_pair not in ("zero", "noisy", "encoder"):
+            raise ValueError(
+                f"decoder_pair must be 'zero', 'noisy' or 'encoder': {self.decoder_pair!r}"
+            )
+
+
+class ClozeOutput(NamedTuple):
+    """What :class:`MolAE` rebuilds. M: dropped atoms; L: 2 + atoms of the largest molecule."""
+
+    token_logits: Tensor  #: ``[M, 31]``, dropped atoms in flat order (all atoms if none dropped).
+    pos: Tensor  #: Å ``[N, 3]``, in the frame of the input.
+    distance: Tensor  #: Å ``[N, L]``: each atom to CLS, SEP and the atoms of its molecule.
+    encoder_x_norm: Tensor  #: Scalar, norm excess of the encoder's token states.
+    encoder_pair_norm: Tensor  #: Scalar, of its pair tensor.
+    decoder_x_norm: Tensor  #: Scalar, of the decoder's token states.
+    decoder_pair_norm: Tensor  #: Scalar, of its pair tensor.
+
+
+class ClozeTest(NamedTuple):
+    """One batch of the cloze test, all flat; ``origin [B, 3]`` is where CLS and SEP sit."""
+
+    z: Tensor
+    pos: Tensor
+    batch: Tensor
+    drop_mask: Tensor
+    pos_noisy: Tensor
+    z_noisy: Tensor
+    origin: Tensor
+
+    def dense_start(self) -> tuple[Tensor, Tensor]:
+        """Centred noisy coordinates ``[B, L, 3]`` and the mask ``[B, L]`` of all tokens."""
+        pos = self.pos_noisy - self.origin[self.batch]
+        return dense_tokens(pos, pos.new_zeros(2, 3), self.batch, self.origin.size(0))
+
+    def dense_token(self, token_of_z: Tensor) -> Tensor:
+        """Token ids of the corrupted molecule ``[B, L]``."""
+        token = token_of_z[self.z_noisy]
+        special = token.new_tensor([CLS, SEP])
+        return dense_tokens(token, special, self.batch, self.origin.size(0))[0]
+
+
+class Encoding(NamedTuple):
+    """Representations of whole molecules, see :meth:`MolAE.encode`."""
+
+    molecule: Tensor  #: CLS ``[B, C]``.
+    atom: Tensor  #: ``[N, C]``.
+    pair: Tensor  #: ``[P, H]``, one row per ordered pair of atoms of a molecule.
+    pair_index: Tensor  #: ``[2, P]``, like an ``edge_index``.
+
+
+class MolAEDecoder(nn.Module):
+    """The decoder: position-aware, blind to coordinates.
+
+    Shapes:
+        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, batch ``[N]``, pair
+        ``[B, H, L, L]`` or None for zeros -> dense :class:`~molae_pyg.nn.TransformerOutput`.
+    """
+
+    def __init__(self, position: bool, transformer: PairTransformer, heads: int, channels: int):
+        super().__init__()
+        self.heads = heads
+        self.position = SinusoidalPosition(channels) if position else None
+        self.transformer = transformer
+
+    def forward(
+        self, x: Tensor, special: Tensor, batch: Tensor, pair: Tensor | None
+    ) -> TransformerOutput:
+        if self.position is not None:
+            num_atoms = degree(batch, special.size(0), dtype=torch.long)  # [B]
+            first = cumsum(num_atoms)[:-1]  # [B]
+            rank = torch.arange(x.size(0), device=x.device) - first[batch]  # [N], 0, 1, ...
+            ends = torch.stack([torch.ones_like(num_atoms), num_atoms + 2], dim=1)  # [B, 2]
+            x = x + self.position(rank + 2)
+            special = special + self.position(ends)
+        x, mask = dense_tokens(x, special, batch, special.size(0))  # [B, L, C], [B, L]
+        if pair is None:
+            pair = x.new_zeros(x.size(0), self.heads, x.size(1), x.size(1))
+        return self.transformer(x, pair, mask)
+
+
+class MolAE(nn.Module):
+    r"""Mol-AE, a 3D molecular auto-encoder pre-trained with the 3D Cloze Test.
+
+    From `"Mol-AE: Auto-Encoder Based Molecular Representation Learning With 3D Cloze Test
+    Objective" <https://proceedings.mlr.press/v235/yang24al.html>`_ (ICML 2024). The encoder sees
+    the atoms that were kept, in their true places; dropped atoms come back as ``[MASK]``
+    embeddings; the decoder, told atom positions but no coordinates, rebuilds elements,
+    coordinates and distances. The default size is the published one (63,383,011 parameters);
+    :meth:`small` and :meth:`tiny` are smaller.
+
+    Args:
+        hidden_channels: Width C, default 512.
+        ffn_channels: Width of the feed-forward parts, default 2048.
+        heads: Attention heads H of encoder and decoder, default 64.
+        num_layers: Encoder layers, default 15.
+        num_decoder_layers: Default 5.
+        num_gaussians: Gaussians per distance K, default 128.
+        dropout: Of embeddings and hidden states, default 0.1.
+        attn_dropout: Of attention probabilities, default 0.1.
+        gaussian_init: ``"reference"`` (default) or ``"intended"``, see
+            :class:`~molae_pyg.nn.PairGaussian`.
+        ablation: What differs from Mol-AE, default nothing; an :class:`Ablation` or a mapping
+            of its fields.
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int = 512,
+        ffn_channels: int = 2048,
+        heads: int = 64,
+        num_layers: int = 15,
+        num_decoder_layers: int = 5,
+        num_gaussians: int = 128,
+        dropout: float = 0.1,
+        attn_dropout: float = 0.1,
+        gaussian_init: GaussianInit = "reference",
+        ablation: Ablation | Mapping | None = None,
+    ):
+        super().__init__()
+        if not isinstance(ablation, Ablation):
+            ablation = Ablation(**(ablation or {}))
+        self.ablation = ablation
+        self.encoder = MolAEEncoder(
+            hidden_channels, ffn_channels, heads, num_layers,
+            num_gaussians, dropout, attn_dropout, gaussian_init,
+        )  # fmt: skip
+        self.decoder = MolAEDecoder(
+            ablation.decoder_position,
+            PairTransformer(
+                hidden_channels, ffn_channels, heads, num_decoder_layers, dropout, attn_dropout
+            ),
+            heads,
+            hidden_channels,
+        )
+        self.token_head = TokenHead(hidden_channels)
+        self.coordinate_head = CoordinateHead(heads)
+        self.distance_head = DistanceHead(heads)
+        self.config = {
+            **self.encoder.config,
+            "num_decoder_layers": num_decoder_layers,
+            "ablation": asdict(ablation),
+        }
+        self._check_ablation()
+        self.reset_parameters()
+
+    def _check_ablation(self) -> None:
+        if self.ablation.drop and self.ablation.decoder_token == "encoder":
+            raise ValueError(
+                "decoder_token='encoder' needs drop=False: a dropped atom has no encoder output"
+            )
+
+    @classmethod
+    def small(cls, gaussian_init: GaussianInit = "reference") -> "MolAE":
+        """6 + 3 layers, 256 wide, 32 heads (about 7.3 million parameters): for a laptop."""
+        return cls(256, 1024, 32, 6, 3, gaussian_init=gaussian_init)
+
+    @classmethod
+    def tiny(cls, gaussian_init: GaussianInit = "reference") -> "MolAE":
+        """2 + 1 layers, 64 wide, 8 heads (about 0.15 million parameters): for tests and trials."""
+        return cls(64, 128, 8, 2, 1, num_gaussians=32, gaussian_init=gaussian_init)
+
+    def reset_parameters(self) -> None:
+        init_weights(self)
+
+    def forward(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor | None = None,
+        drop_mask: Tensor | None = None,
+        pos_noisy: Tensor | None = None,
+        z_noisy: Tensor | None = None,
+    ) -> ClozeOutput:
+        """The cloze test: :class:`~molae_pyg.ClozeDrop` supplies the last arguments.
+
+        Args:
+            z: Atomic numbers ``[N]``.
+            pos: True coordinates in Å ``[N, 3]``.
+            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+            drop_mask: True = dropped ``[N]``; default: nothing is dropped, and the token head
+                answers for every atom.
+            pos_noisy: Where the coordinate head starts, in Å ``[N, 3]``; required with
+                ``drop_mask`` (a start at the true place would give the answer away).
+            z_noisy: Elements as corrupted ``[N]``, 0 = [MASK]; default: [MASK] where dropped.
+                Used only where :class:`Ablation` lets a network see dropped atoms.
+
+        Returns:
+            :class:`ClozeOutput`.
+
+        Raises:
+            ValueError: Wrong shapes, or ``drop_mask`` without ``pos_noisy``.
+        """
+        batch, batch_size = molecule_index(z, pos, batch)
+        answer = drop_mask if drop_mask is not None else torch.ones_like(z, dtype=torch.bool)
+        if drop_mask is None:
+            drop_mask, pos_noisy = ~answer, pos
+        elif pos_noisy is None:
+            raise ValueError("drop_mask needs pos_noisy: apply ClozeDrop, which makes both")
+        if z_noisy is None:
+            z_noisy = z.masked_fill(drop_mask, MASKED_Z)
+        origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
+        test = ClozeTest(z, pos, batch, drop_mask, pos_noisy, z_noisy, origin)
+
+        enc = self._encode(test)
+        x = self._refill(enc.x, drop_mask)  # [N, C]
+        special = torch.stack([enc.molecule, enc.sep], dim=1)  # [B, 2, C]
+        dec = self.decoder(x, special, batch, self._decoder_pair(enc, test))
+        start, mask = test.dense_start()  # [B, L, 3], [B, L]
+        return ClozeOutput(
+            token_logits=self.token_head(flat_atoms(dec.x, mask)[answer]),
+            pos=flat_atoms(self._coordinates(dec, start), mask) + origin[batch],
+            distance=flat_atoms(self.distance_head(dec.pair), mask),
+            encoder_x_norm=enc.state.x_norm(),
+            encoder_pair_norm=enc.state.pair_norm(),
+            decoder_x_norm=dec.x_norm(),
+            decoder_pair_norm=dec.pair_norm(),
+        )
+
+    def _encode(self, test: ClozeTest) -> EncoderOutput:
+        if self.ablation.drop:
+            return self.encoder(test.z, test.pos, test.batch, test.drop_mask, test.origin)
+        return self.encoder(test.z_noisy, test.pos_noisy, test.batch, origin=test.origin)
+
+    def _refill(self, x: Tensor, drop_mask: Tensor) -> Tensor:
+        """Atoms that stayed ``[N', C]`` -> all atoms ``[N, C]``, [MASK] where dropped."""
+        if self.ablation.decoder_token == "encoder":
+            return x
+        if x.size(0) == drop_mask.numel():  # dropped atoms stayed in the encoder, or there is none
+            x = x[~drop_mask]
+        full = self.encoder.embedding.weight[MASK].to(x.dtype).repeat(drop_mask.numel(), 1)
+        full[~drop_mask] = x
+        return full
+
+    def _decoder_pair(self, enc: EncoderOutput, test: ClozeTest) -> Tensor | None:
+        """The decoder's pair bias ``[B, H, L, L]``, None for zeros."""
+        if self.ablation.decoder_pair == "zero":
+            return None
+        if self.ablation.decoder_pair == "noisy":
+            token = test.dense_token(self.encoder.token_of_z)  # [B, L]
+            return self.encoder.pair_bias(token, test.dense_start()[0])
+        if not self.ablation.drop:
+            return enc.state.pair
+        kept = ~test.drop_mask
+        kept, _ = dense_tokens(kept, kept.new_ones(2), test.batch, test.origin.size(0))  # [B, L]
+        pair = enc.state.pair.permute(0, 2, 3, 1)  # [B, L', L', H]
+        inner = enc.state.mask[:, :, None] & enc.state.mask[:, None, :]  # [B, L', L']
+        full = pair.new_zeros(*kept.shape, kept.size(1), pair.size(-1))  # [B, L, L, H]
+        full[kept[:, :, None] & kept[:, None, :]] = pair[inner]
+        return full.permute(0, 3, 1, 2)  # [B, H, L, L]
+
+    def _coordinates(self, dec: TransformerOutput, start: Tensor) -> Tensor:
+        return self.coordinate_head(dec.delta(), start, dec.mask)  # [B, L, 3]
+
+    def encode(self, z: Tensor, pos: Tensor, batch: Tensor | None = None) -> Encoding:
+        """Molecule, atom and pair representations of complete molecules.
+
+        Args:
+            z: Atomic numbers ``[N]``. pos: Coordinates in Å ``[N, 3]``.
+            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+
+        Returns:
+            :class:`Encoding`, all flat. Gradients are kept; use ``model.eval()`` and
+            ``torch.no_grad()`` for inference.
+        """
+        out = self.encoder(z, pos, batch)
+        pair_index, pair = flat_pairs(out.state.pair.permute(0, 2, 3, 1), out.state.mask)
+        return Encoding(out.molecule, out.x, pair, pair_index)
+
+    def embed(
+        self, smiles: Sequence[str], num_conformers: int = 1, batch_size: int = 32
+    ) -> np.ndarray:
+        """Molecule embeddings of SMILES, each the mean over its conformers.
+
+        Args:
+            smiles: n SMILES; equivalent ones give equal embeddings.
+            num_conformers: ETKDG conformers a molecule, default 1.
+            batch_size: Molecules a forward pass, default 32.
+
+        Returns:
+            float32 ``[n, C]``.
+
+        Raises:
+            ValueError: A SMILES is invalid; the message names its row.
+        """
+        from molae_pyg.models.embedding import embed_smiles  # loads RDKit
+
+        return embed_smiles(self.encoder, smiles, num_conformers, batch_size)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""
+        checkpoint.save(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike) -> "MolAE":
+        """Reads a model that :meth:`save_pretrained` wrote; exact, and in evaluation mode.
+
+        Args:
+            name_or_path: A folder, or the name of weights that ship with the package.
+
+        Raises:
+            molae_pyg.checkpoint.CheckpointError: No such model, or a file that does not fit.
+        """
+        return checkpoint.load(cls, name_or_path).eval()
+
+    @classmethod
+    def from_official(cls, checkpoint_path: str | os.PathLike) -> "MolAE":
+        """Reads a checkpoint file of the official Mol-AE code; size and heads come from it.
+
+        Raises:
+            molae_pyg.checkpoint.CheckpointError: The file is none, or keys are missing or
+                unknown (a Uni-Mol checkpoint has no decoder: use
+                :meth:`MolAEEncoder.from_official`).
+        """
+        return checkpoint.load_official(cls, checkpoint.read_official(checkpoint_path)).eval()
+
+    def to_official(self) -> dict[str, Tensor]:
+        """The weights under the official key names, in the official shapes."""
+        return checkpoint.to_official(self)
+
+    def __repr__(self) -> str:
+        c = self.config
+        return (
+            f"{type(self).__name__}({c['hidden_channels']}, num_layers={c['num_layers']}, "
+            f"num_decoder_layers={c['num_decoder_layers']}, heads={c['heads']})"
+        )

@@ -1,0 +1,118 @@
+"""Fine-tuning model: the encoder and a property head."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import cumsum, degree
+
+from molae_pyg import checkpoint
+from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.nn.heads import PropertyHead, Readout
+
+
+class MolAEPredictor(nn.Module):
+    """Molecular properties from a (pre-trained) encoder; the decoder is left behind.
+
+    Predictions come in the units of the training targets: the network works on standardised
+    targets, and their mean and standard deviation are buffers of the module, so that a saved
+    model needs nothing else.
+
+    Args:
+        encoder: A :class:`MolAEEncoder`, used as it is, not copied; or a mapping of its arguments.
+        num_tasks: T.
+        pooler_dropout: Dropout in the head, default 0.
+        readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms.
+        task_names: Names of the tasks, default ``task0`` ...
+        task_type: ``"regression"`` (default) or ``"classification"`` (predictions are logits;
+            :meth:`predict` gives probabilities).
+    """
+
+    def __init__(
+        self,
+        encoder: MolAEEncoder | Mapping,
+        num_tasks: int = 1,
+        pooler_dropout: float = 0.0,
+        readout: Readout = "cls",
+        task_names: Sequence[str] | None = None,
+        task_type: str = "regression",
+    ):
+        super().__init__()
+        if task_type not in ("regression", "classification"):
+            raise ValueError(f"task_type must be 'regression' or 'classification': {task_type!r}")
+        self.encoder = encoder if isinstance(encoder, MolAEEncoder) else MolAEEncoder(**encoder)
+        self.head = PropertyHead(
+            self.encoder.config["hidden_channels"], num_tasks, pooler_dropout, readout
+        )
+        self.task_type = task_type
+        self.task_names = list(task_names or (f"task{i}" for i in range(num_tasks)))
+        if len(self.task_names) != num_tasks:
+            raise ValueError(f"{num_tasks} tasks, but names {self.task_names}")
+        self.register_buffer("mean", torch.zeros(num_tasks))
+        self.register_buffer("std", torch.ones(num_tasks))
+        self.config = {
+            "encoder": self.encoder.config,
+            "num_tasks": num_tasks,
+            "pooler_dropout": pooler_dropout,
+            "readout": readout,
+            "task_names": self.task_names,
+            "task_type": task_type,
+        }
+
+    def set_scaling(self, y: Tensor) -> None:
+        """Takes mean and standard deviation of regression targets ``[n, T]``, NaN = missing.
+
+        Raises:
+            ValueError: A task has fewer than two labels, or all its labels are equal.
+        """
+        for task, column in enumerate(y.T):
+            label = column[~column.isnan()].double()
+            if label.numel() < 2 or label.std() == 0:
+                raise ValueError(
+                    f"task {self.task_names[task]!r} has no two different labels in training: "
+                    "nothing to learn; drop the task or split differently"
+                )
+            self.mean[task], self.std[task] = label.mean(), label.std()
+
+    def forward(self, z: Tensor, pos: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Predicts in the units of the targets (regression) or logits (classification).
+
+        Args:
+            z: Atomic numbers ``[N]``. pos: Coordinates in Å ``[N, 3]``.
+            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+
+        Returns:
+            ``[B, T]``.
+        """
+        out = self.encoder(z, pos, batch)
+        batch = torch.zeros_like(z) if batch is None else batch
+        ptr = cumsum(degree(batch, out.molecule.size(0), dtype=torch.long))  # [B + 1]
+        return self.head(out.x, out.molecule, ptr) * self.std + self.mean
+
+    def predict(self, z: Tensor, conformers: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Mean prediction over conformers (of probabilities, for classification).
+
+        Args:
+            z: Atomic numbers ``[N]``. conformers: Å ``[N, K, 3]``. batch: ``[N]``, sorted.
+
+        Returns:
+            ``[B, T]``.
+        """
+        total = 0
+        for pos in conformers.unbind(1):  # K times [N, 3]
+            y = self(z, pos, batch)
+            total = total + (y.sigmoid() if self.task_type == "classification" else y)
+        return total / conformers.size(1)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""
+        checkpoint.save(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "MolAEPredictor":
+        """Reads a folder of :meth:`save_pretrained`, in evaluation mode."""
+        return checkpoint.load(cls, folder).eval()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.encoder}, tasks={self.task_names})"

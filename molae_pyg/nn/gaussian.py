@@ -1,0 +1,108 @@
+"""Pair distances as Gaussian features, and these as the attention bias of every head."""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from molae_pyg.chem.elements import NUM_TOKENS
+
+GaussianInit = Literal["reference", "intended"]
+
+
+class PairGaussian(nn.Module):
+    r"""Gaussian features of a distance, after an affine map that depends on the pair's elements.
+
+    .. math::
+        t_{ij} &= a_{type(ij)} \, d_{ij} + b_{type(ij)} \\
+        g_{ijk} &= \frac{1}{\sqrt{2 \pi} \, \sigma_k}
+            \exp \left( -\frac{(t_{ij} - \mu_k)^2}{2 \sigma_k^2} \right),
+            \qquad \sigma_k = |s_k| + 10^{-5}
+
+    Args:
+        num_gaussians: K, default 128.
+        init: ``"reference"`` (default) draws every parameter from N(0, 0.02), as the reference
+            does when it overwrites what it has just set; ``"intended"`` is what it had set:
+            means and widths uniform in 0...3 Å, scale 1, offset 0.
+
+    Shapes:
+        distance ``[..., L, L]`` in Å, pair_type ``[..., L, L]`` in 0...960 -> ``[..., L, L, K]``.
+    """
+
+    def __init__(self, num_gaussians: int = 128, init: GaussianInit = "reference"):
+        super().__init__()
+        if init not in ("reference", "intended"):
+            raise ValueError(f"gaussian_init must be 'reference' or 'intended', not {init!r}")
+        self.num_gaussians = num_gaussians
+        self.init = init
+        self.mean = nn.Parameter(torch.empty(1, num_gaussians))
+        self.std = nn.Parameter(torch.empty(1, num_gaussians))
+        self.scale = nn.Embedding(NUM_TOKENS**2, 1)
+        self.offset = nn.Embedding(NUM_TOKENS**2, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.init == "reference":
+            for parameter in self.parameters():
+                nn.init.normal_(parameter, std=0.02)
+        else:
+            nn.init.uniform_(self.mean, 0, 3)
+            nn.init.uniform_(self.std, 0, 3)
+            nn.init.ones_(self.scale.weight)
+            nn.init.zeros_(self.offset.weight)
+
+    def forward(self, distance: Tensor, pair_type: Tensor) -> Tensor:
+        t = self.scale(pair_type) * distance.unsqueeze(-1) + self.offset(pair_type)  # [..., 1]
+        std = self.std.abs() + 1e-5
+        return torch.exp(-0.5 * ((t - self.mean) / std) ** 2) / (math.sqrt(2 * math.pi) * std)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_gaussians}, init={self.init!r})"
+
+
+class PairBias(nn.Module):
+    r"""The attention bias of all heads from tokens and coordinates.
+
+    .. math::
+        a^0_{ij} = W_2 \, \mathrm{GELU}(W_1 \, g_{ij}) \in \mathbb{R}^H
+
+    Args:
+        heads: H, attention heads.
+        num_gaussians: K, default 128.
+        init: Initialisation of the Gaussian layer, see :class:`PairGaussian`.
+
+    Shapes:
+        token ids ``[B, L]``, pos ``[B, L, 3]`` in Å -> ``[B, H, L, L]``.
+    """
+
+    def __init__(self, heads: int, num_gaussians: int = 128, init: GaussianInit = "reference"):
+        super().__init__()
+        self.gaussian = PairGaussian(num_gaussians, init)
+        self.linear1 = nn.Linear(num_gaussians, num_gaussians)
+        self.linear2 = nn.Linear(num_gaussians, heads)
+
+    def forward(self, token: Tensor, pos: Tensor) -> Tensor:
+        return self.project(*token_pairs(token, pos))
+
+    def project(self, distance: Tensor, pair_type: Tensor) -> Tensor:
+        """Distances in Å and pair types, both ``[B, L, L]`` -> bias ``[B, H, L, L]``."""
+        g = self.gaussian(distance, pair_type)  # [B, L, L, K]
+        bias = self.linear2(F.gelu(self.linear1(g)))  # [B, L, L, H]
+        return bias.permute(0, 3, 1, 2)  # [B, H, L, L]
+
+
+def token_pairs(token: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances and pair types of all ordered token pairs.
+
+    Args:
+        token: Token ids ``[B, L]``. pos: Coordinates in Å ``[B, L, 3]``.
+
+    Returns:
+        Distances in Å ``[B, L, L]`` and types ``token_i * 31 + token_j`` ``[B, L, L]`` (an ordered
+        pair: the type is not symmetric).
+    """
+    # vector_norm has gradient 0, not NaN, at distance 0.
+    distance = torch.linalg.vector_norm(pos[:, :, None] - pos[:, None, :], dim=-1)
+    return distance, token[:, :, None] * NUM_TOKENS + token[:, None, :]

@@ -1,0 +1,132 @@
+"""The Transformer stack of encoder and decoder."""
+
+import math
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from molae_pyg.nn.attention import PairBiasAttention
+
+
+def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
+    r"""How far vectors stray from norm :math:`\sqrt{dim}`, beyond a tolerance of 1.
+
+    .. math::
+        \mathrm{mean}_{b} \; \mathrm{mean}_{i \in b} \;
+        \mathrm{relu} \left( \left| \sqrt{|x_i|^2 + 10^{-10}} - \sqrt{dim} \right| - 1 \right)
+
+    Args:
+        x: Squared norms ``[B, ...]``.
+        mask: Which of them count ``[B, ...]``.
+        dim: Length of the vectors.
+
+    Returns:
+        A scalar: the mean over molecules of each molecule's mean.
+    """
+    excess = F.relu(((x + 1e-10).sqrt() - math.sqrt(dim)).abs() - 1) * mask
+    return (excess.flatten(1).sum(1) / (mask.flatten(1).sum(1) + 1e-10)).mean()
+
+
+class TransformerOutput(NamedTuple):
+    """Dense state after a stack; its methods are the two terms that keep activations small."""
+
+    x: Tensor  # [B, L, C], after the final layer norm
+    hidden: Tensor  # [B, L, C], before it
+    pair: Tensor  # [B, H, L, L], attention logits of the last layer
+    pair_in: Tensor  # [B, H, L, L], the bias that entered the first layer
+    mask: Tensor  # [B, L], True = real token
+
+    def delta(self) -> Tensor:
+        """What the stack added to the pair tensor, ``[B, H, L, L]``; 0 at padded keys."""
+        return (self.pair - self.pair_in) * self.mask[:, None, None, :]
+
+    def x_norm(self) -> Tensor:
+        """Norm excess of the token states, over all tokens including CLS and SEP."""
+        return norm_excess(self.hidden.pow(2).sum(-1), self.mask, self.hidden.size(-1))
+
+    def pair_norm(self) -> Tensor:
+        """Norm excess of :meth:`delta` (vectors over heads), over pairs of real tokens."""
+        valid = self.mask[:, :, None] & self.mask[:, None, :]  # [B, L, L]
+        return norm_excess(self.delta().pow(2).sum(1), valid, self.pair.size(1))
+
+
+class TransformerLayer(nn.Module):
+    r"""Pre-norm layer that updates tokens and hands the attention logits on.
+
+    .. math::
+        x &\leftarrow x + \mathrm{attention}(\mathrm{LN}(x), a) \\
+        x &\leftarrow x + W_2 \, \mathrm{GELU}(W_1 \, \mathrm{LN}(x))
+
+    Args:
+        channels: C. ffn_channels: width of the feed-forward part. heads: H.
+        dropout: After attention and after the feed-forward part, default 0.1.
+        attn_dropout: Of the attention probabilities, default 0.1.
+
+    Shapes:
+        As :class:`PairBiasAttention`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        ffn_channels: int,
+        heads: int,
+        dropout: float = 0.1,
+        attn_dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.attn_norm = nn.LayerNorm(channels)
+        self.attention = PairBiasAttention(channels, heads, attn_dropout)
+        self.ffn_norm = nn.LayerNorm(channels)
+        self.linear1 = nn.Linear(channels, ffn_channels)
+        self.linear2 = nn.Linear(ffn_channels, channels)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, pair: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        out, pair = self.attention(self.attn_norm(x), pair, mask)
+        x = x + self.dropout(out)
+        out = self.linear2(F.gelu(self.linear1(self.ffn_norm(x))))
+        return x + self.dropout(out), pair
+
+
+class PairTransformer(nn.Module):
+    """A stack of :class:`TransformerLayer` between two layer norms.
+
+    Args:
+        channels: C, default 512.
+        ffn_channels: Width of the feed-forward part, default 2048.
+        heads: H, default 64.
+        num_layers: Default 15; 0 leaves the two norms.
+        dropout: Of the input, the attention and the feed-forward outputs, default 0.1.
+        attn_dropout: Of the attention probabilities, default 0.1.
+
+    Shapes:
+        x ``[B, L, C]``, pair ``[B, H, L, L]``, mask ``[B, L]`` (True = real) ->
+        :class:`TransformerOutput`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 512,
+        ffn_channels: int = 2048,
+        heads: int = 64,
+        num_layers: int = 15,
+        dropout: float = 0.1,
+        attn_dropout: float = 0.1,
+    ):
+        super().__init__()
+        self.input_norm = nn.LayerNorm(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.ModuleList(
+            TransformerLayer(channels, ffn_channels, heads, dropout, attn_dropout)
+            for _ in range(num_layers)
+        )
+        self.final_norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, pair: Tensor, mask: Tensor) -> TransformerOutput:
+        x = self.dropout(self.input_norm(x)) * mask.unsqueeze(-1)  # [B, L, C]
+        pair_in = pair
+        for layer in self.layers:
+            x, pair = layer(x, pair, mask)
+        return TransformerOutput(self.final_norm(x), x, pair, pair_in, mask)

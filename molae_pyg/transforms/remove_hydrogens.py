@@ -1,0 +1,29 @@
+import torch
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+
+from molae_pyg.transforms.subset import take_atoms
+
+
+class RemoveHydrogens(BaseTransform):
+    """Removes hydrogens (z = 1) and everything that belongs to them.
+
+    Args:
+        trailing_only: False (default) removes every hydrogen. True removes only those after the
+            last heavy atom, which is all the reference's "only polar" setting does.
+    """
+
+    def __init__(self, trailing_only: bool = False):
+        self.trailing_only = trailing_only
+
+    def forward(self, data: Data) -> Data:
+        heavy = data.z != 1
+        if not heavy.any():  # a molecule of hydrogens only keeps them: nothing else is left
+            return data
+        if self.trailing_only:
+            last = int(heavy.nonzero().max())
+            heavy = torch.arange(heavy.numel(), device=heavy.device) <= last
+        return take_atoms(data, heavy)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(trailing_only={self.trailing_only})"
