@@ -1,0 +1,76 @@
+"""Fine-tuning on molecular properties."""
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from molae_pyg.loss import PropertyLoss, property_loss
+from molae_pyg.metrics import evaluate
+from molae_pyg.models import MolAEPredictor
+from molae_pyg.training.finite import check_finite
+from molae_pyg.training.schedule import configure_adam
+
+#: The validation metric that chooses the best epoch, and whether smaller is better.
+SELECTION = {"regression": ("rmse", "min"), "classification": ("roc_auc", "max")}
+
+
+class PropertyModule(L.LightningModule):
+    """Lightning's view of a :class:`~molae_pyg.MolAEPredictor`.
+
+    Training batches have ``pos`` (one conformer of each molecule), evaluation batches
+    ``conformers [N, K, 3]``, over which predictions are averaged. ``y [B, T]`` is in real units,
+    NaN = missing.
+
+    Args:
+        model: The bare model; its scaling buffers are set already.
+        lr: Peak learning rate, default 1e-4.
+        warmup: Share of all steps spent warming up, default 0.06.
+        weight_decay: Default 0, as published for fine-tuning.
+        loss: ``"mse"``, ``"mae"``, ``"smooth_l1"`` on standardised targets, or ``"bce"``;
+            default: mse for regression, bce for classification.
+    """
+
+    def __init__(
+        self,
+        model: MolAEPredictor,
+        lr: float = 1e-4,
+        warmup: float = 0.06,
+        weight_decay: float = 0.0,
+        loss: PropertyLoss | None = None,
+    ):
+        super().__init__()
+        self.model = model
+        self.lr = lr
+        self.warmup = warmup
+        self.weight_decay = weight_decay
+        self.loss = loss or ("mse" if model.task_type == "regression" else "bce")
+        if (self.loss == "bce") != (model.task_type == "classification"):
+            raise ValueError(f"loss {self.loss!r} does not fit a {model.task_type} model")
+        self.outputs: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        predicted = self.model(batch.z, batch.pos, batch.batch)  # [B, T]
+        mean, std = self.model.mean, self.model.std
+        loss = property_loss((predicted - mean) / std, (batch.y - mean) / std, self.loss)
+        check_finite(loss, self.model, batch, self.optimizers().param_groups[0]["lr"])
+        self.log("train_loss", loss, prog_bar=True, on_epoch=True, batch_size=batch.num_graphs)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        predicted = self.model.predict(batch.z, batch.conformers, batch.batch)
+        self.outputs.append((batch.y.cpu(), predicted.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        y, predicted = (torch.cat(column).numpy() for column in zip(*self.outputs, strict=True))
+        self.outputs.clear()
+        for name, value in evaluate(y, predicted, self.model.task_type).items():
+            self.log(f"val_{name}", value, prog_bar=name == SELECTION[self.model.task_type][0])
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.model.predict(batch.z, batch.conformers, batch.batch).cpu()
+
+    def configure_optimizers(self):
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = int(self.warmup * total)
+        return configure_adam(self.model, self.lr, self.weight_decay, total, warmup)

@@ -1,0 +1,214 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from molae_pyg import ClozeDrop, MolAE, MolAEPredictor
+from molae_pyg.training import (
+    ClozeModule,
+    Finetuning,
+    NonFiniteLossError,
+    Pretraining,
+    finetune,
+    predict,
+    pretrain,
+)
+
+
+def molecules(n: int, seed: int = 0, classes: bool = False) -> list[Data]:
+    """Chains of carbon and oxygen in two conformers; the target is the share of oxygen."""
+    generator = torch.Generator().manual_seed(seed)
+    result = []
+    for i in range(n):
+        size = int(torch.randint(4, 9, (1,), generator=generator))
+        z = torch.tensor([6, 8])[torch.randint(2, (size,), generator=generator)]
+        chain = torch.arange(size)[:, None] * torch.tensor([1.5, 0.0, 0.0])
+        conformers = torch.stack(
+            [chain + 0.3 * torch.randn(size, 3, generator=generator) for _ in range(2)], dim=1
+        )
+        share = (z == 8).float().mean().view(1, 1)
+        y = (share > 0.5).float() if classes else 10 * share + 100
+        result.append(Data(z=z, conformers=conformers, y=y, smiles=f"m{i}", num_nodes=size))
+    return result
+
+
+def predictor(**settings) -> MolAEPredictor:
+    torch.manual_seed(0)
+    return MolAEPredictor(MolAE.tiny(gaussian_init="intended").encoder, **settings)
+
+
+FAST = Finetuning(epochs=8, batch_size=8, lr=2e-3, warmup=0.1)
+
+
+def test_finetuning_learns_in_real_units_and_restores_the_best_epoch(tmp_path):
+    train, valid = molecules(48), molecules(16, seed=1)
+    model = predictor()
+    best = finetune(model, train, valid, tmp_path, FAST)
+    y = np.concatenate([d.y for d in valid])
+    predicted = predict(model, valid)
+    assert predicted.shape == (16, 1)
+    rmse = float(np.sqrt(((predicted - y) ** 2).mean()))
+    assert rmse == pytest.approx(best["val_rmse"], rel=1e-4)  # the best epoch's weights are back
+    assert rmse < 0.6 * y.std()  # measured: 0.2
+    assert not model.training
+    course = (tmp_path / "metrics.csv").read_text()
+    assert "val_rmse" in course
+    assert "train_loss_epoch" in course
+    assert not (tmp_path / "checkpoints").exists()
+    again = MolAEPredictor.from_pretrained(tmp_path / "model")
+    assert np.array_equal(predict(again, valid), predicted)
+
+
+def test_classification_predicts_probabilities(tmp_path):
+    train, valid = molecules(48, classes=True), molecules(16, seed=1, classes=True)
+    model = predictor(task_type="classification")
+    best = finetune(model, train, valid, tmp_path, FAST)
+    predicted = predict(model, valid)
+    assert ((predicted > 0) & (predicted < 1)).all()
+    assert best["val_roc_auc"] > 0.9
+
+
+def test_missing_labels_are_passed_over(tmp_path):
+    train, valid = molecules(24), molecules(8, seed=1)
+    for i, data in enumerate(train + valid):
+        data.y = torch.cat([data.y, torch.full((1, 1), float("nan"))], dim=1)
+        if i % 2:
+            data.y = data.y.flip(1)
+    model = predictor(num_tasks=2)
+    settings = Finetuning(epochs=1, batch_size=8)
+    assert np.isfinite(finetune(model, train, valid, tmp_path, settings)["val_rmse"])
+    assert torch.isfinite(model.mean).all()
+
+
+def test_same_seed_same_result(tmp_path):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=2, batch_size=8)
+    first, second = (
+        predict(model, valid)
+        for model in (predictor(), predictor())
+        if finetune(model, train, valid, tmp_path / str(id(model)), settings, seed=3)
+    )
+    assert np.array_equal(first, second)
+
+
+class StopHere(RuntimeError):
+    pass
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=4, batch_size=8)
+    from molae_pyg.training.property import PropertyModule
+
+    finished = PropertyModule.on_validation_epoch_end
+
+    def killed(module):
+        finished(module)
+        if module.current_epoch == 2:
+            raise StopHere
+
+    monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", killed)
+    with pytest.raises(StopHere):
+        finetune(predictor(), train, valid, tmp_path, settings)
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+    epochs = []
+
+    def watched(module):
+        finished(module)
+        epochs.append(module.current_epoch)
+
+    monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", watched)
+    finetune(predictor(), train, valid, tmp_path, settings)
+    assert epochs == [2, 3]
+    epochs.clear()
+    finetune(predictor(), train, valid, tmp_path, settings)  # a finished run starts afresh
+    assert epochs == [0, 1, 2, 3]
+
+
+def test_a_validation_set_of_one_class_is_an_error(tmp_path):
+    train = molecules(8, classes=True)
+    valid = [d for d in molecules(20, classes=True) if d.y.item() == 0][:4]
+    with pytest.raises(ValueError, match="both classes in the validation set"):
+        finetune(predictor(task_type="classification"), train, valid, tmp_path, FAST)
+
+
+def test_a_validation_set_without_labels_is_an_error(tmp_path):
+    valid = molecules(3)
+    for data in valid:
+        data.y = torch.full((1, 1), float("nan"))
+    with pytest.raises(ValueError, match="has no label"):
+        finetune(predictor(), molecules(8), valid, tmp_path, FAST)
+
+
+def test_a_loss_that_does_not_fit_the_task_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="'mse' does not fit a classification model"):
+        finetune(
+            predictor(task_type="classification"),
+            molecules(8, classes=True),
+            molecules(8, seed=1, classes=True),
+            tmp_path,
+            Finetuning(loss="mse"),
+        )
+
+
+def test_nan_coordinates_stop_with_a_diagnosis(tmp_path):
+    train = molecules(8)
+    train[5].conformers[0] = float("nan")
+    with pytest.raises(NonFiniteLossError, match=r"pos is not finite in molecule.*m5"):
+        finetune(predictor(), train, molecules(4, seed=1), tmp_path, FAST)
+
+
+def test_nan_weights_stop_with_a_diagnosis(tmp_path):
+    model = predictor()
+    model.head.out.weight.data.fill_(float("inf"))
+    with pytest.raises(NonFiniteLossError, match=r"weights are not finite, the first: head.out"):
+        finetune(model, molecules(8), molecules(4, seed=1), tmp_path, FAST)
+
+
+def test_pretraining_lowers_every_cloze_term(tmp_path):
+    torch.manual_seed(0)
+    train, valid = molecules(64), molecules(16, seed=1)
+    settings = Pretraining(steps=60, batch_size=16, lr=2e-3, warmup_steps=5, validate_every=20)
+    module = ClozeModule(
+        MolAE.tiny(gaussian_init="intended"), ClozeDrop(0.3), 2e-3, 1e-4, 5, settings.steps
+    )
+    metrics = pretrain(module, train, valid, tmp_path, settings)
+    assert 0 <= metrics["val_token_accuracy"] <= 1
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val_distance")
+    course = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert len(course) == 3
+    assert course[-1] < 0.8 * course[0]
+    assert metrics["val_distance"] == pytest.approx(course[-1], rel=1e-3)
+    saved = MolAE.from_pretrained(tmp_path / "model")
+    for a, b in zip(saved.parameters(), module.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_validation_draws_the_same_test_each_time():
+    module = ClozeModule(MolAE.tiny())
+    module.model.eval()
+    seen = []
+    module._log = lambda split, values, size: seen.append(values["total"].item())
+    from torch_geometric.data import Batch
+
+    batch = Batch.from_data_list(molecules(8))
+    for _ in range(2):
+        torch.rand(3)
+        module.validation_step(copy.copy(batch), 0)
+    assert seen[0] == seen[1]
+
+
+def test_other_settings_do_not_resume(tmp_path):
+    from molae_pyg.training.fit import _resumable
+
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    (tmp_path / "run.json").write_text(json.dumps({"seed": 1}, indent=2) + "\n")
+    assert _resumable(tmp_path, {"seed": 1}) == tmp_path / "checkpoints" / "last.ckpt"
+    assert _resumable(tmp_path, {"seed": 2}) is None
+    assert not (tmp_path / "checkpoints").exists()
