@@ -71,18 +71,18 @@ class CheckpointError(RuntimeError):
 
 
 class OfficialReport(NamedTuple):
-    """Official keys that did not fit the encoder, see :meth:`MolAEEncoder.from_official`."""
+    """What did not fit, see :meth:`molae_pyg.MolAEEncoder.from_official`."""
 
-    missing: list[str]
-    unexpected: list[str]
+    missing: list[str]  #: Encoder keys that the file lacks.
+    unexpected: list[str]  #: Keys of the file that the encoder does not have.
 
 
 class OfficialFile(NamedTuple):
     """What an official checkpoint file holds."""
 
-    path: str
-    weights: dict[str, Tensor]
-    args: dict[str, Any]  # command-line settings of the run, empty if the file has none
+    path: str  #: Where it was read from.
+    weights: dict[str, Tensor]  #: Official key -> tensor.
+    args: dict[str, Any]  #: Command-line settings of the run, empty if the file has none.
 
 
 def official_name(name: str) -> str:
@@ -179,14 +179,16 @@ def read_official(path: str | os.PathLike) -> OfficialFile:
             f"{path} is no checkpoint of tensors and settings alone, so it was not loaded "
             f"(it could run code): {error}"
         ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint file: {error}") from error
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint file: {error!r}") from error
     args = content.get("args") if isinstance(content, dict) else None
     weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
         raise CheckpointError(f"{path} holds no 'model' with named tensors")
     weights = {k: v for k, v in weights.items() if k not in OFFICIAL_BUFFERS}
-    return OfficialFile(str(path), weights, dict(vars(args)) if args is not None else {})
+    if isinstance(args, argparse.Namespace):
+        args = vars(args)
+    return OfficialFile(str(path), weights, dict(args) if isinstance(args, dict) else {})
 
 
 def _encoder_config(file: OfficialFile) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from molae_pyg.nn.dense import dense_tokens
 from molae_pyg.nn.heads import DistanceHead
 
 if TYPE_CHECKING:
-    from molae_pyg.models.mol_ae import ClozeOutput
+    from molae_pyg.models.cloze import ClozeOutput
 
 #: Published weights of the terms.
 CLOZE_WEIGHTS = {
@@ -81,7 +81,9 @@ def distance_pairs(
 
     Args:
         distance: Å ``[N, L]``, see :class:`~molae_pyg.models.ClozeOutput`.
-        pos: True coordinates in Å ``[N, 3]``. batch ``[N]``. drop_mask ``[N]``.
+        pos: True coordinates in Å ``[N, 3]``.
+        batch: Molecule of each atom ``[N]``, sorted.
+        drop_mask: True = dropped ``[N]``.
 
     Returns:
         Three tensors ``[M, L]``, one row per dropped atom.

@@ -1,7 +1,9 @@
 """Models: the encoder, Mol-AE, its reference twin, and a property predictor."""
 
+from molae_pyg.models.cloze import Ablation, ClozeOutput
+from molae_pyg.models.decoder import MolAEDecoder
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
-from molae_pyg.models.mol_ae import Ablation, ClozeOutput, Encoding, MolAE
+from molae_pyg.models.mol_ae import Encoding, MolAE
 from molae_pyg.models.predictor import MolAEPredictor
 from molae_pyg.models.reference import ReferenceMolAE
 
@@ -11,6 +13,7 @@ __all__ = [
     "EncoderOutput",
     "Encoding",
     "MolAE",
+    "MolAEDecoder",
     "MolAEEncoder",
     "MolAEPredictor",
     "ReferenceMolAE",

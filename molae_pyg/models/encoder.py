@@ -139,6 +139,8 @@ class MolAEEncoder(nn.Module):
             origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
         token, pos = self.token_of_z[z], pos - origin[batch]
         if drop_mask is not None:  # the atoms really leave: shorter sequences
+            if drop_mask.dtype != torch.bool or drop_mask.shape != z.shape:
+                raise ValueError(f"expected a bool drop_mask {list(z.shape)}, got {drop_mask}")
             keep = ~drop_mask
             token, pos, batch = token[keep], pos[keep], batch[keep]
         token, mask = dense_tokens(token, token.new_tensor([CLS, SEP]), batch, batch_size)
@@ -154,8 +156,8 @@ class MolAEEncoder(nn.Module):
             path: The ``.pt`` file.
 
         Returns:
-            The encoder and a report of missing and unexpected keys (the full Mol-AE checkpoint:
-            0 missing, 82 unexpected, which belong to decoder and heads).
+            The encoder, and a report of missing and unexpected keys. The full Mol-AE checkpoint
+            has 0 missing and 82 unexpected ones, which belong to decoder and heads.
 
         Raises:
             molae_pyg.checkpoint.CheckpointError: The file is none, or lacks an encoder key.

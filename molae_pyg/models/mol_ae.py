@@ -2,85 +2,23 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal, NamedTuple
+from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import cumsum, degree, scatter
+from torch_geometric.utils import scatter
 
 from molae_pyg import checkpoint
-from molae_pyg.chem.elements import CLS, MASK, MASKED_Z, SEP
+from molae_pyg.chem.elements import MASK, MASKED_Z
+from molae_pyg.models.cloze import Ablation, ClozeOutput, ClozeTest
+from molae_pyg.models.decoder import MolAEDecoder
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder, init_weights, molecule_index
 from molae_pyg.nn.dense import dense_tokens, flat_atoms, flat_pairs
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
-from molae_pyg.nn.positional import SinusoidalPosition
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """What the paper and the reference vary about the auto-encoder; the defaults are Mol-AE.
-
-    Args:
-        drop: True: dropped atoms leave the encoder (3D Cloze Test). False: they stay, masked
-            and noised, as in Uni-Mol (the paper's table 5).
-        decoder_position: Whether the decoder is told atom positions (table 4).
-        decoder_token: ``"mask"`` refills dropped atoms with the [MASK] embedding;
-            ``"encoder"`` hands the encoder's output on (needs ``drop=False``).
-        decoder_pair: The decoder's pair bias: ``"zero"``, ``"noisy"`` (Gaussian features of
-            the noised molecule) or ``"encoder"`` (the encoder's pair tensor, 0 at dropped atoms).
-    """
-
-    drop: bool = True
-    decoder_position: bool = True
-    decoder_token: Literal["mask", "encoder"] = "mask"
-    decoder_pair: Literal["zero", "noisy", "encoder"] = "zero"
-
-    def __post_init__(self):
-        if self.decoder_token not in ("mask", "encoder"):
-            raise ValueError(f"decoder_token must be 'mask' or 'encoder': {self.decoder_token!r}")
-        if self.decoder_pair not in ("zero", "noisy", "encoder"):
-            raise ValueError(
-                f"decoder_pair must be 'zero', 'noisy' or 'encoder': {self.decoder_pair!r}"
-            )
-
-
-class ClozeOutput(NamedTuple):
-    """What :class:`MolAE` rebuilds. M: dropped atoms; L: 2 + atoms of the largest molecule."""
-
-    token_logits: Tensor  #: ``[M, 31]``, dropped atoms in flat order (all atoms if none dropped).
-    pos: Tensor  #: Å ``[N, 3]``, in the frame of the input.
-    distance: Tensor  #: Å ``[N, L]``: each atom to CLS, SEP and the atoms of its molecule.
-    encoder_x_norm: Tensor  #: Scalar, norm excess of the encoder's token states.
-    encoder_pair_norm: Tensor  #: Scalar, of its pair tensor.
-    decoder_x_norm: Tensor  #: Scalar, of the decoder's token states.
-    decoder_pair_norm: Tensor  #: Scalar, of its pair tensor.
-
-
-class ClozeTest(NamedTuple):
-    """One batch of the cloze test, all flat; ``origin [B, 3]`` is where CLS and SEP sit."""
-
-    z: Tensor
-    pos: Tensor
-    batch: Tensor
-    drop_mask: Tensor
-    pos_noisy: Tensor
-    z_noisy: Tensor
-    origin: Tensor
-
-    def dense_start(self) -> tuple[Tensor, Tensor]:
-        """Centred noisy coordinates ``[B, L, 3]`` and the mask ``[B, L]`` of all tokens."""
-        pos = self.pos_noisy - self.origin[self.batch]
-        return dense_tokens(pos, pos.new_zeros(2, 3), self.batch, self.origin.size(0))
-
-    def dense_token(self, token_of_z: Tensor) -> Tensor:
-        """Token ids of the corrupted molecule ``[B, L]``."""
-        token = token_of_z[self.z_noisy]
-        special = token.new_tensor([CLS, SEP])
-        return dense_tokens(token, special, self.batch, self.origin.size(0))[0]
 
 
 class Encoding(NamedTuple):
@@ -90,36 +28,6 @@ class Encoding(NamedTuple):
     atom: Tensor  #: ``[N, C]``.
     pair: Tensor  #: ``[P, H]``, one row per ordered pair of atoms of a molecule.
     pair_index: Tensor  #: ``[2, P]``, like an ``edge_index``.
-
-
-class MolAEDecoder(nn.Module):
-    """The decoder: position-aware, blind to coordinates.
-
-    Shapes:
-        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, batch ``[N]``, pair
-        ``[B, H, L, L]`` or None for zeros -> dense :class:`~molae_pyg.nn.TransformerOutput`.
-    """
-
-    def __init__(self, position: bool, transformer: PairTransformer, heads: int, channels: int):
-        super().__init__()
-        self.heads = heads
-        self.position = SinusoidalPosition(channels) if position else None
-        self.transformer = transformer
-
-    def forward(
-        self, x: Tensor, special: Tensor, batch: Tensor, pair: Tensor | None
-    ) -> TransformerOutput:
-        if self.position is not None:
-            num_atoms = degree(batch, special.size(0), dtype=torch.long)  # [B]
-            first = cumsum(num_atoms)[:-1]  # [B]
-            rank = torch.arange(x.size(0), device=x.device) - first[batch]  # [N], 0, 1, ...
-            ends = torch.stack([torch.ones_like(num_atoms), num_atoms + 2], dim=1)  # [B, 2]
-            x = x + self.position(rank + 2)
-            special = special + self.position(ends)
-        x, mask = dense_tokens(x, special, batch, special.size(0))  # [B, L, C], [B, L]
-        if pair is None:
-            pair = x.new_zeros(x.size(0), self.heads, x.size(1), x.size(1))
-        return self.transformer(x, pair, mask)
 
 
 class MolAE(nn.Module):
@@ -200,7 +108,7 @@ class MolAE(nn.Module):
 
     @classmethod
     def tiny(cls, gaussian_init: GaussianInit = "reference") -> "MolAE":
-        """2 + 1 layers, 64 wide, 8 heads (about 0.15 million parameters): for tests and trials."""
+        """2 + 1 layers, 64 wide, 8 heads (about 0.11 million parameters): for tests and trials."""
         return cls(64, 128, 8, 2, 1, num_gaussians=32, gaussian_init=gaussian_init)
 
     def reset_parameters(self) -> None:
@@ -299,7 +207,8 @@ class MolAE(nn.Module):
         """Molecule, atom and pair representations of complete molecules.
 
         Args:
-            z: Atomic numbers ``[N]``. pos: Coordinates in Å ``[N, 3]``.
+            z: Atomic numbers ``[N]``.
+            pos: Coordinates in Å ``[N, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
 
         Returns:

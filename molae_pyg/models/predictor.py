@@ -21,7 +21,7 @@ class MolAEPredictor(nn.Module):
 
     Args:
         encoder: A :class:`MolAEEncoder`, used as it is, not copied; or a mapping of its arguments.
-        num_tasks: T.
+        num_tasks: Number of tasks T.
         pooler_dropout: Dropout in the head, default 0.
         readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms.
         task_names: Names of the tasks, default ``task0`` ...
@@ -68,7 +68,7 @@ class MolAEPredictor(nn.Module):
         """
         for task, column in enumerate(y.T):
             label = column[~column.isnan()].double()
-            if label.numel() < 2 or label.std() == 0:
+            if label.numel() == 0 or label.min() == label.max():  # std of equal ones may not be 0
                 raise ValueError(
                     f"task {self.task_names[task]!r} has no two different labels in training: "
                     "nothing to learn; drop the task or split differently"
@@ -79,7 +79,8 @@ class MolAEPredictor(nn.Module):
         """Predicts in the units of the targets (regression) or logits (classification).
 
         Args:
-            z: Atomic numbers ``[N]``. pos: Coordinates in Å ``[N, 3]``.
+            z: Atomic numbers ``[N]``.
+            pos: Coordinates in Å ``[N, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
 
         Returns:
@@ -94,7 +95,9 @@ class MolAEPredictor(nn.Module):
         """Mean prediction over conformers (of probabilities, for classification).
 
         Args:
-            z: Atomic numbers ``[N]``. conformers: Å ``[N, K, 3]``. batch: ``[N]``, sorted.
+            z: Atomic numbers ``[N]``.
+            conformers: Coordinates in Å ``[N, K, 3]``.
+            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
 
         Returns:
             ``[B, T]``.

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from molae_pyg.models.cloze import ClozeTest
 from molae_pyg.models.encoder import EncoderOutput
-from molae_pyg.models.mol_ae import ClozeTest, MolAE
+from molae_pyg.models.mol_ae import MolAE
 from molae_pyg.nn.dense import dense_tokens, flat_atoms
 from molae_pyg.nn.gaussian import token_pairs
 from molae_pyg.nn.transformer import TransformerOutput

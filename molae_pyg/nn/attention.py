@@ -19,7 +19,7 @@ class PairBiasAttention(nn.Module):
 
     Args:
         channels: C, divisible by ``heads``.
-        heads: H.
+        heads: Number of heads H.
         dropout: Dropout of the attention probabilities, default 0.1.
 
     Shapes:

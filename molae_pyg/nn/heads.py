@@ -104,8 +104,8 @@ class PropertyHead(nn.Module):
     where that package is installed).
 
     Args:
-        channels: C.
-        num_tasks: T.
+        channels: Width C.
+        num_tasks: Number of tasks T.
         dropout: Before both linear layers, default 0.
         readout: ``"cls"`` (default), ``"mean"``, ``"sum"`` or ``"max"``.
 

@@ -31,11 +31,11 @@ def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
 class TransformerOutput(NamedTuple):
     """Dense state after a stack; its methods are the two terms that keep activations small."""
 
-    x: Tensor  # [B, L, C], after the final layer norm
-    hidden: Tensor  # [B, L, C], before it
-    pair: Tensor  # [B, H, L, L], attention logits of the last layer
-    pair_in: Tensor  # [B, H, L, L], the bias that entered the first layer
-    mask: Tensor  # [B, L], True = real token
+    x: Tensor  #: ``[B, L, C]``, after the final layer norm.
+    hidden: Tensor  #: ``[B, L, C]``, before it.
+    pair: Tensor  #: ``[B, H, L, L]``, attention logits of the last layer.
+    pair_in: Tensor  #: ``[B, H, L, L]``, the bias that entered the first layer.
+    mask: Tensor  #: ``[B, L]``, True = real token.
 
     def delta(self) -> Tensor:
         """What the stack added to the pair tensor, ``[B, H, L, L]``; 0 at padded keys."""
@@ -59,7 +59,9 @@ class TransformerLayer(nn.Module):
         x &\leftarrow x + W_2 \, \mathrm{GELU}(W_1 \, \mathrm{LN}(x))
 
     Args:
-        channels: C. ffn_channels: width of the feed-forward part. heads: H.
+        channels: Width C.
+        ffn_channels: Width of the feed-forward part.
+        heads: Number of heads H.
         dropout: After attention and after the feed-forward part, default 0.1.
         attn_dropout: Of the attention probabilities, default 0.1.
 

@@ -173,7 +173,8 @@ def pretrain(
 
     Args:
         module: See :class:`ClozeModule`; its step counts should be those of ``settings``.
-        train: Molecules with ``conformers`` or ``pos``. valid: Held-out ones.
+        train: Molecules with ``conformers`` or ``pos``.
+        valid: Held-out ones.
         folder: Gets ``model/`` and ``metrics.csv``, every loss term on both sets.
         settings: See :class:`Pretraining`.
         seed: Of order, conformer choice, dropping and dropout.

@@ -16,7 +16,9 @@ def polynomial_decay(step: int, total_steps: int, warmup_steps: int, power: floa
 
     Args:
         step: k, updates already made (so that the first update has factor 0 if there is warm-up).
-        total_steps: T. warmup_steps: w. power: p, default 1, as published.
+        total_steps: All updates T.
+        warmup_steps: Updates of warm-up w.
+        power: p, default 1, as published.
     """
     if step >= total_steps:
         return 0.0

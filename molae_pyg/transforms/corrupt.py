@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.utils import cumsum, degree
 
 NoiseKind = Literal["uniform", "normal", "truncated_normal"]
@@ -26,6 +26,11 @@ def check_settings(ratio: float, noise: float, kind: str, share: float) -> None:
 def molecules_of(data: Data) -> tuple[Tensor, int]:
     """``batch [N]`` and the number of molecules, for a Data (one molecule) and a Batch."""
     if data.get("batch") is None:
+        if isinstance(data, Batch):
+            raise ValueError(
+                "the batch does not say which atom is in which molecule: PyTorch Geometric counts "
+                "atoms by pos, so without it set num_nodes = z.numel() on every Data"
+            )
         return torch.zeros_like(data.z), 1
     return data.batch, data.num_graphs
 

@@ -1,0 +1,54 @@
+"""What every benchmark writes beside its figures, and where: benchmarks/results/<name>.json."""
+
+import importlib.metadata
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+VERSIONS = ("molae_pyg", "torch", "torch-geometric", "numpy", "rdkit")
+
+
+def device_name(device: str = "cpu") -> str:
+    """The name of the GPU, or the processor and the number of threads PyTorch uses on it."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def commit() -> str | None:
+    """The commit measured, with ``-dirty`` if files differ from it; None outside a repository."""
+    git = ["git", "-C", str(ROOT)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    if head.returncode != 0:
+        return None
+    changed = [*git, "status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/results"]
+    status = subprocess.run(changed, capture_output=True, text=True, check=True)
+    return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
+
+
+def write(name: str, question: str, result: Any, device: str = "cpu") -> Path:
+    """Writes one benchmark's result with the circumstances it was measured under."""
+    record = {
+        "question": question,
+        "command": shlex.join(["python", *sys.argv]),
+        "commit": commit(),
+        "device": device_name(device),
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in VERSIONS},
+        "result": result,
+    }
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    return path

@@ -1,0 +1,182 @@
+"""What a pre-trained model has to beat: the training mean, and a random forest on ECFP4.
+
+    python experiments/baselines.py data esol
+    python experiments/baselines.py data chembl --chirality
+
+Prints how many rows were used and the test metrics of both under the scaffold split. Neither
+needs conformers. ``data`` is the folder of the MoleculeNet file
+(see :class:`molae_pyg.datasets.MoleculeNet`).
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdFingerprintGenerator
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+from molae_pyg.datasets import ChEMBLActivities, MoleculeNet
+from molae_pyg.datasets.reading import infer_task_type
+from molae_pyg.metrics import TaskType, evaluate
+from molae_pyg.splits import Split, scaffold_split
+
+Forest = RandomForestRegressor | RandomForestClassifier
+
+
+class Baseline(Protocol):
+    """Fits on SMILES and targets ``[n, T]`` (NaN = missing), predicts ``[n, T]``."""
+
+    def fit(self, smiles: Sequence[str], y: np.ndarray) -> "Baseline": ...
+
+    def predict(self, smiles: Sequence[str]) -> np.ndarray: ...
+
+
+class MeanBaseline:
+    """Predicts each task's mean training label; for classes, that is the share of class 1."""
+
+    def fit(self, smiles: Sequence[str], y: np.ndarray) -> "MeanBaseline":
+        """Takes the means.
+
+        Raises:
+            ValueError: If a task has no label, or the lengths differ.
+        """
+        self.mean = np.nanmean(_checked_targets(smiles, y), axis=0)  # [T]
+        return self
+
+    def predict(self, smiles: Sequence[str]) -> np.ndarray:
+        """Returns ``[n, T]``."""
+        return np.tile(self.mean, (len(smiles), 1))
+
+
+class ForestBaseline:
+    r"""One random forest a task on :func:`ecfp4`, for values or for probabilities of class 1.
+
+    Each forest is fitted on the molecules whose label is present. A split looks at
+    :math:`\sqrt{2048}` bits for classes and at a third of them for values, as Breiman advises
+    (`"Random Forests" <https://doi.org/10.1023/A:1010933404324>`_ and his software manual);
+    everything else is scikit-learn's default.
+
+    Args:
+        task_type: ``"regression"`` or ``"classification"``.
+        num_trees: Trees a forest. (default: :obj:`500`)
+        counts: Whether fingerprints count or only mark their substructures.
+            (default: :obj:`False`)
+        seed: Seed of the forests. (default: :obj:`0`)
+
+    Raises:
+        ValueError: If the task type is unknown.
+    """
+
+    def __init__(
+        self, task_type: TaskType, num_trees: int = 500, counts: bool = False, seed: int = 0
+    ) -> None:
+        if task_type not in ("regression", "classification"):
+            raise ValueError(f"task_type must be regression or classification, got {task_type!r}")
+        self.task_type = task_type
+        self.num_trees, self.counts, self.seed = num_trees, counts, seed
+
+    def fit(self, smiles: Sequence[str], y: np.ndarray) -> "ForestBaseline":
+        """Grows the forests.
+
+        Raises:
+            ValueError: If a SMILES cannot be parsed, a task has no label, or the lengths differ.
+        """
+        y = _checked_targets(smiles, y)
+        x = ecfp4(smiles, self.counts)  # [n, 2048]
+        self.forests = []
+        for labels in y.T:
+            present = ~np.isnan(labels)
+            self.forests.append(self._forest().fit(x[present], labels[present]))
+        return self
+
+    def predict(self, smiles: Sequence[str]) -> np.ndarray:
+        """Returns values, or probabilities of class 1, ``[n, T]``."""
+        x = ecfp4(smiles, self.counts)
+        return np.stack([_predict(forest, x) for forest in self.forests], axis=1)
+
+    def _forest(self) -> Forest:
+        settings = {"n_estimators": self.num_trees, "random_state": self.seed, "n_jobs": -1}
+        if self.task_type == "regression":
+            return RandomForestRegressor(max_features=1 / 3, **settings)
+        return RandomForestClassifier(max_features="sqrt", **settings)
+
+
+def ecfp4(smiles: Sequence[str], counts: bool = False) -> np.ndarray:
+    """Morgan fingerprints of radius 2 folded to 2,048 entries, shape ``[n, 2048]``.
+
+    Source: Rogers and Hahn, `"Extended-Connectivity Fingerprints"
+    <https://doi.org/10.1021/ci100050t>`_.
+
+    Raises:
+        ValueError: If a SMILES cannot be parsed.
+    """
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    encode = generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
+    out = np.empty((len(smiles), 2048), dtype=np.float32)
+    with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
+        for row, text in enumerate(smiles):
+            mol = Chem.MolFromSmiles(text)
+            if mol is None:
+                raise ValueError(f"row {row}: RDKit cannot parse SMILES {text!r}")
+            out[row] = encode(mol)
+    return out
+
+
+def compare(
+    smiles: Sequence[str], y: np.ndarray, task_type: TaskType, split: Split
+) -> dict[str, dict[str, float]]:
+    """Fits both baselines on the train rows and scores them on the test rows."""
+    train, test = ([smiles[i] for i in rows] for rows in (split.train, split.test))
+    baselines: dict[str, Baseline] = {
+        "mean": MeanBaseline(),
+        "ECFP4 + random forest": ForestBaseline(task_type),
+    }
+    return {
+        name: evaluate(y[split.test], baseline.fit(train, y[split.train]).predict(test), task_type)
+        for name, baseline in baselines.items()
+    }
+
+
+def _predict(forest: Forest, x: np.ndarray) -> np.ndarray:
+    if isinstance(forest, RandomForestRegressor):
+        return forest.predict(x)
+    if 1 not in forest.classes_:  # no training molecule was of class 1
+        return np.zeros(len(x))
+    return forest.predict_proba(x)[:, list(forest.classes_).index(1)]
+
+
+def _checked_targets(smiles: Sequence[str], y: np.ndarray) -> np.ndarray:
+    y = np.asarray(y, dtype=np.float64)
+    if y.ndim != 2 or len(y) != len(smiles):
+        raise ValueError(f"expected targets [n, T] for {len(smiles)} SMILES, got {y.shape}")
+    empty = np.flatnonzero(np.isnan(y).all(axis=0))
+    if len(empty):
+        raise ValueError(f"no training label in task {empty.tolist()}")
+    return y
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("root", help="folder of the data")
+    parser.add_argument("name", choices=[*MoleculeNet.sources, "chembl"])
+    parser.add_argument("--chirality", action="store_true", help="stereo marks part scaffolds")
+    args = parser.parse_args()
+
+    if args.name == "chembl":
+        table = ChEMBLActivities.read()
+    else:
+        table = MoleculeNet.read(args.root, args.name)
+    with rdBase.BlockLogs():
+        rows = [i for i, text in enumerate(table.smiles) if Chem.MolFromSmiles(text)]
+    smiles, y = [table.smiles[i] for i in rows], table.y[rows].numpy()
+    split = scaffold_split(smiles, chirality=args.chirality)
+    sizes = "/".join(str(len(part)) for part in split)
+    print(f"{args.name}: {len(table.smiles)} rows, {len(rows)} used, split {sizes}")
+    for name, scores in compare(smiles, y, infer_task_type(table.y), split).items():
+        print(f"{name:22}", *(f"{key} {value:.3f}" for key, value in scores.items()), sep="  ")
+
+
+if __name__ == "__main__":
+    main()

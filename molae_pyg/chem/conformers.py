@@ -1,0 +1,191 @@
+"""Conformers: a ladder of recipes under one time limit, every outcome told.
+
+The recipe is the published one: hydrogens added, ETKDGv3 embedding, at most 200 steps of MMFF94.
+Where the embedding fails it starts again from random coordinates; where that fails too, the flat
+2D layout stands in. This module needs RDKit and NumPy only: worker processes import it.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
+
+MAX_STEPS = 200  # of the force-field minimisation
+#: Above this number of atoms, hydrogens included, one call into RDKit can overrun any time limit.
+LARGE = 300
+LARGE_STEPS = 20  # steps between two looks at the clock, for large molecules
+
+
+class Recipe(NamedTuple):
+    """What to make of one molecule."""
+
+    #: Conformers to make; number k is embedded with ``seed + k``. 0 makes the 2D layout only.
+    count: int = 1
+    seed: int = 0
+    #: Seconds for all conformers of the molecule together; the 2D layout is not counted.
+    time_limit: float = 30.0
+    #: Also make the 2D layout where conformers succeed.
+    layout: bool = False
+
+
+class Step(NamedTuple):
+    """One result of the ladder: a conformer (``"3d"``), the layout (``"2d"``) or a note."""
+
+    kind: str
+    value: np.ndarray | str
+
+
+@dataclass
+class Embedding:
+    """The coordinates made for one molecule and how they came about."""
+
+    #: 3D conformers in Å, each ``[n, 3]`` float32; empty where none could be made.
+    conformers: list[np.ndarray] = field(default_factory=list)
+    #: 2D layout with z = 0, ``[n, 3]`` float32, where asked for or needed.
+    layout: np.ndarray | None = None
+    #: What departed from the recipe, each remark once.
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """``"3d"``, ``"2d"`` (the layout stands in) or ``"failed"`` (no coordinates)."""
+        if self.conformers:
+            return "3d"
+        return "failed" if self.layout is None else "2d"
+
+    def add(self, step: Step) -> None:
+        """Takes in one step of the ladder."""
+        if step.kind == "3d":
+            self.conformers.append(step.value)
+        elif step.kind == "2d":
+            self.layout = step.value
+        elif step.value not in self.notes:
+            self.notes.append(step.value)
+
+
+def collect(steps: Iterable[Step]) -> Embedding:
+    """Gathers the steps of :func:`embed` into one :class:`Embedding`."""
+    embedding = Embedding()
+    for step in steps:
+        embedding.add(step)
+    return embedding
+
+
+def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
+    """Makes the conformers of one molecule, one after the other.
+
+    Conformer k is embedded with the seed ``recipe.seed + k`` and nothing else, so that it does
+    not depend on how many others are asked for.
+
+    Args:
+        mol: The molecule with explicit hydrogens; left unchanged.
+        recipe: How many conformers, which seed, how much time.
+
+    Yields:
+        Each conformer as soon as it is made, notes, and the 2D layout where it is asked for or
+        no conformer could be made.
+    """
+    deadline = time.monotonic() + recipe.time_limit
+    made = 0
+    for k in range(recipe.count):
+        if k > 0 and time.monotonic() > deadline:
+            yield Step("note", time_limit_note(recipe.time_limit))
+            break
+        coordinates, note = _embed_once(mol, recipe.seed + k, deadline)
+        if note:
+            yield Step("note", note)
+        if coordinates is not None:
+            made += 1
+            yield Step("3d", coordinates)
+        elif made == 0:  # such a molecule (of impossible stereo, say) fails with all other seeds
+            break
+    if 0 < made < recipe.count:
+        yield Step("note", f"{made} of {recipe.count} conformers")
+    if recipe.layout or made == 0:
+        yield _layout_step(mol)
+
+
+def time_limit_note(time_limit: float) -> str:
+    """Returns the remark on a molecule that ran out of time."""
+    return f"time limit of {time_limit:g} s reached"
+
+
+def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray | None, str]:
+    """Returns one minimised conformer ``[n, 3]`` in Å, or None, and a note."""
+    mol = Chem.Mol(mol)
+    problem = "ETKDG found no 3D embedding"
+    for random_start in (False, True):
+        params = rdDistGeom.ETKDGv3()
+        params.randomSeed = seed
+        params.useRandomCoords = random_start
+        # Half of what is left, so that random coordinates get their turn. RDKit counts in whole
+        # seconds and takes 0 for "no limit".
+        left = (deadline - time.monotonic()) / (1 if random_start else 2)
+        params.timeout = max(1, math.ceil(left))
+        try:
+            found = rdDistGeom.EmbedMolecule(mol, params) >= 0
+        except (RuntimeError, ValueError) as error:  # RDKit's violated invariants and bad input
+            found, problem = False, f"RDKit: {_first_line(error)}"
+        if found:
+            break
+        if time.monotonic() > deadline:
+            return None, "no 3D embedding within the time limit"
+    else:
+        return None, problem
+    note = _minimise(mol, deadline)
+    coordinates = mol.GetConformer().GetPositions().astype(np.float32)
+    if not np.isfinite(coordinates).all():
+        return None, "RDKit made coordinates that are not finite"
+    return coordinates, note
+
+
+def _minimise(mol: Chem.Mol, deadline: float) -> str:
+    """Minimises the conformer of ``mol`` in place; returns a note where it was not MMFF94."""
+    note, force_field = "", None
+    properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
+    if properties is not None:
+        force_field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
+    elif rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
+        note = "no MMFF94 parameters: minimised with UFF"
+        force_field = rdForceFieldHelpers.UFFGetMoleculeForceField(mol)
+    if force_field is None:
+        return "no force field parameters: ETKDG geometry as it is"
+    embedded = Chem.Conformer(mol.GetConformer())
+    # The minimiser forgets its curvature estimate between calls: for other than large molecules
+    # all steps go into one call, which is what RDKit's MMFFOptimizeMolecule does.
+    steps = LARGE_STEPS if mol.GetNumAtoms() > LARGE else MAX_STEPS
+    try:
+        force_field.Initialize()
+        for _ in range(0, MAX_STEPS, steps):
+            if force_field.Minimize(maxIts=steps) == 0:
+                break
+            if steps < MAX_STEPS and time.monotonic() > deadline:
+                return "minimisation cut short by the time limit"
+    except RuntimeError as error:  # the line search can violate an invariant of RDKit
+        mol.RemoveAllConformers()
+        mol.AddConformer(embedded)
+        return f"minimisation failed, ETKDG geometry as it is ({_first_line(error)})"
+    return note
+
+
+def _layout_step(mol: Chem.Mol) -> Step:
+    try:
+        return Step("2d", layout_2d(mol))
+    except (RuntimeError, ValueError) as error:
+        return Step("note", f"no 2D layout: {_first_line(error)}")
+
+
+def layout_2d(mol: Chem.Mol) -> np.ndarray:
+    """Returns RDKit's 2D layout with z = 0, in Å, shape ``[n, 3]`` float32."""
+    mol = Chem.Mol(mol)
+    rdDepictor.Compute2DCoords(mol)
+    return mol.GetConformer().GetPositions().astype(np.float32)
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

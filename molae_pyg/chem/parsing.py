@@ -1,0 +1,142 @@
+"""SMILES to RDKit molecules with explicit hydrogens, in canonical or given atom order."""
+
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem, rdBase
+
+_ORDER = "_molae_order"  # atom property: place in the input
+
+
+class Molecule(NamedTuple):
+    """A molecule ready for embedding."""
+
+    #: With explicit hydrogens and without conformers; its atom order is that of the data.
+    mol: Chem.Mol
+    #: Place of every atom in the input, ``[n]`` int64; -1 for hydrogens the input does not hold.
+    atom_map: np.ndarray
+    #: The SMILES as given (of a Mol: as RDKit writes it).
+    smiles: str
+    #: Equal keys mean equal molecules in equal atom order.
+    key: str
+
+
+def parse_smiles(smiles: object, canonical: bool = True) -> Molecule:
+    """Reads a SMILES string.
+
+    Args:
+        smiles: The string; anything else, such as None or NaN, is an error.
+        canonical: Rebuild the molecule from its canonical isomeric SMILES, so that equivalent
+            strings give the same atom order. False keeps the order of the string.
+
+    Raises:
+        ValueError: If it is no valid SMILES; the message is RDKit's reason alone.
+    """
+    if not isinstance(smiles, str):
+        raise ValueError(f"a SMILES string is needed, not {type(smiles).__name__}")
+    if not smiles.strip():
+        raise ValueError("the string is empty")
+    mol = _sanitised(smiles)
+    if mol.GetNumAtoms() == 0:
+        raise ValueError("the string holds no atom")
+    return prepare(mol, smiles, canonical, key=smiles.strip())
+
+
+def prepare(mol: Chem.Mol, smiles: str, canonical: bool, key: str = "") -> Molecule:
+    """Adds hydrogens to a sanitised molecule, in canonical atom order if asked for."""
+    mol = Chem.Mol(mol)
+    mol.RemoveAllConformers()
+    for atom in mol.GetAtoms():
+        atom.SetIntProp(_ORDER, atom.GetIdx())
+    if canonical:
+        mol, key = _canonical(mol)
+    mol = Chem.AddHs(mol)
+    atom_map = [a.GetIntProp(_ORDER) if a.HasProp(_ORDER) else -1 for a in mol.GetAtoms()]
+    return Molecule(mol, np.array(atom_map, dtype=np.int64), smiles, key)
+
+
+def canonical_order(mol: Chem.Mol) -> list[int]:
+    """Returns the atom indices of ``mol`` in canonical order, explicit hydrogens last."""
+    mol = Chem.Mol(mol)
+    for atom in mol.GetAtoms():
+        atom.SetIntProp(_ORDER, atom.GetIdx())
+    bare = Chem.RemoveHs(mol, sanitize=False)
+    order = [bare.GetAtomWithIdx(index).GetIntProp(_ORDER) for index in _written_order(bare)]
+    return order + sorted(set(range(mol.GetNumAtoms())) - set(order))
+
+
+def _written_order(mol: Chem.Mol) -> list[int]:
+    """Returns the atom indices of ``mol`` in the order of its canonical SMILES."""
+    Chem.MolToSmiles(mol)
+    computed = mol.GetPropsAsDict(includePrivate=True, includeComputed=True)
+    return [int(index) for index in computed["_smilesAtomOutputOrder"]]
+
+
+def _sanitised(smiles: str) -> Chem.Mol:
+    params = Chem.SmilesParserParams()
+    params.removeHs = False  # explicit hydrogens count in the atom order
+    mol = Chem.MolFromSmiles(smiles, params)
+    if mol is None:
+        raise ValueError(_why_invalid(smiles, params))
+    return mol
+
+
+def _why_invalid(smiles: str, params: Chem.SmilesParserParams) -> str:
+    """Parses in two steps, because the second one raises and says in words what is wrong."""
+    params.sanitize = False
+    mol = Chem.MolFromSmiles(smiles, params)
+    if mol is None:
+        return _syntax_error(smiles, params)
+    try:
+        Chem.SanitizeMol(mol)
+    except ValueError as error:  # MolSanitizeException and its kin
+        return str(error).strip()
+    return "RDKit cannot read the string"
+
+
+def _syntax_error(smiles: str, params: Chem.SmilesParserParams) -> str:
+    """Returns RDKit's complaint, which goes to its log and not into an exception."""
+    if not hasattr(rdBase, "CaptureErrorLog"):
+        return "RDKit cannot read the string"
+    with rdBase.CaptureErrorLog() as log:
+        Chem.MolFromSmiles(smiles, params)
+    lines = [line.split("Parse Error: ")[-1] for line in log.messages.splitlines()]
+    told = [line.split(" for input:")[0].split(" while parsing:")[0] for line in lines]
+    what = [line for line in told if "error" in line or "unclosed" in line or "open" in line]
+    where = [line.rstrip(":") for line in told if line.startswith("check for mistakes")]
+    return "; ".join([*what[:1], *where[:1]]) or "RDKit cannot read the string"
+
+
+def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, str]:
+    """Rebuilds a molecule from its canonical SMILES; returns it and that SMILES.
+
+    Now and then RDKit writes its own canonical SMILES differently after reading it back. The
+    string is therefore written and read until it repeats, and the smallest of the cycle is taken.
+    """
+    mol = Chem.RemoveHs(mol)
+    for atom in mol.GetAtoms():
+        atom.SetAtomMapNum(0)  # labels of a reaction, not of the molecule
+    seen: dict[str, Chem.Mol] = {}
+    smiles = ""
+    while True:
+        smiles, rebuilt = _rewrite(mol)
+        if smiles in seen:
+            break
+        seen[smiles] = mol = rebuilt
+    strings = list(seen)
+    smallest = min(strings[strings.index(smiles) :])
+    return seen[smallest], smallest
+
+
+def _rewrite(mol: Chem.Mol) -> tuple[str, Chem.Mol]:
+    """Writes the canonical SMILES and reads it back, carrying the input's atom order along."""
+    smiles = Chem.MolToSmiles(mol)
+    order = _written_order(mol)
+    try:
+        rebuilt = _sanitised(smiles)
+    except ValueError:  # RDKit cannot read some of what it writes: reorder the atoms instead
+        return smiles, Chem.RenumberAtoms(mol, order)
+    for atom, source in zip(rebuilt.GetAtoms(), order, strict=True):
+        if mol.GetAtomWithIdx(source).HasProp(_ORDER):
+            atom.SetIntProp(_ORDER, mol.GetAtomWithIdx(source).GetIntProp(_ORDER))
+    return smiles, rebuilt

@@ -1,0 +1,29 @@
+"""Molecules with measured properties, as PyTorch Geometric data sets with conformers."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_HOME = {
+    "CSVDataset": "molae_pyg.datasets.csv_dataset",
+    "ChEMBLActivities": "molae_pyg.datasets.chembl",
+    "MoleculeNet": "molae_pyg.datasets.moleculenet",
+    "MoleculeTable": "molae_pyg.datasets.table",
+}
+
+__all__ = ["CSVDataset", "ChEMBLActivities", "MoleculeNet", "MoleculeTable"]
+
+if TYPE_CHECKING:
+    from molae_pyg.datasets.chembl import ChEMBLActivities
+    from molae_pyg.datasets.csv_dataset import CSVDataset
+    from molae_pyg.datasets.moleculenet import MoleculeNet
+    from molae_pyg.datasets.table import MoleculeTable
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'molae_pyg.datasets' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

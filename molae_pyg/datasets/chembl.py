@@ -1,0 +1,96 @@
+"""Measured activities that come with RDKit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import torch
+from torch_geometric.data import Data
+
+from molae_pyg.datasets.reading import Table
+from molae_pyg.datasets.table import MoleculeTable
+
+
+class ChEMBLActivities(MoleculeTable):
+    r"""The 1,017 aryl sulfonamides of CHEMBL2321810 with their measured activity.
+
+    A lead optimisation series (one scaffold, one activity) from `ChEMBL
+    <https://doi.org/10.1093/nar/gkr777>`_, which RDKit ships as the example of its Free-Wilson
+    analysis: no download, real measurements. The files give the activity as a plain number
+    from 4.27 to 9.22, to be read as :math:`-\log_{10}` of a molar concentration (a pIC50 or
+    its like); they name neither the assay nor the target, and they do not say which values are
+    bounds. 55 compounds stand at exactly 6.00 and 30 at exactly 5.00, some of which will be
+    measurements cut off there.
+
+    Structures and activities are joined on the compound number, one to one; every compound has
+    both, none is a duplicate or a salt, and none is dropped.
+
+    Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; the one task
+    is called ``Act``.
+
+    Args:
+        root: Folder for the conformer cache, ``<root>/processed``. (default: :obj:`None`, no
+            cache)
+        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
+        seed: Seed of the conformers. (default: :obj:`0`)
+        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
+        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
+        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
+        transform: Applied to every item on access. (default: :obj:`None`)
+
+    Raises:
+        FileNotFoundError: If RDKit was installed without its Contrib folder.
+    """
+
+    name = "CHEMBL2321810"
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        num_conformers: int = 10,
+        add_2d: bool = True,
+        seed: int = 0,
+        max_atoms: int | None = None,
+        on_error: Literal["raise", "skip"] = "skip",
+        workers: int | None = None,
+        transform: Callable[[Data], Data] | None = None,
+    ) -> None:
+        table = self.read()
+        super().__init__(
+            table.smiles,
+            table.y,
+            table.task_names,
+            "regression",
+            root=root,
+            num_conformers=num_conformers,
+            add_2d=add_2d,
+            seed=seed,
+            max_atoms=max_atoms,
+            on_error=on_error,
+            workers=workers,
+            transform=transform,
+        )
+
+    @classmethod
+    def read(cls) -> Table:
+        """Reads SMILES and activities of every compound, without making conformers."""
+        from rdkit import RDConfig
+
+        folder = Path(RDConfig.RDContribDir) / "FreeWilson" / "data"
+        structures, activities = folder / f"{cls.name}.smi", folder / f"{cls.name}_act.csv"
+        for path in (structures, activities):
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{path} is missing: this RDKit came without its Contrib folder; "
+                    "the RDKit wheels on PyPI have it"
+                )
+        joined = pd.merge(
+            pd.read_csv(structures, sep=r"\s+", names=["smiles", "Name"]),
+            pd.read_csv(activities),
+            on="Name",
+            validate="one_to_one",
+        )
+        y = torch.tensor(joined["Act"].to_numpy(), dtype=torch.float).view(-1, 1)  # [n, 1]
+        return Table(joined["smiles"].tolist(), y, ["Act"])

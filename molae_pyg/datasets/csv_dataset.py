@@ -1,0 +1,65 @@
+"""A chemist's own table."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch_geometric.data import Data
+
+from molae_pyg.datasets.reading import read_table
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.metrics import TaskType
+
+
+class CSVDataset(MoleculeTable):
+    r"""Molecules and targets from a CSV file, with conformers.
+
+    Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; reading is
+    that of :func:`~molae_pyg.datasets.reading.read_table`. Rows whose SMILES is not usable are
+    left out and listed in :obj:`dataset.report`; duplicates are kept.
+
+    Args:
+        path: The file; comma, semicolon or tab separated, ``.gz`` or not.
+        smiles_column: Column with the SMILES. (default: :obj:`None`, a column called smiles,
+            canonical_smiles, mol ... in any case)
+        target_columns: Columns with the targets. (default: :obj:`None`, the numeric columns)
+        task_type: ``"regression"`` or ``"classification"``. (default: :obj:`None`,
+            classification if every label is 0 or 1)
+        root: Folder for the conformer cache, ``<root>/processed``. (default: :obj:`None`, no
+            cache)
+        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
+        seed: Seed of the conformers. (default: :obj:`0`)
+        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
+        transform: Applied to every item on access. (default: :obj:`None`)
+
+    Raises:
+        ValueError: See :func:`~molae_pyg.datasets.reading.read_table`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        smiles_column: str | None = None,
+        target_columns: Sequence[str] | str | None = None,
+        task_type: TaskType | None = None,
+        root: str | Path | None = None,
+        num_conformers: int = 10,
+        add_2d: bool = True,
+        seed: int = 0,
+        workers: int | None = None,
+        transform: Callable[[Data], Data] | None = None,
+    ) -> None:
+        table = read_table(path, smiles_column, target_columns)
+        self.name = Path(path).name.partition(".")[0]
+        super().__init__(
+            table.smiles,
+            table.y,
+            table.task_names,
+            task_type,
+            root=root,
+            num_conformers=num_conformers,
+            add_2d=add_2d,
+            seed=seed,
+            workers=workers,
+            transform=transform,
+        )

@@ -1,0 +1,196 @@
+"""Molecules and targets from a table, as a PyTorch Geometric data set with conformers."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data, InMemoryDataset
+
+from molae_pyg._version import __version__
+from molae_pyg.chem import featurize
+from molae_pyg.datasets.cache import Molecules, collate, load_molecules, save_molecules, separate
+from molae_pyg.datasets.reading import infer_task_type
+from molae_pyg.metrics import TaskType
+
+Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
+
+
+class MoleculeTable(InMemoryDataset):
+    r"""Molecules given as SMILES, with targets and conformers.
+
+    Every item is a :obj:`Data` as :func:`~molae_pyg.chem.featurize` makes it (:obj:`z`,
+    :obj:`conformers` in Å, :obj:`smiles`, :obj:`status`, :obj:`reason` ...) and besides has
+    :obj:`y` and :obj:`row`, the row of the source it comes from. Rows without a usable molecule
+    are left out; duplicates are kept. Select rows with index arrays, as in any data set of
+    PyTorch Geometric: :obj:`dataset[split.train]`.
+
+    Conformers are made once. With a :obj:`root` they are kept in ``<root>/processed``, in a
+    safetensors file for the numbers and a JSON file for the text, named by a hash of the SMILES,
+    the settings below and the versions of this package and of RDKit. Targets are not part of
+    it: correcting one costs no new conformers.
+
+    Args:
+        smiles: The molecules.
+        y: Targets, also as columns of a pandas frame; NaN = missing.
+        task_names: Names of the tasks. (default: :obj:`None`, "y" or "y0", "y1" ...)
+        task_type: ``"regression"`` or ``"classification"``. (default: :obj:`None`,
+            classification if every label is 0 or 1)
+        root: Folder for the conformer cache. (default: :obj:`None`, no cache)
+        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
+        seed: Seed of the conformers. (default: :obj:`0`)
+        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
+        on_error: ``"skip"`` leaves unusable rows out, ``"raise"`` stops at them.
+            (default: :obj:`"skip"`)
+        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
+        transform: Applied to every item on access. (default: :obj:`None`)
+
+    Attributes:
+        report: Outcome of every row of the source, also of those left out.
+        task_names: Names of the tasks.
+        task_type: ``"regression"`` or ``"classification"``.
+
+    Shapes:
+        - **y:** :math:`(n)` or :math:`(n, T)`; of an item :math:`(1, T)` float32
+        - **conformers** of an item: :math:`(n_{atoms}, K, 3)`, :math:`K` one more with a flat one
+
+    Raises:
+        ValueError: If lengths do not match, every label is missing, or no molecule is usable.
+    """
+
+    name = "table"
+    task_type: TaskType
+
+    def __init__(
+        self,
+        smiles: Sequence[str],
+        y: Targets,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskType | None = None,
+        root: str | Path | None = None,
+        num_conformers: int = 10,
+        add_2d: bool = True,
+        seed: int = 0,
+        max_atoms: int | None = None,
+        on_error: Literal["raise", "skip"] = "skip",
+        workers: int | None = None,
+        transform: Callable[[Data], Data] | None = None,
+    ) -> None:
+        super().__init__(None if root is None else str(root), transform)
+        smiles = list(smiles)
+        y = _checked_targets(y, len(smiles))  # [n, T]
+        self.task_type = _checked_task_type(task_type, y)
+        self.task_names = _checked_task_names(task_names, y.size(1))
+        settings = {
+            "num_conformers": num_conformers,
+            "add_2d": add_2d,
+            "seed": seed,
+            "max_atoms": max_atoms,
+            "on_error": on_error,
+        }
+        folder = None if root is None else Path(self.processed_dir)  # without a root it is "???"
+        molecules = self._molecules(smiles, settings, workers, folder)
+        self.report = molecules.report
+        self._fill(molecules, y)
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks :math:`T`."""
+        return len(self.task_names)
+
+    @property
+    def smiles(self) -> list[str]:
+        """The SMILES of every item, in order (of the items selected, in a subset)."""
+        smiles = self._data.smiles if self.slices else [self._data.smiles]
+        return [smiles[i] for i in self.indices()]
+
+    @property
+    def y(self) -> Tensor:
+        """The targets of every item (of the items selected, in a subset), shape ``[n, T]``."""
+        return self._data.y[list(self.indices())]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name}, {len(self)})"
+
+    def _molecules(
+        self,
+        smiles: list[str],
+        settings: dict[str, object],
+        workers: int | None,
+        folder: Path | None,
+    ) -> Molecules:
+        """Featurizes the molecules, or reads what an earlier call has made of them."""
+        path = None
+        if folder is not None:
+            path = folder / f"{self.name}-{_cache_key(smiles, settings)}.json"
+            if path.is_file():
+                return load_molecules(path)
+        items, report = featurize(smiles, workers=workers, **settings)
+        if not items:
+            raise ValueError(f"none of {len(smiles)} rows gave a molecule. {report}")
+        molecules = Molecules(*collate(items), report)
+        if path is not None:
+            save_molecules(molecules, path)
+        return molecules
+
+    def _fill(self, molecules: Molecules, y: Tensor) -> None:
+        data, slices, report = molecules
+        if len(report.kept) < len(report):
+            num_out = len(report) - len(report.kept)
+            warnings.warn(
+                f"{self.name}: {num_out} of {len(report)} rows gave no molecule and are left "
+                "out; print(dataset.report) says why",
+                stacklevel=4,
+            )
+        data.row = torch.tensor(report.kept)  # [n]
+        data.y = y[data.row]  # [n, T]
+        slices["row"] = slices["y"] = torch.arange(len(data.row) + 1)
+        if len(data.row) == 1:  # PyTorch Geometric keeps a single item as it is
+            data, slices = separate(data, slices), None
+        self._data, self.slices = data, slices
+
+
+def _cache_key(smiles: list[str], settings: dict[str, object]) -> str:
+    from rdkit import rdBase
+
+    content = [smiles, settings, __version__, rdBase.rdkitVersion]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]
+
+
+def _checked_targets(y: Targets, num_rows: int) -> Tensor:
+    if not isinstance(y, Tensor):
+        y = torch.from_numpy(np.array(y, dtype=np.float32))  # also of pandas; None becomes NaN
+    y = y.float()
+    if y.dim() == 1:
+        y = y.view(-1, 1)  # [n] -> [n, 1]
+    if y.dim() != 2 or len(y) != num_rows:
+        raise ValueError(f"expected y [n, T] or [n] for {num_rows} SMILES, got {list(y.shape)}")
+    if y.isnan().all():
+        raise ValueError("every label is missing")
+    if y.isinf().any():
+        raise ValueError(f"y is infinite in row {int(y.isinf().any(dim=1).nonzero()[0])}")
+    return y
+
+
+def _checked_task_type(task_type: TaskType | None, y: Tensor) -> TaskType:
+    if task_type is None:
+        return infer_task_type(y)
+    if task_type not in ("regression", "classification"):
+        raise ValueError(f"task_type must be regression or classification, got {task_type!r}")
+    if task_type == "classification" and infer_task_type(y) != task_type:
+        raise ValueError("class labels must be 0, 1 or NaN (missing)")
+    return task_type
+
+
+def _checked_task_names(names: Sequence[str] | None, num_tasks: int) -> list[str]:
+    if names is None:
+        return ["y"] if num_tasks == 1 else [f"y{task}" for task in range(num_tasks)]
+    if len(names) != num_tasks:
+        raise ValueError(f"{len(names)} task_names for {num_tasks} tasks")
+    return list(names)

@@ -1,0 +1,47 @@
+"""SMILES in, embeddings out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch_geometric.loader import DataLoader
+from tqdm.auto import tqdm
+
+from molae_pyg.chem import featurize
+from molae_pyg.models.encoder import MolAEEncoder
+
+
+@torch.no_grad()
+def embed_smiles(
+    encoder: MolAEEncoder, smiles: Sequence[str], num_conformers: int = 1, batch_size: int = 32
+) -> np.ndarray:
+    """Mean CLS representation over conformers, see :meth:`molae_pyg.MolAE.embed`.
+
+    Returns:
+        float32 ``[n, C]``, one row per SMILES in their order.
+
+    Raises:
+        ValueError: A SMILES is invalid or gave no coordinates; the message names its row.
+        TypeError: ``smiles`` is a single string.
+    """
+    if isinstance(smiles, str):
+        raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
+    molecules, _ = featurize(smiles, num_conformers)
+    # Molecules of like size share a batch: less padding. Results go back to their rows.
+    order = sorted(range(len(molecules)), key=lambda i: molecules[i].z.numel())
+    result = np.zeros((len(molecules), encoder.config["hidden_channels"]), dtype=np.float32)
+    device = next(encoder.parameters()).device
+    was_training = encoder.training
+    encoder.eval()
+    loader = DataLoader([molecules[i] for i in order], batch_size)
+    done = 0
+    for batch in tqdm(loader, "embedding", leave=False, delay=2):
+        batch = batch.to(device)
+        total = sum(
+            encoder(batch.z, pos, batch.batch).molecule for pos in batch.conformers.unbind(1)
+        )  # [B, C]
+        rows = order[done : done + batch.num_graphs]
+        result[rows] = (total / batch.conformers.size(1)).float().cpu().numpy()
+        done += batch.num_graphs
+    encoder.train(was_training)
+    return result

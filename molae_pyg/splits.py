@@ -1,0 +1,163 @@
+"""Train, validation and test indices: scaffold split, random split, and files to keep them.
+
+Two different splits go by the name "scaffold split". Both sort and fill the same way; they
+differ in whether stereo marks count as part of a scaffold. DeepChem, MolCLR and GROVER leave
+them out (``chirality=False``); OGB, GEM and GraphMVP keep them (``chirality=True``). Numbers
+obtained on one are not comparable with numbers obtained on the other.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+Fractions = tuple[float, float, float]
+
+
+class Split(NamedTuple):
+    """Row indices of the three parts: int64 arrays, each sorted ascending.
+
+    Shapes:
+        - **train**, **valid**, **test:** :math:`(n_{part})`, together every row exactly once.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def scaffold_split(
+    smiles: Sequence[str],
+    fractions: Fractions = (0.8, 0.1, 0.1),
+    chirality: bool = False,
+) -> Split:
+    r"""Splits molecules so that no Bemis-Murcko scaffold occurs in two parts.
+
+    The deterministic rule of DeepChem (`Wu et al., "MoleculeNet"
+    <https://arxiv.org/abs/1703.00564>`_): molecules are grouped by scaffold, the groups are
+    sorted by (size, first row), largest first, and each goes into the first of train, valid
+    and test that it does not overfill (test takes what is left). With ``chirality=True`` it
+    reproduces the official splits of OGB's ``ogbg-mol*`` sets.
+
+    Args:
+        smiles: The molecules, :math:`n` SMILES.
+        fractions: Parts of the molecules wanted in train, valid and test; they sum to 1.
+            (default: :obj:`(0.8, 0.1, 0.1)`)
+        chirality: Whether scaffolds that differ only in stereo marks are different.
+            (default: :obj:`False`)
+
+    Raises:
+        ValueError: If a SMILES cannot be parsed, the fractions are unusable, or a part with
+            a fraction above zero would stay empty.
+    """
+    limit_train, limit_valid = _limits(len(smiles), fractions)
+    groups = _scaffold_groups(smiles, chirality)
+    train, valid, test = [], [], []
+    for rows in sorted(groups, key=lambda rows: (len(rows), rows[0]), reverse=True):
+        if len(train) + len(rows) <= limit_train:
+            train += rows
+        elif len(train) + len(valid) + len(rows) <= limit_valid:
+            valid += rows
+        else:
+            test += rows
+    largest = max(map(len, groups), default=0)
+    found = f"{len(smiles)} molecules in {len(groups)} scaffolds, the largest with {largest}"
+    return _checked(train, valid, test, fractions, found)
+
+
+def random_split(n: int, fractions: Fractions = (0.8, 0.1, 0.1), seed: int = 0) -> Split:
+    """Splits :obj:`n` rows at random; the same seed gives the same split everywhere.
+
+    Args:
+        n: Number of rows.
+        fractions: Parts of the rows wanted in train, valid and test; they sum to 1.
+            (default: :obj:`(0.8, 0.1, 0.1)`)
+        seed: Seed of the permutation. (default: :obj:`0`)
+
+    Raises:
+        ValueError: If the fractions are unusable, or a part with a fraction above zero would
+            stay empty.
+    """
+    first, second = _limits(n, fractions)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
+    parts = order[:first], order[first:second], order[second:]
+    return _checked(*parts, fractions, f"{n} rows")
+
+
+def save_split(split: Split, path: str | Path, smiles: Sequence[str]) -> None:
+    """Writes a split as JSON, with a checksum of the molecules it belongs to."""
+    content = {"smiles_sha256": _checksum(smiles)}
+    content |= {name: rows.tolist() for name, rows in split._asdict().items()}
+    Path(path).write_text(json.dumps(content))
+
+
+def load_split(path: str | Path, smiles: Sequence[str]) -> Split:
+    """Reads a split written by :func:`save_split`.
+
+    Raises:
+        ValueError: If the file was written for other molecules, or for another order of them.
+    """
+    content = json.loads(Path(path).read_text())
+    if content["smiles_sha256"] != _checksum(smiles):
+        raise ValueError(
+            f"the split in {path} was made for other molecules: the checksum of the "
+            f"{len(smiles)} SMILES given (content and order) does not match"
+        )
+    return Split(*(np.array(content[name], dtype=np.int64) for name in Split._fields))
+
+
+def _scaffold_groups(smiles: Sequence[str], chirality: bool) -> list[list[int]]:
+    """Rows that share a scaffold, in order of first appearance."""
+    from rdkit import Chem, rdBase
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    groups: dict[str, list[int]] = {}
+    with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
+        for row, text in enumerate(smiles):
+            mol = Chem.MolFromSmiles(text)
+            if mol is None or mol.GetNumAtoms() == 0:
+                raise ValueError(
+                    f"row {row}: RDKit reads no molecule from SMILES {text!r}; "
+                    "drop such rows before splitting"
+                )
+            key = MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=chirality)
+            groups.setdefault(key, []).append(row)
+    return list(groups.values())
+
+
+def _limits(n: int, fractions: Fractions) -> tuple[int, int]:
+    """Largest number of rows in train, and in train and valid together."""
+    if len(fractions) != 3 or min(fractions) < 0 or not math.isclose(sum(fractions), 1):
+        raise ValueError(
+            "fractions must be three numbers >= 0 (train, valid, test) that sum to 1, "
+            f"got {fractions}"
+        )
+    train, valid, _ = fractions
+    # 0.7 + 0.1 is a little less than 0.8 in floating point; the row it would cost is ours
+    return math.floor(train * n + 1e-9), math.floor((train + valid) * n + 1e-9)
+
+
+def _checked(
+    train: Sequence[int],
+    valid: Sequence[int],
+    test: Sequence[int],
+    fractions: Fractions,
+    found: str,
+) -> Split:
+    split = Split(*(np.sort(np.asarray(part, dtype=np.int64)) for part in (train, valid, test)))
+    for name, rows, fraction in zip(Split._fields, split, fractions, strict=True):
+        if fraction > 0 and len(rows) == 0:
+            raise ValueError(
+                f"the {name} part would be empty ({found}): "
+                "use more molecules, other fractions or a random split"
+            )
+    return split
+
+
+def _checksum(smiles: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(smiles).encode()).hexdigest()

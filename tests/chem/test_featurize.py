@@ -1,0 +1,346 @@
+import csv
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+from torch_geometric.loader import DataLoader
+
+from molae_pyg.chem import FeaturizeReport, featurize, featurizer, from_mol, from_smiles, workers
+from molae_pyg.chem.conformers import Embedding
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+# One molecule ------------------------------------------------------------------------------------
+
+
+def test_fields():
+    data = from_smiles("OCC")
+    assert data.z.tolist() == [6, 6, 8]
+    assert data.z.dtype == data.atom_map.dtype == torch.long
+    assert data.pos.shape == (3, 3)
+    assert data.pos.dtype == torch.float32
+    assert data.atom_map.tolist() == [2, 1, 0]
+    assert (data.smiles, data.status, data.reason) == ("OCC", "3d", "")
+    assert (data.num_distinct, data.num_unknown, data.num_cropped) == (1, 0, 0)
+    assert "conformers" not in data
+
+
+def test_conformers():
+    data = from_smiles(ASPIRIN, num_conformers=3, add_2d=True, seed=5)
+    assert data.conformers.shape == (13, 4, 3)
+    assert data.conformers.dtype == torch.float32
+    assert "pos" not in data
+    assert data.num_nodes == 13
+    assert data.num_distinct == 3
+    assert data.conformers[:, 3, 2].eq(0).all()  # the layout is flat
+    assert torch.equal(data.conformers[:, 1], from_smiles(ASPIRIN, seed=6).pos)
+
+
+def test_published_recipe_in_the_atom_order_of_the_string():
+    """Hydrogens leave after the coordinates are made, so that the heavy atoms are unchanged."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(ASPIRIN))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=2)
+    Chem.rdForceFieldHelpers.MMFFOptimizeMolecule(mol)
+    expected = torch.from_numpy(mol.GetConformer().GetPositions()).float()
+    every = from_smiles(ASPIRIN, canonical=False, remove_hydrogens=False, seed=2)
+    torch.testing.assert_close(every.pos, expected, atol=1e-3, rtol=0)
+    assert every.atom_map.tolist() == list(range(13)) + [-1] * 8
+    heavy = from_smiles(ASPIRIN, canonical=False, seed=2)
+    assert torch.equal(heavy.pos, every.pos[:13])
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.sampled_from(["CC(C)C[C@@H](C(=O)O)N", "C/C=C/C(=O)NC", "CC(=O)[O-].[Na+]", "Oc1ccccc1F"]),
+    st.integers(0, 2**31 - 1),
+)
+def test_equivalent_smiles_give_equal_data(smiles, seed):
+    other = Chem.MolToRandomSmilesVect(Chem.MolFromSmiles(smiles), 1, randomSeed=seed)[0]
+    first = from_smiles(smiles, num_conformers=2, add_2d=True)
+    second = from_smiles(other, num_conformers=2, add_2d=True)
+    assert torch.equal(first.z, second.z)
+    assert torch.equal(first.conformers, second.conformers)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "z", "reason"),
+    [
+        ("CC(=O)[O-].[Na+]", [6, 6, 8, 8, 11], ""),
+        ("[2H]O[2H]", [8], ""),
+        ("[H+].[Cl-]", [17], "no MMFF94 parameters: minimised with UFF"),
+        (
+            "[H][H]",
+            [1, 1],
+            "no MMFF94 parameters: minimised with UFF; hydrogen only: hydrogens kept",
+        ),
+    ],
+)
+def test_hydrogens_and_salts(smiles, z, reason):
+    data = from_smiles(smiles)
+    assert data.z.tolist() == z
+    assert (data.status, data.reason) == ("3d", reason)
+
+
+def test_unknown_elements_and_dummy_atoms_are_counted():
+    data = from_smiles("*C[Pt]")
+    assert sorted(data.z.tolist()) == [6, 78, 118]  # 0 would be read as [MASK]
+    assert data.num_unknown == 2
+
+
+def test_crop_keeps_the_order():
+    whole = from_smiles(ASPIRIN)
+    part = from_smiles(ASPIRIN, max_atoms=5)
+    assert part.num_cropped == 8
+    assert part.z.numel() == 5
+    where = [whole.atom_map.tolist().index(a) for a in part.atom_map.tolist()]
+    assert where == sorted(where)
+    assert torch.equal(part.pos, whole.pos[where])
+    assert from_smiles(ASPIRIN, max_atoms=13).num_cropped == 0
+
+
+def test_default_collate():
+    data = [from_smiles(s, num_conformers=2) for s in ("CCO", "OCCN")]
+    batch = next(iter(DataLoader(data, batch_size=2)))
+    assert batch.batch.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert batch.conformers.shape == (7, 2, 3)
+    assert batch.atom_map.tolist() == [*data[0].atom_map.tolist(), *data[1].atom_map.tolist()]
+    assert batch.smiles == ["CCO", "OCCN"]
+    assert batch.num_unknown.tolist() == [0, 0]
+    assert batch[1].smiles == "OCCN"
+
+
+def test_missing_conformers_are_repeated_in_turn(monkeypatch):
+    a, b, layout = (np.full((9, 3), value, dtype=np.float32) for value in (1, 2, 0))
+    made = Embedding([a, b], layout, ["2 of 5 conformers"])
+    monkeypatch.setattr(workers, "run", lambda mol, recipe: made)
+    data = from_smiles("CCO", num_conformers=5, add_2d=True)
+    assert data.conformers[0, :, 0].tolist() == [1, 2, 1, 2, 1, 0]
+    assert (data.num_distinct, data.status, data.reason) == (2, "3d", "2 of 5 conformers")
+
+
+def test_flat_layout_stands_in(monkeypatch):
+    monkeypatch.setattr(workers.embed.__globals__["rdDistGeom"], "EmbedMolecule", lambda *_: -1)
+    data = from_smiles("CCO", num_conformers=3, add_2d=True)
+    assert data.conformers.shape == (3, 4, 3)
+    assert data.conformers[..., 2].eq(0).all()
+    assert (data.status, data.num_distinct) == ("2d", 1)
+    assert data.reason == "ETKDG found no 3D embedding"
+
+
+def test_no_coordinates_at_all(monkeypatch):
+    monkeypatch.setattr(workers, "run", lambda mol, recipe: Embedding(notes=["it broke"]))
+    with pytest.raises(ValueError, match="no coordinates for 'CCO': it broke"):
+        from_smiles("CCO")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_conformers": 0}, "num_conformers must be at least 1, got 0"),
+        ({"add_2d": True}, "add_2d=True needs num_conformers"),
+        ({"max_atoms": 0}, "max_atoms must be at least 1, got 0"),
+        ({"seed": -1}, "seed must not be negative, got -1"),
+        ({"time_limit": 0.0}, "time_limit must be in"),
+        ({"time_limit": math.inf}, "time_limit must be in"),
+    ],
+)
+def test_arguments_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        from_smiles("CCO", **arguments)
+
+
+@pytest.mark.parametrize("value", ["C1CC", "", None, math.nan])
+def test_invalid_smiles(value):
+    with pytest.raises(ValueError, match=r"cannot read SMILES .*on_error='skip'"):
+        from_smiles(value)
+
+
+def test_rdkit_is_silent(capfd):
+    with pytest.raises(ValueError, match="unclosed ring"):
+        from_smiles("C1CC")
+    from_smiles("B1OBO1")
+    assert capfd.readouterr().err == ""
+
+
+# From a Mol --------------------------------------------------------------------------------------
+
+
+def given_mol(conformers: int = 2) -> Chem.Mol:
+    mol = Chem.AddHs(Chem.MolFromSmiles("OCC"))
+    rdDistGeom.EmbedMultipleConfs(mol, conformers, randomSeed=1)
+    return mol
+
+
+def positions(mol: Chem.Mol) -> torch.Tensor:
+    frames = [torch.from_numpy(c.GetPositions()).float() for c in mol.GetConformers()]
+    return torch.stack(frames, dim=1)  # [n, K, 3]
+
+
+def test_given_coordinates_are_kept():
+    mol = given_mol()
+    data = from_mol(mol)
+    assert data.z.tolist() == [8, 6, 6]
+    assert torch.equal(data.pos, positions(mol)[:3, 0])
+    assert data.atom_map.tolist() == [0, 1, 2]
+    assert (data.smiles, data.status, data.reason) == ("CCO", "3d", "")
+    several = from_mol(mol, num_conformers=3, add_2d=True, remove_hydrogens=False)
+    assert several.conformers.shape == (9, 4, 3)
+    assert torch.equal(several.conformers[:, :3], positions(mol)[:, [0, 1, 0]])
+    assert several.conformers[:, 3, 2].eq(0).all()
+    assert several.num_distinct == 2
+    assert mol.GetNumConformers() == 2
+    assert from_mol(given_mol(5), num_conformers=2).num_distinct == 2
+
+
+def test_given_heavy_atoms_get_no_hydrogens():
+    mol = Chem.RemoveHs(given_mol())
+    data = from_mol(mol, num_conformers=1, add_2d=True, remove_hydrogens=False)
+    assert torch.equal(data.conformers[:, 0], positions(mol)[:, 0])
+
+
+def test_canonical_order_takes_given_coordinates_along():
+    mol = given_mol()
+    data = from_mol(mol, canonical=True)
+    assert data.z.tolist() == [6, 6, 8]
+    assert data.atom_map.tolist() == [2, 1, 0]
+    assert torch.equal(data.pos, positions(mol)[[2, 1, 0], 0])
+
+
+def test_coordinates_are_made_where_there_are_none():
+    mol = Chem.MolFromSmiles("OCC")
+    data = from_mol(mol)
+    assert data.z.tolist() == [8, 6, 6]
+    assert torch.equal(data.pos, from_smiles("OCC", canonical=False).pos)
+    canonical = from_mol(mol, canonical=True)
+    assert torch.equal(canonical.pos, from_smiles("CCO").pos)
+    assert canonical.atom_map.tolist() == [2, 1, 0]
+    assert mol.GetNumAtoms() == 3
+
+
+@pytest.mark.parametrize(
+    ("mol", "message"),
+    [
+        (None, "there is no molecule"),
+        (Chem.Mol(), "the molecule has no atoms"),
+        (Chem.MolFromSmiles("C(C)(C)(C)(C)C", sanitize=False), "RDKit cannot sanitise"),
+    ],
+)
+def test_unusable_molecules(mol, message):
+    with pytest.raises(ValueError, match=message):
+        from_mol(mol)
+
+
+# Many molecules ----------------------------------------------------------------------------------
+
+ROWS = ["CCO", "C1CC", "OCC", "CC[C@H](C)O", None, "C[Pt]", "", "CCO"]
+
+
+def test_every_row_is_accounted_for():
+    data, report = featurize(ROWS, on_error="skip")
+    assert report.outcomes == ["3d", "invalid", "3d", "3d", "invalid", "3d", "invalid", "3d"]
+    assert len(report) == len(ROWS)
+    assert report.kept == [0, 2, 3, 5, 7]
+    assert [d.smiles for d in data] == [ROWS[row] for row in report.kept]
+    assert report.counts == {"3d": 5, "2d": 0, "failed": 0, "invalid": 3}
+    assert report.num_unknown == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert report.reasons[1] == "unclosed ring"
+
+
+def test_repeated_molecules_are_embedded_once(monkeypatch):
+    calls = []
+    run = featurizer.run
+    monkeypatch.setattr(featurizer, "run", lambda *a: calls.append(1) or run(*a))
+    data, _ = featurize(["CCO", "OCC", "CCO"], num_conformers=2, max_atoms=2, workers=1)
+    assert len(calls) == 1
+    assert torch.equal(data[0].conformers, data[1].conformers)
+    assert data[0].conformers.data_ptr() != data[2].conformers.data_ptr()
+    for d in data:
+        assert torch.equal(d.atom_map, from_smiles(d.smiles, max_atoms=2).atom_map)
+        assert d.num_cropped == 1
+
+
+def test_results_do_not_depend_on_workers_or_order(monkeypatch):
+    monkeypatch.setattr(featurizer, "_WINDOW", 2)
+    options = {"num_conformers": 2, "add_2d": True, "on_error": "skip", "progress": False}
+    alone, report = featurize(ROWS, workers=1, **options)
+    shared, shared_report = featurize(ROWS, workers=2, **options)
+    backwards, _ = featurize(ROWS[::-1], workers=2, **options)
+    assert report == shared_report
+    for first, second, third in zip(alone, shared, backwards[::-1], strict=True):
+        assert first.to_dict().keys() == second.to_dict().keys()
+        assert torch.equal(first.conformers, second.conformers)
+        assert torch.equal(first.conformers, third.conformers)
+        assert torch.equal(first.atom_map, second.atom_map)
+        assert torch.equal(first.conformers, from_smiles(first.smiles, 2, True).conformers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_invalid_row_is_named(workers):
+    with pytest.raises(ValueError, match="row 1: cannot read SMILES 'C1CC': unclosed ring"):
+        featurize(ROWS, workers=workers)
+
+
+def test_failures_are_counted_or_raised(monkeypatch):
+    monkeypatch.setattr(featurizer, "run", lambda *_: Embedding(notes=["it broke"]))
+    data, report = featurize(["CCO", "OCC"], on_error="skip")
+    assert data == []
+    assert report.outcomes == ["failed", "failed"]
+    assert report.reasons == ["it broke", "it broke"]
+    with pytest.raises(ValueError, match="row 0: no coordinates for 'CCO': it broke"):
+        featurize(["CCO"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"smiles": "CCO"}, "use from_smiles for a single one"),
+        ({"smiles": ["C"], "on_error": "ignore"}, "on_error must be 'raise' or 'skip'"),
+        ({"smiles": ["C"], "workers": 0}, "workers must be at least 1, got 0"),
+        ({"smiles": ["C"], "num_conformers": -1}, "num_conformers must be at least 1"),
+    ],
+)
+def test_featurize_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        featurize(**arguments)
+
+
+def test_nothing_to_do():
+    data, report = featurize([])
+    assert data == []
+    assert len(report) == 0
+
+
+def test_summary():
+    report = FeaturizeReport()
+    report.add("3d", "")
+    report.add("2d", "time limit of 30 s reached", num_unknown=2, num_cropped=5)
+    for _ in range(4):
+        report.add("invalid", "unclosed ring")
+    assert str(report).splitlines() == [
+        "6 molecules: 1 3d, 1 2d, 0 failed, 4 invalid",
+        "  2 unknown atoms in 1 molecules",
+        "  5 cropped atoms in 1 molecules",
+        "       4  invalid  unclosed ring  (rows 2, 3, 4, …)",
+        "       1  2d       time limit of 30 s reached  (rows 1)",
+    ]
+
+
+def test_bbbp_has_eleven_invalid_rows():
+    path = Path(os.environ.get("MOLAE_DATA", "")) / "moleculenet" / "BBBP.csv"
+    if "MOLAE_DATA" not in os.environ or not path.exists():
+        pytest.skip("MOLAE_DATA with moleculenet/BBBP.csv is not there")
+    with path.open() as file:
+        smiles = [row["smiles"] for row in csv.DictReader(file)]
+    bad = [s for s in smiles if Chem.MolFromSmiles(s) is None]
+    data, report = featurize(bad, on_error="skip")
+    assert data == []
+    assert report.counts["invalid"] == 11
+    assert all("Explicit valence" in reason for reason in report.reasons)

@@ -1,0 +1,141 @@
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from molae_pyg.chem import workers
+from molae_pyg.chem.conformers import Recipe, collect, embed
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.workers import WorkerPool, run
+
+CHIRAL = "CC[C@H](C)[C@@H](N)C(=O)O"
+
+
+def program(body: str) -> str:
+    """A worker whose ``embed`` is replaced by the given function body."""
+    head = "import os, time\nimport molae_pyg.chem.workers as w\nfrom molae_pyg.chem.conformers "
+    head += "import Step, embed\ndef replaced(mol, recipe):\n"
+    return head + textwrap.indent(body, "    ") + "\nw.embed = replaced\nw.serve()"
+
+
+def mol_of(smiles: str) -> Chem.Mol:
+    return parse_smiles(smiles).mol
+
+
+def test_a_worker_gives_what_this_process_gives():
+    recipe = Recipe(count=2, seed=4, layout=True)
+    with WorkerPool(2) as pool:
+        jobs = [pool.submit(mol_of(smiles), recipe) for smiles in (CHIRAL, "CCO", "*CC", CHIRAL)]
+        remote = [job.result() for job in jobs]
+    local = collect(embed(mol_of(CHIRAL), recipe))
+    for made in (remote[0], remote[3]):
+        assert np.array_equal(made.conformers, local.conformers)
+        assert np.array_equal(made.layout, local.layout)
+    assert remote[2].notes == ["no force field parameters: ETKDG geometry as it is"]
+
+
+def test_large_molecules_get_a_process_of_their_own(monkeypatch):
+    local = run(mol_of("CCO"), Recipe())
+    monkeypatch.setattr(workers, "LARGE", 5)
+    monkeypatch.setattr(workers, "embed", None)  # of no use in this process
+    assert np.array_equal(run(mol_of("CCO"), Recipe()).conformers, local.conformers)
+
+
+def test_overrun_is_killed_and_what_was_made_is_kept(monkeypatch):
+    monkeypatch.setattr(workers, "GRACE", 2.0)
+    body = "for step in embed(mol, recipe):\n    yield step\n    if recipe.count: time.sleep(1000)"
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    with WorkerPool(1) as pool:
+        made = pool.submit(mol_of("CCO"), Recipe(5, time_limit=0.1, layout=True)).result()
+        assert made.status == "3d"
+        assert len(made.conformers) == 1
+        assert made.layout is not None  # by a second process
+        assert made.notes == ["time limit of 0.1 s reached", "1 of 5 conformers"]
+
+
+def test_overrun_with_nothing_made_falls_back_to_the_layout(monkeypatch):
+    monkeypatch.setattr(workers, "GRACE", 0.2)
+    body = "if recipe.count: time.sleep(1000)\nyield from embed(mol, recipe)"
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    with WorkerPool(1) as pool:
+        made = pool.submit(mol_of("CCO"), Recipe(time_limit=0.1)).result()
+    assert (made.status, made.notes) == ("2d", ["time limit of 0.1 s reached"])
+
+
+def test_overrun_of_the_layout_too_is_a_failure(monkeypatch):
+    monkeypatch.setattr(workers, "GRACE", 0.2)
+    monkeypatch.setattr(workers, "LAYOUT_LIMIT", 0.2)
+    monkeypatch.setattr(workers, "_PROGRAM", program("time.sleep(1000)\nyield"))
+    with WorkerPool(1) as pool:
+        made = pool.submit(mol_of("CCO"), Recipe(time_limit=0.1)).result()
+    assert made.status == "failed"
+    assert made.notes == ["time limit of 0.1 s reached", "no time for the 2D layout"]
+
+
+def test_death_is_told_and_the_next_job_goes_on(monkeypatch):
+    body = "if mol.GetNumAtoms() == 9: os._exit(7)\nyield from embed(mol, recipe)"
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    with WorkerPool(1) as pool:
+        jobs = [pool.submit(mol_of(smiles), Recipe()) for smiles in ("CCO", "CO")]
+        dead, alive = [job.result() for job in jobs]
+    assert dead.status == "failed"
+    assert dead.notes == ["the conformer process died (exit code 7)"]
+    assert alive.status == "3d"
+
+
+def test_prints_in_a_worker_do_not_mix_with_results(monkeypatch):
+    body = "print('noise', flush=True)\nyield from embed(mol, recipe)"
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    with WorkerPool(1) as pool:
+        assert pool.submit(mol_of("CO"), Recipe()).result().status == "3d"
+
+
+def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
+    monkeypatch.setattr(workers, "_PROGRAM", "raise SystemExit(3)")
+    with WorkerPool(1) as pool, pytest.raises(RuntimeError, match="could not start"):
+        pool.submit(mol_of("CO"), Recipe()).result()
+
+
+def test_leaving_the_pool_ends_jobs_under_way(monkeypatch):
+    monkeypatch.setattr(workers, "_PROGRAM", program("time.sleep(1000)\nyield"))
+    with WorkerPool(1) as pool:
+        jobs = [pool.submit(mol_of("CO"), Recipe(time_limit=900)) for _ in range(3)]
+        while not jobs[0].running():
+            time.sleep(0.01)
+    assert all(job.done() for job in jobs)
+    assert isinstance(jobs[0].exception(), RuntimeError)
+
+
+def test_scripts_need_no_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('body')\n"
+        "from molae_pyg.chem.conformers import Recipe\n"
+        "from molae_pyg.chem.parsing import parse_smiles\n"
+        "from molae_pyg.chem.workers import WorkerPool\n"
+        "with WorkerPool(2) as pool:\n"
+        "    jobs = [pool.submit(parse_smiles(s).mol, Recipe()) for s in ('CCO', 'CCN')]\n"
+        "    print(*(job.result().status for job in jobs))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["body", "3d", "3d"]
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("molae_pyg", "rdkit"),
+        ("molae_pyg.chem", "rdkit"),
+        ("molae_pyg.chem.conformers", "torch"),
+        ("molae_pyg.chem.workers", "torch"),
+    ],
+)
+def test_imports_stay_light(module, absent):
+    code = f"import sys, {module}; assert {absent!r} not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], timeout=120, check=True)

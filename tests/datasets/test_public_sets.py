@@ -1,0 +1,153 @@
+"""MoleculeNet and the ChEMBL series: finding, reading, columns."""
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from rdkit import Chem, RDConfig, rdBase
+
+import molae_pyg.datasets as datasets
+import molae_pyg.datasets.moleculenet as moleculenet_module
+from molae_pyg.datasets import ChEMBLActivities, MoleculeNet
+from molae_pyg.datasets.reading import infer_task_type
+
+DATA = os.environ.get("MOLAE_DATA")
+HEADER = "iupac,smiles,expt,calc\n"
+ROWS = HEADER + '"4-methoxy,x",COC,-1.0,2\nmethanol,CO ,-5.1,3\n'
+
+
+@pytest.fixture(autouse=True)
+def no_download(monkeypatch):
+    """Nothing at hand in the environment and no network."""
+
+    def fail(url: str, folder: str) -> str:
+        raise URLError("no network")
+
+    monkeypatch.delenv("MOLAE_DATA", raising=False)
+    monkeypatch.setattr(moleculenet_module, "download_url", fail)
+
+
+@pytest.mark.parametrize("place", ["SAMPL.csv", "SAMPL.csv.gz", "freesolv/raw/SAMPL.csv"])
+def test_file_under_root(tmp_path, place):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(ROWS.encode()) if place.endswith("gz") else ROWS.encode())
+    table = MoleculeNet.read(tmp_path, "FreeSolv")
+    assert table.smiles == ["COC", "CO"]
+    assert table.task_names == ["expt"]
+    assert table.y.tolist() == [[-1.0], [pytest.approx(-5.1)]]
+
+
+def test_file_in_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLAE_DATA", str(tmp_path))
+    (tmp_path / "moleculenet").mkdir()
+    (tmp_path / "moleculenet" / "SAMPL.csv").write_text(ROWS)
+    (tmp_path / "here").mkdir()
+    assert len(MoleculeNet.read(tmp_path / "root", "freesolv").smiles) == 2
+    (tmp_path / "root" / "SAMPL.csv").parent.mkdir(exist_ok=True)
+    (tmp_path / "root" / "SAMPL.csv").write_text(HEADER + "methane,C,1,1\n")
+    assert MoleculeNet.read(tmp_path / "root", "freesolv").smiles == ["C"]  # root goes first
+
+
+def test_dataset(tmp_path):
+    (tmp_path / "SAMPL.csv").write_text(ROWS)
+    dataset = MoleculeNet(tmp_path, "FreeSolv", num_conformers=1, workers=1)
+    assert repr(dataset) == "MoleculeNet(freesolv, 2)"
+    assert dataset.task_type == "regression"
+    assert dataset[1].y.tolist() == [[pytest.approx(-5.1)]]
+    assert list((tmp_path / "processed").glob("freesolv-*.safetensors"))
+
+
+def test_download_goes_where_pytorch_geometric_keeps_it(tmp_path, monkeypatch):
+    def download(url: str, folder: str) -> str:
+        assert url.endswith("/datasets/SAMPL.csv")
+        path = Path(folder) / "SAMPL.csv"
+        path.write_text(ROWS)
+        return str(path)
+
+    monkeypatch.setattr(moleculenet_module, "download_url", download)
+    assert MoleculeNet.read(tmp_path, "freesolv").smiles == ["COC", "CO"]
+    assert [path.name for path in (tmp_path / "freesolv" / "raw").iterdir()] == ["SAMPL.csv"]
+
+
+def test_no_file_and_no_network(tmp_path):
+    target = tmp_path / "esol" / "raw" / "delaney-processed.csv"
+    with pytest.raises(FileNotFoundError, match="could not download https") as caught:
+        MoleculeNet(tmp_path, "ESOL")
+    assert f"put the file at {target} " in str(caught.value)
+    assert "MOLAE_DATA" in str(caught.value)
+    assert isinstance(caught.value.__cause__, URLError)
+    assert not list(target.parent.iterdir())
+
+
+def test_unknown_name(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown data set 'qm9'; there are \['esol', "):
+        MoleculeNet(tmp_path, "qm9")
+
+
+def test_wrong_file(tmp_path):
+    (tmp_path / "SAMPL.csv").write_text("smiles,y\nC,1\n")
+    with pytest.raises(ValueError, match=r"no column \['expt'\]. Columns: \['smiles', 'y'\]"):
+        MoleculeNet(tmp_path, "freesolv")
+
+
+@pytest.mark.skipif(DATA is None, reason="needs the files in $MOLAE_DATA/moleculenet")
+@pytest.mark.parametrize(
+    ("name", "num_rows", "num_invalid", "mean"),
+    [
+        ("esol", 1128, 0, -3.0501),  # the means that Uni-Mol's code holds as constants
+        ("freesolv", 642, 0, -3.8030),
+        ("lipo", 4200, 0, 2.1863),
+        ("bace", 1513, 0, 691 / 1513),
+        ("bbbp", 2050, 11, 1567 / 2050),
+    ],
+)
+def test_real_files(monkeypatch, tmp_path, name, num_rows, num_invalid, mean):
+    monkeypatch.setenv("MOLAE_DATA", DATA)
+    table = MoleculeNet.read(tmp_path, name)
+    assert table.y.shape == (num_rows, 1)
+    assert table.y.mean().item() == pytest.approx(mean, abs=1e-4)
+    assert infer_task_type(table.y) == MoleculeNet.sources[name].task_type
+    with rdBase.BlockLogs():
+        assert sum(Chem.MolFromSmiles(smiles) is None for smiles in table.smiles) == num_invalid
+
+
+def test_chembl_series():
+    smiles, y, task_names = ChEMBLActivities.read()
+    assert len(smiles) == len(y) == 1017
+    assert task_names == ["Act"]
+    assert smiles[0] == "O=S(=O)(Nc1cccs1)c2ccc(Oc3ccccc3c4ccccc4)c(c2)C#N"
+    assert y[0] == pytest.approx(5.48)
+    assert (y.min().item(), y.max().item()) == (pytest.approx(4.27), pytest.approx(9.22))
+    assert ((y == 6).sum(), (y == 5).sum()) == (55, 30)
+    assert len({Chem.CanonSmiles(text) for text in smiles}) == 1017
+    assert not any("." in text for text in smiles)
+
+
+def test_chembl_dataset(monkeypatch, tmp_path):
+    few = ChEMBLActivities.read()
+    few = few._replace(smiles=few.smiles[:2], y=few.y[:2])
+    monkeypatch.setattr(ChEMBLActivities, "read", classmethod(lambda cls: few))
+    dataset = ChEMBLActivities(tmp_path, num_conformers=1, workers=1)
+    assert repr(dataset) == "ChEMBLActivities(CHEMBL2321810, 2)"
+    assert dataset.task_type == "regression"
+    assert torch.equal(dataset.y, few.y)
+
+
+def test_chembl_without_contrib(monkeypatch, tmp_path):
+    monkeypatch.setattr(RDConfig, "RDContribDir", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="came without its Contrib folder"):
+        ChEMBLActivities()
+
+
+def test_names_load_on_first_use():
+    assert set(dir(datasets)) == {"CSVDataset", "ChEMBLActivities", "MoleculeNet", "MoleculeTable"}
+    with pytest.raises(AttributeError, match="has no attribute 'QM9'"):
+        _ = datasets.QM9
+    code = "import sys, molae_pyg.datasets; sys.exit('rdkit' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,215 @@
+"""The data set of molecules and targets: items, subsets, cache, errors."""
+
+import json
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch_geometric.data import Data
+from torch_geometric.loader import DataLoader
+
+import molae_pyg.datasets.table as table_module
+from molae_pyg.datasets import CSVDataset, MoleculeTable
+from molae_pyg.splits import scaffold_split
+
+NAN = float("nan")
+SMILES = ["CCO", "c1ccccc1", "C1CC", "CCO", "CN"]  # row 2 cannot be read, row 3 repeats row 0
+Y = [[0.5, NAN], [1.0, -1.0], [2.0, 2.0], [0.25, 3.0], [NAN, 4.0]]
+
+
+def make(root=None, smiles=SMILES, y=Y, **settings) -> MoleculeTable:
+    settings = {"num_conformers": 2, "workers": 1, **settings}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gave no molecule")
+        return MoleculeTable(smiles, y, root=root, **settings)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> MoleculeTable:
+    return make(task_names=["a", "b"])
+
+
+def test_items(dataset):
+    assert len(dataset) == 4
+    assert repr(dataset) == "MoleculeTable(table, 4)"
+    assert dataset.task_names == ["a", "b"]
+    assert dataset.num_tasks == 2
+    assert dataset.task_type == "regression"
+    item = dataset[3]
+    assert isinstance(item, Data)
+    assert item.smiles == "CN"
+    assert item.z.tolist() == [6, 7]
+    assert item.conformers.shape == (2, 3, 3)  # 2 in 3D and a flat one
+    assert item.conformers.dtype == torch.float32
+    assert item.row == 4
+    assert item.y.shape == (1, 2)
+    assert item.y.isnan().tolist() == [[True, False]]
+    assert item.status == "3d"
+    assert item.num_nodes == 2
+
+
+def test_duplicates_and_targets_stay_with_their_rows(dataset):
+    assert dataset.smiles == ["CCO", "c1ccccc1", "CCO", "CN"]
+    assert torch.equal(dataset.y.nan_to_num(9), torch.tensor(Y)[[0, 1, 3, 4]].nan_to_num(9))
+    assert [int(item.row) for item in dataset] == [0, 1, 3, 4]
+
+
+def test_report_has_every_row(dataset):
+    assert dataset.report.outcomes == ["3d", "3d", "invalid", "3d", "3d"]
+    assert dataset.report.reasons[2]
+    with pytest.warns(UserWarning, match="table: 1 of 5 rows gave no molecule and are left out"):
+        MoleculeTable(SMILES, Y, num_conformers=1, workers=1)
+
+
+def test_subsets(dataset):
+    for index in (np.array([3, 0]), torch.tensor([3, 0]), [3, 0]):
+        subset = dataset[index]
+        assert subset.smiles == ["CN", "CCO"]
+        assert subset.y[:, 1].tolist()[0] == 4.0
+        assert subset[0].smiles == "CN"
+        assert subset.task_names == dataset.task_names
+        assert len(subset.report) == 5
+    assert dataset[1:3][[1]].smiles == ["CCO"]
+    assert dataset[np.array([False, True, False, False])].smiles == ["c1ccccc1"]
+    split = scaffold_split(dataset.smiles, (0.75, 0.0, 0.25))
+    assert dataset[split.test].smiles == ["c1ccccc1"]
+
+
+def test_batches_and_transform(dataset):
+    def first_conformer(data: Data) -> Data:
+        data.pos = data.conformers[:, 0]
+        return data
+
+    batch = next(iter(DataLoader(dataset, batch_size=4)))
+    assert batch.y.shape == (4, 2)
+    assert batch.batch.tolist() == [0] * 3 + [1] * 6 + [2] * 3 + [3] * 2
+    moved = make(smiles=["CCO", "CN"], y=[1, 2], transform=first_conformer)
+    assert torch.equal(moved[0].pos, moved[0].conformers[:, 0])
+    assert next(iter(DataLoader(moved, batch_size=2))).pos.shape == (5, 3)
+    assert moved[[1]][0].pos.shape == (2, 3)
+    assert "pos" not in moved.get(0)  # the stored molecule stays as it was
+
+
+def test_single_molecule(tmp_path):
+    for _ in range(2):  # fresh, then from the cache
+        one = make(tmp_path, smiles=["CO"], y=[0.5])
+        assert len(one) == 1
+        assert one.smiles == ["CO"]
+        assert one.y.tolist() == [[0.5]]
+        assert one[0].y.tolist() == [[0.5]]
+        assert one[0].z.tolist() == [6, 8]
+        assert one[[0]].smiles == ["CO"]
+
+
+def test_cache(tmp_path, monkeypatch):
+    first = make(tmp_path)
+    suffixes = sorted(path.suffix for path in (tmp_path / "processed").iterdir())
+    assert suffixes == [".json", ".safetensors"]
+    monkeypatch.setattr(table_module, "featurize", None)  # would fail if called
+    again = make(tmp_path, y=[row[:1] for row in Y])  # other targets, same molecules
+    assert again.num_tasks == 1
+    assert again.report == first.report
+    assert again.smiles == first.smiles
+    for old, new in zip(first, again, strict=True):
+        assert old.keys() == new.keys()
+        assert torch.equal(new.y.nan_to_num(9), old.y[:, :1].nan_to_num(9))
+        for key in ("z", "conformers", "atom_map", "row", "num_unknown"):
+            assert torch.equal(old[key], new[key]), key
+            assert old[key].dtype == new[key].dtype
+        assert (old.smiles, old.status, old.reason) == (new.smiles, new.status, new.reason)
+        assert old.num_nodes == new.num_nodes
+    with pytest.warns(UserWarning, match="1 of 5 rows"):
+        MoleculeTable(SMILES, Y, root=tmp_path, num_conformers=2, workers=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"num_conformers": 1},
+        {"add_2d": False},
+        {"max_atoms": 2},
+        {"smiles": [*SMILES[:4], "CS"]},
+    ],
+)
+def test_other_settings_are_not_read_from_the_cache(tmp_path, change):
+    first = make(tmp_path)
+    other = make(tmp_path, **change)
+    assert len(list((tmp_path / "processed").glob("*.json"))) == 2
+    assert not torch.equal(first[1].conformers, other[1].conformers) or "smiles" in change
+    assert other[3].smiles == change.get("smiles", SMILES)[4]
+
+
+def test_half_written_cache_is_not_read(tmp_path):
+    make(tmp_path)
+    (path,) = (tmp_path / "processed").glob("*.json")
+    assert json.loads(path.read_text())["report"]["outcomes"][2] == "invalid"
+    path.unlink()  # as if it had stopped before the last step
+    assert len(make(tmp_path)) == 4
+    assert path.is_file()
+
+
+def test_no_root_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make(smiles=["CO"], y=[0.5])
+    assert not list(tmp_path.iterdir())
+
+
+def test_pickles_for_worker_processes(dataset):
+    assert pickle.loads(pickle.dumps(dataset)).smiles == dataset.smiles
+
+
+def test_task_type_and_names():
+    labels = [0, 1, NAN, NAN, NAN]
+    assert make(y=labels).task_type == "classification"
+    assert make(y=labels, task_type="regression").task_type == "regression"
+    assert make(y=labels).task_names == ["y"]
+    assert make().task_names == ["y0", "y1"]
+
+
+def test_pandas_and_none():
+    frame = pd.DataFrame({"smiles": ["CO", "CN"], "a": [1.0, None], "b": [2, 3]})
+    dataset = make(smiles=frame["smiles"], y=frame[["a", "b"]])
+    assert dataset.y.nan_to_num(9).tolist() == [[1, 2], [9, 3]]
+    assert make(smiles=frame["smiles"], y=[0.5, None]).y.isnan().tolist() == [[False], [True]]
+
+
+def test_errors():
+    with pytest.raises(
+        ValueError, match=r"expected y \[n, T\] or \[n\] for 5 SMILES, got \[4, 1\]"
+    ):
+        make(y=[1, 2, 3, 4])
+    with pytest.raises(ValueError, match="every label is missing"):
+        make(y=[NAN] * 5)
+    with pytest.raises(ValueError, match="y is infinite in row 1"):
+        make(y=[0, np.inf, 0, 0, 0])
+    with pytest.raises(ValueError, match="task_type must be regression or classification"):
+        make(task_type="ranking")
+    with pytest.raises(ValueError, match="class labels must be 0, 1 or NaN"):
+        make(task_type="classification")
+    with pytest.raises(ValueError, match="3 task_names for 2 tasks"):
+        make(task_names=["a", "b", "c"])
+    with pytest.raises(ValueError, match="none of 2 rows gave a molecule"):
+        make(smiles=["C1CC", ""], y=[1, 2])
+    with pytest.raises(ValueError, match="row 2"):
+        make(on_error="raise")
+
+
+def test_csv_dataset(tmp_path):
+    path = tmp_path / "assay.csv"
+    path.write_text("Id,Smiles,active\nx,CCO,1\ny,c1ccccc1 ,0\nz,CN,\n")
+    dataset = CSVDataset(path, root=tmp_path, num_conformers=1, workers=1)
+    assert repr(dataset) == "CSVDataset(assay, 3)"
+    assert dataset.task_names == ["active"]
+    assert dataset.task_type == "classification"
+    assert dataset.smiles == ["CCO", "c1ccccc1", "CN"]
+    assert dataset[0].conformers.shape == (3, 2, 3)
+    assert list((tmp_path / "processed").glob("assay-*.json"))
+    flat = CSVDataset(path, "Smiles", "active", "regression", num_conformers=1, add_2d=False)
+    assert flat.task_type == "regression"
+    assert flat[0].conformers.shape == (3, 1, 3)
+    with pytest.raises(ValueError, match=r"Columns: \['Id', 'Smiles', 'active'\]"):
+        CSVDataset(path, smiles_column="smiles")

@@ -1,0 +1,110 @@
+"""What README and the documentation say is true: code runs, links lead somewhere, flags exist."""
+
+import ast
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [README, *(p for p in sorted(DOCS.rglob("*.md")) if "_build" not in p.parts)]
+
+BLOCK = re.compile(r"^```(?P<kind>[^\s`]+)[^\n]*\n(?P<code>.*?)^```$", re.S | re.M)
+LINK = re.compile(r"\[[^\]]+\]\((?!\w+:)(?P<path>[^)#\s]+)[^)]*\)")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(text: str, kind: str) -> list[tuple[int, str]]:
+    """Number of lines before, and content, of the fenced blocks of a kind."""
+    found = [match for match in BLOCK.finditer(text) if match["kind"] == kind]
+    return [(text.count("\n", 0, match.start("code")), match["code"]) for match in found]
+
+
+def local_links(text: str) -> list[str]:
+    return [match["path"] for match in LINK.finditer(BLOCK.sub("", text))]
+
+
+def run(page: Path, kind: str) -> None:
+    """Runs all blocks in one namespace; a traceback shows the line of the page."""
+    namespace = {"__name__": "__main__"}
+    for line, code in blocks(page.read_text(), kind):
+        code = re.sub(r"^:\w+:.*$", "", code, flags=re.M)  # options of a cell
+        exec(compile("\n" * line + code, page, "exec"), namespace)
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = "".join(code for _, code in blocks(page.read_text(), "bash")).splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+SCRIPTS = {
+    f"{name(page)}: {shlex.join(words[1:])}": words[1:]
+    for page in PAGES
+    for words in commands(page)
+    if len(words) > 1 and words[1].startswith("experiments/")
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, DOCS / "quickstart.md"], ids=name)
+def test_code_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(page, "python")
+
+
+def test_walkthrough_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("Agg")
+    run(DOCS / "walkthrough.md", "{code-cell}")
+    matplotlib.pyplot.close("all")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_local_links(page):
+    assert [p for p in local_links(page.read_text()) if not (page.parent / p).exists()] == []
+
+
+@pytest.mark.parametrize("words", SCRIPTS.values(), ids=SCRIPTS)
+def test_commands_are_understood(words, monkeypatch):
+    script = ROOT / words[0]
+    monkeypatch.syspath_prepend(script.parent)  # scripts import their neighbours
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr("sys.argv", words)
+    args = module.parse_args()  # exits at an unknown flag
+    assert (ROOT / args.config).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_make_targets(page):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [words[1] for words in commands(page) if words[0] == "make"]
+    assert [target for target in targets if f"\n{target}:" not in makefile] == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "api").glob("*.md")), ids=lambda page: page.stem)
+def test_api_lists_every_public_name(page):
+    source = ROOT / "molae_pyg" / page.stem / "__init__.py"
+    if not source.is_file():  # a single module: it has no list of public names
+        return
+    listed = re.findall(r"auto\w+:: (\S+)", page.read_text())
+    (public,) = re.findall(r"^__all__ = (\[.*?\])", source.read_text(), re.S | re.M)
+    assert set(ast.literal_eval(public)) <= set(listed)
+
+
+def test_the_checks_see_what_they_look_for():
+    text = "a [b](c.md#d) [e](https://f.g)\n```python\nh[1](2)\n```\n```bash\nmake i  # j\n```\n"
+    assert local_links(text) == ["c.md"]
+    assert blocks(text, "python") == [(2, "h[1](2)\n")]
+    assert blocks(f"````{{note}}\n{text}````\n", "bash") == [(6, "make i  # j\n")]
+    assert len(blocks((DOCS / "walkthrough.md").read_text(), "{code-cell}")) > 10
+    assert len({words[0] for words in SCRIPTS.values()}) == 2  # moleculenet.py, pretrain.py

@@ -1,0 +1,120 @@
+"""Metrics against values worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import roc_auc_score
+
+from molae_pyg.metrics import average_precision, evaluate, mae, r2, rmse, roc_auc, spearman
+
+NAN = float("nan")
+
+
+def test_regression_by_hand():
+    y_true, y_pred = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 2.0, 5.0])
+    assert rmse(y_true, y_pred) == pytest.approx(math.sqrt(5 / 4))
+    assert mae(y_true, y_pred) == pytest.approx(3 / 4)
+    assert r2(y_true, y_pred) == pytest.approx(1 - 5 / 5)  # total sum of squares 5
+    # ranks of y_pred are 1, 2.5, 2.5, 4: covariance 4.5, variances 5 and 4.5
+    assert spearman(y_true, y_pred) == pytest.approx(4.5 / math.sqrt(5 * 4.5))
+
+
+def test_classification_by_hand():
+    y_true, y_pred = np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])
+    assert roc_auc(y_true, y_pred) == pytest.approx(3 / 4)  # 3 of 4 pairs in order
+    assert average_precision(y_true, y_pred) == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_mean_over_tasks_of_the_labels_present():
+    y_true = np.array([[0.0, 0.0], [NAN, 0.0], [2.0, NAN]])
+    y_pred = np.array([[1.0, 3.0], [9.0, 3.0], [3.0, 9.0]])
+    assert rmse(y_true, y_pred) == pytest.approx((1 + 3) / 2)  # not the root of the pooled mean
+    assert mae(y_true, y_pred) == pytest.approx((1 + 3) / 2)
+
+
+def test_minus_one_is_a_value():
+    y_true, y_pred = np.array([-1.0, -1.0, 0.0]), np.array([0.0, -1.0, 0.0])
+    assert mae(y_true, y_pred) == pytest.approx(1 / 3)
+    assert rmse(y_true, y_pred) == pytest.approx(math.sqrt(1 / 3))
+
+
+def test_tasks_without_both_classes_are_left_out():
+    y_true = np.array([[1, 1, NAN], [0, 1, NAN], [1, NAN, NAN], [0, 1, NAN]])
+    y_pred = np.array([[0.9, 0, 0], [0.8, 0, 0], [0.7, 0, 0], [0.1, 0, 0]])
+    assert roc_auc(y_true, y_pred) == pytest.approx(3 / 4)
+    assert average_precision(y_true, y_pred) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize("metric", [roc_auc, average_precision, r2, spearman])
+def test_no_task_left_is_nan_with_a_warning(metric):
+    with pytest.warns(UserWarning, match="undefined: none of 1 tasks has 2 or more different"):
+        assert math.isnan(metric(np.array([1.0, 1.0, NAN]), np.zeros(3)))
+
+
+@pytest.mark.parametrize("metric", [rmse, mae])
+def test_no_label_at_all_is_nan_with_a_warning(metric):
+    with pytest.warns(UserWarning, match="1 or more different labels"):
+        assert math.isnan(metric(np.full((2, 1), NAN), np.zeros((2, 1))))
+
+
+def test_constant_predictions_are_chance():
+    y_true = np.array([0.0, 1.0, 1.0])
+    assert spearman(y_true, np.ones(3)) == 0.0
+    assert roc_auc(y_true, np.ones(3)) == 0.5
+    assert average_precision(y_true, np.ones(3)) == pytest.approx(2 / 3)
+
+
+def test_evaluate():
+    y_true, y_pred = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [1.0]], requires_grad=True)
+    assert evaluate(y_true, y_pred, "regression") == {
+        "rmse": 0.0, "mae": 0.0, "r2": 1.0, "spearman": pytest.approx(1.0),
+    }  # fmt: skip
+    scores = evaluate(y_true, y_pred, "classification")
+    assert scores == {"roc_auc": 1.0, "average_precision": 1.0}
+    assert all(type(score) is float for score in scores.values())
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="task_type must be one of"):
+        evaluate(np.zeros(2), np.zeros(2), "ranking")
+    with pytest.raises(ValueError, match=r"y_pred is NaN or infinite in 2 of 4 rows: 1, 3"):
+        rmse(np.zeros((4, 2)), np.array([[0, 0], [NAN, 0], [0, 0], [0, np.inf]]))
+    with pytest.raises(ValueError, match=r"in 20 of 20 rows: 0, 1, .*, 9, \.\.\.$"):
+        mae(np.zeros(20), np.full(20, NAN))
+    with pytest.raises(ValueError, match="y_true is infinite in 1 of 2 rows: 0"):
+        r2(np.array([np.inf, 0]), np.zeros(2))
+    with pytest.raises(ValueError, match=r"y_true has shape \(2, 1\), but y_pred \(3, 1\)"):
+        spearman(np.zeros(2), np.zeros(3))
+    with pytest.raises(ValueError, match="nothing to score"):
+        mae(np.zeros((0, 1)), np.zeros((0, 1)))
+    with pytest.raises(ValueError, match=r"expected shape \[n, T\] or \[n\], got \(1, 1, 1\)"):
+        rmse(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)))
+    for metric in (roc_auc, average_precision):
+        with pytest.raises(ValueError, match=r"0, 1 or NaN \(missing\), found -1"):
+            metric(np.array([-1, 1, 0]), np.zeros(3))
+
+
+finite = st.floats(-100, 100, width=32)
+
+
+@settings(deadline=None)
+@given(arrays(np.float64, (6, 2), elements=finite), arrays(np.float64, (6, 2), elements=finite))
+def test_bounds_and_symmetry(y_true, y_pred):
+    assert 0 <= mae(y_true, y_pred) <= rmse(y_true, y_pred) + 1e-9
+    assert mae(y_true, y_pred) == pytest.approx(mae(y_pred, y_true))
+    assert rmse(y_true, y_true) == 0
+
+
+@settings(deadline=None)
+@given(arrays(np.int64, 12, elements=st.integers(0, 1)), arrays(np.float64, 12, elements=finite))
+def test_missing_labels_do_not_count(labels, scores):
+    labels[:2] = [0, 1]
+    padded = np.concatenate([labels, np.full(3, NAN)])
+    value = roc_auc(padded, np.concatenate([scores, [5.0, -5.0, 0.0]]))
+    assert value == pytest.approx(roc_auc_score(labels, scores))
+    assert roc_auc(labels, -scores) == pytest.approx(1 - value)

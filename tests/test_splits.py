@@ -1,0 +1,144 @@
+"""Scaffold and random splits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rdkit import Chem
+from rdkit.Chem.Scaffolds import MurckoScaffold
+
+from molae_pyg.splits import Split, load_split, random_split, save_split, scaffold_split
+
+DATA = os.environ.get("MOLAE_DATA")
+
+# 6 benzenes, 2 cyclohexanes, 1 without a ring, 1 pyridine
+SMILES = [
+    *["CCO", "Cc1ccccc1", "CC1CCCCC1", "Clc1ccccc1", "Brc1ccccc1"],
+    *["c1ccncc1", "Oc1ccccc1", "C1CCCCC1", "Nc1ccccc1", "c1ccccc1"],
+]
+
+
+def test_hand_made_case():
+    # groups by (size, first row), descending: benzene 6, cyclohexane 2, pyridine (row 5), chain
+    split = scaffold_split(SMILES, fractions=(0.6, 0.2, 0.2))
+    assert split.train.tolist() == [1, 3, 4, 6, 8, 9]
+    assert split.valid.tolist() == [2, 7]
+    assert split.test.tolist() == [0, 5]
+    assert all(part.dtype == np.int64 for part in split)
+
+
+def test_a_group_that_does_not_fit_is_passed_on_and_a_smaller_one_may_still_fit():
+    # train holds 7: benzene (6) fits, cyclohexane (2) does not, pyridine (1) does, the chain not
+    split = scaffold_split(SMILES, fractions=(0.7, 0.2, 0.1))
+    assert split.train.tolist() == [1, 3, 4, 5, 6, 8, 9]
+    assert split.valid.tolist() == [2, 7]
+    assert split.test.tolist() == [0]
+
+
+def test_chirality_separates_scaffolds():
+    # cis- and trans-1,2-diphenylcyclopropane: one scaffold or two
+    pair = ["C1[C@H](c2ccccc2)[C@@H]1c1ccccc1", "C1[C@H](c2ccccc2)[C@H]1c1ccccc1"]
+    split = scaffold_split(pair, (0.5, 0.0, 0.5), chirality=True)
+    assert [part.tolist() for part in split] == [[1], [], [0]]
+    with pytest.raises(ValueError, match="2 molecules in 1 scaffolds, the largest with 2"):
+        scaffold_split(pair, (0.5, 0.0, 0.5), chirality=False)
+
+
+def test_fraction_of_zero_leaves_a_part_empty():
+    split = scaffold_split(SMILES, (0.8, 0.0, 0.2))
+    assert [len(part) for part in split] == [8, 0, 2]
+
+
+def test_unreadable_smiles_is_named():
+    with pytest.raises(ValueError, match=r"row 1: RDKit reads no molecule from SMILES 'C1CC'"):
+        scaffold_split(["CCO", "C1CC"])
+    with pytest.raises(ValueError, match="row 0: RDKit reads no molecule from SMILES ''"):
+        scaffold_split(["", "CCO"])
+
+
+def test_too_small_a_set():
+    with pytest.raises(ValueError, match=r"the valid part would be empty \(2 molecules in 2"):
+        scaffold_split(["CCO", "c1ccccc1"])
+    with pytest.raises(ValueError, match=r"the train part would be empty \(0 molecules"):
+        scaffold_split([])
+    with pytest.raises(ValueError, match=r"the valid part would be empty \(5 rows\)"):
+        random_split(5)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.2, -0.1, -0.1), (0.5, 0.5)])
+def test_unusable_fractions(fractions):
+    with pytest.raises(ValueError, match="three numbers >= 0"):
+        scaffold_split(SMILES, fractions)
+    with pytest.raises(ValueError, match="three numbers >= 0"):
+        random_split(100, fractions)
+
+
+def test_random_split():
+    split = random_split(100, seed=3)
+    assert [len(part) for part in split] == [80, 10, 10]
+    assert sorted(np.concatenate(split).tolist()) == list(range(100))
+    assert all((np.diff(part) > 0).all() for part in split)
+    again, other = random_split(100, seed=3), random_split(100, seed=4)
+    assert all(map(np.array_equal, split, again))
+    assert not np.array_equal(split.test, other.test)
+
+
+def test_no_row_is_lost_to_rounding():  # (0.7 + 0.1) * 10 = 7.999999999999999
+    assert [len(part) for part in random_split(10, (0.7, 0.1, 0.2))] == [7, 1, 2]
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(SMILES), min_size=1, max_size=40), st.booleans())
+def test_scaffold_split_partitions_the_rows_and_separates_scaffolds(smiles, chirality):
+    try:
+        split = scaffold_split(smiles, (0.6, 0.2, 0.2), chirality)
+    except ValueError as error:
+        if "would be empty" not in str(error):
+            raise
+        return
+    assert sorted(np.concatenate(split).tolist()) == list(range(len(smiles)))
+    assert len(split.train) <= 0.6 * len(smiles) + 1e-9
+    scaffolds = [{_scaffold(smiles[row]) for row in part} for part in split]
+    assert not scaffolds[0] & scaffolds[1]
+    assert not scaffolds[0] & scaffolds[2]
+    assert not scaffolds[1] & scaffolds[2]
+
+
+def _scaffold(smiles: str) -> str:
+    return MurckoScaffold.MurckoScaffoldSmiles(mol=Chem.MolFromSmiles(smiles))
+
+
+def test_save_and_load(tmp_path):
+    split = scaffold_split(SMILES, (0.6, 0.2, 0.2))
+    save_split(split, tmp_path / "split.json", SMILES)
+    loaded = load_split(tmp_path / "split.json", SMILES)
+    assert isinstance(loaded, Split)
+    assert all(map(np.array_equal, split, loaded))
+    assert all(part.dtype == np.int64 for part in loaded)
+    with pytest.raises(ValueError, match="made for other molecules"):
+        load_split(tmp_path / "split.json", SMILES[::-1])
+
+
+@pytest.mark.skipif(DATA is None, reason="needs the official splits in $MOLAE_DATA/ogb")
+@pytest.mark.parametrize("name", ["molesol", "molfreesolv", "molbace", "molbbbp"])
+def test_official_ogb_split(name):
+    folder = Path(DATA) / "ogb" / f"ogbg_{name}"
+    smiles = pd.read_csv(folder / "mapping" / "mol.csv.gz")["smiles"].tolist()
+    split = scaffold_split(smiles, chirality=True)
+    for part in Split._fields:
+        official = pd.read_csv(folder / "split" / "scaffold" / f"{part}.csv.gz", header=None)
+        assert np.array_equal(getattr(split, part), official[0].to_numpy())
+
+
+def test_import_loads_neither_rdkit_nor_scikit_learn():
+    code = (
+        "import sys, molae_pyg.splits, molae_pyg.metrics; "
+        "sys.exit(bool({'rdkit', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
