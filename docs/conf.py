@@ -26,11 +26,15 @@ html_css_files = ["molae.css"]
 html_math_renderer = "svg"
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # seconds a cell
+nb_output_stderr = "remove"  # progress bars and the like; an error stops the build all the same
+nb_code_prompt_show = "Show the code"
+nb_code_prompt_hide = "Hide the code"
 
 # Types stand with the arguments they belong to; a signature shows names and defaults.
 autodoc_typehints = "description"
@@ -62,11 +66,14 @@ def resolve_public_name(
 
 
 def keep_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]):
-    """Stops Google style from reading a type in front of a colon in what `#:` says."""
-    if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+    """Undoes what Google style does to "text: more text" about an attribute: a type and a text."""
+    for number, line in enumerate(lines):
+        if what in ("attribute", "data", "property") and line.startswith(":type: "):
+            lines[0] = f"{line.removeprefix(':type: ')}: {lines[0]}"
+            del lines[number]
+            return
 
 
 def setup(app: Sphinx) -> None:
     app.connect("missing-reference", resolve_public_name)
-    app.connect("autodoc-process-docstring", keep_colons, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", keep_colons, priority=600)  # after napoleon

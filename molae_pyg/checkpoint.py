@@ -259,11 +259,18 @@ def load_official(cls: type[Model], file: OfficialFile) -> Model:
             f"{file.path} has no decoder, so it is no full Mol-AE (perhaps Uni-Mol, or a "
             "fine-tuned model): MolAEEncoder.from_official reads its encoder"
         )
-    model = cls(
-        **_encoder_config(file),
-        num_decoder_layers=num_decoder_layers,
-        ablation=_official_ablation(file.args),
-    )
+    config = _encoder_config(file)
+    try:
+        model = cls(
+            **config,
+            num_decoder_layers=num_decoder_layers,
+            ablation=_official_ablation(file.args),
+        )
+    except ValueError as error:
+        raise CheckpointError(
+            f"{file.path} was made with settings that {cls.__name__} cannot follow ({error}); "
+            "ReferenceMolAE.from_official follows all of the official code's"
+        ) from error
     report = _fill_official(model, file, prefix="", optional=OPTIONAL_KEYS)
     if report.unexpected:
         raise CheckpointError(

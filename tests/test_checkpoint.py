@@ -362,3 +362,9 @@ def test_encoder_can_be_saved(tmp_path):
     encoder = small().encoder
     save(encoder, tmp_path)
     assert load_file(tmp_path / "model.safetensors").keys() == encoder.state_dict().keys()
+
+
+def test_settings_only_the_reference_can_follow_name_the_remedy():
+    flags = ["encoder_unmasked_tokens_only", "feed_token_rep_to_decoder"]
+    with pytest.raises(CheckpointError, match=r"ReferenceMolAE.from_official"):
+        goldens.model("tiny", flags)

@@ -41,8 +41,8 @@ def run(page: Path, kind: str) -> None:
 
 
 def commands(page: Path) -> list[list[str]]:
-    lines = "".join(code for _, code in blocks(page.read_text(), "bash")).splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    code = "".join(code for _, code in blocks(page.read_text(), "bash")).replace("\\\n", " ")
+    return [words for line in code.splitlines() if (words := shlex.split(line, comments=True))]
 
 
 SCRIPTS = {

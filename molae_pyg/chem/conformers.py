@@ -7,18 +7,20 @@ Where the embedding fails it starts again from random coordinates; where that fa
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
+from rdkit.ForceField import rdForceField  # noqa: F401 - older RDKit registers its classes here
 
 MAX_STEPS = 200  # of the force-field minimisation
 #: Above this number of atoms, hydrogens included, one call into RDKit can overrun any time limit.
 LARGE = 300
 LARGE_STEPS = 20  # steps between two looks at the clock, for large molecules
+OUT_OF_TIME = "time limit reached"
 
 
 class Recipe(NamedTuple):
@@ -58,6 +60,10 @@ class Embedding:
             return "3d"
         return "failed" if self.layout is None else "2d"
 
+    def lacks_layout(self, recipe: Recipe) -> bool:
+        """Whether the 2D layout is still to be made: it is asked for, or there is nothing else."""
+        return self.layout is None and (recipe.layout or not self.conformers)
+
     def add(self, step: Step) -> None:
         """Takes in one step of the ladder."""
         if step.kind == "3d":
@@ -68,11 +74,18 @@ class Embedding:
             self.notes.append(step.value)
 
 
-def collect(steps: Iterable[Step]) -> Embedding:
-    """Gathers the steps of :func:`embed` into one :class:`Embedding`."""
+def make(mol: Chem.Mol, recipe: Recipe) -> Embedding:
+    """Runs the whole ladder in this process: conformers, then the 2D layout where needed.
+
+    Args:
+        mol: The molecule with explicit hydrogens; left unchanged.
+        recipe: How many conformers, which seed, how much time.
+    """
     embedding = Embedding()
-    for step in steps:
+    for step in embed(mol, recipe):
         embedding.add(step)
+    if embedding.lacks_layout(recipe):
+        embedding.add(_layout_step(mol))
     return embedding
 
 
@@ -87,14 +100,16 @@ def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
         recipe: How many conformers, which seed, how much time.
 
     Yields:
-        Each conformer as soon as it is made, notes, and the 2D layout where it is asked for or
-        no conformer could be made.
+        Each conformer as soon as it is made, and notes. If ``recipe.count`` is 0: the 2D layout.
     """
+    if recipe.count == 0:
+        yield _layout_step(mol)
+        return
     deadline = time.monotonic() + recipe.time_limit
     made = 0
     for k in range(recipe.count):
         if k > 0 and time.monotonic() > deadline:
-            yield Step("note", time_limit_note(recipe.time_limit))
+            yield Step("note", OUT_OF_TIME)
             break
         coordinates, note = _embed_once(mol, recipe.seed + k, deadline)
         if note:
@@ -106,13 +121,6 @@ def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
             break
     if 0 < made < recipe.count:
         yield Step("note", f"{made} of {recipe.count} conformers")
-    if recipe.layout or made == 0:
-        yield _layout_step(mol)
-
-
-def time_limit_note(time_limit: float) -> str:
-    """Returns the remark on a molecule that ran out of time."""
-    return f"time limit of {time_limit:g} s reached"
 
 
 def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray | None, str]:
@@ -134,7 +142,7 @@ def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray |
         if found:
             break
         if time.monotonic() > deadline:
-            return None, "no 3D embedding within the time limit"
+            return None, OUT_OF_TIME
     else:
         return None, problem
     note = _minimise(mol, deadline)

@@ -6,7 +6,7 @@ from torch_geometric.data import Data
 
 from molae_pyg.chem import workers
 from molae_pyg.chem.assembly import Options, build_or_raise, invalid_message
-from molae_pyg.chem.conformers import Embedding, collect, embed
+from molae_pyg.chem.conformers import Embedding, make
 from molae_pyg.chem.parsing import Molecule, canonical_order, parse_smiles, prepare
 
 
@@ -143,7 +143,7 @@ def _from_coordinates(
     )
     if options.add_2d:
         # The layout is made with hydrogens, which AddHs appends and the last line cuts off.
-        made = collect(embed(Chem.AddHs(mol), options.recipe._replace(count=0)))
+        made = make(Chem.AddHs(mol), options.recipe._replace(count=0))
         embedding.layout = None if made.layout is None else made.layout[: len(order)]
     return build_or_raise(Molecule(mol, order, smiles, smiles), embedding, options)
 

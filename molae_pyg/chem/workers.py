@@ -21,16 +21,16 @@ from rdkit import Chem, rdBase
 
 from molae_pyg.chem.conformers import (
     LARGE,
+    OUT_OF_TIME,
     Embedding,
     Recipe,
     Step,
-    collect,
     embed,
-    time_limit_note,
+    make,
 )
 
 GRACE = 2.0  # seconds after the time limit, in which a worker may stop by itself
-LAYOUT_LIMIT = 60.0  # seconds for the 2D layout of a molecule whose worker was killed
+LAYOUT_LIMIT = 60.0  # seconds for the 2D layout, a job of its own
 _PROGRAM = "from molae_pyg.chem.workers import serve; serve()"
 
 
@@ -42,7 +42,7 @@ def run(mol: Chem.Mol, recipe: Recipe) -> Embedding:
         recipe: How many conformers, which seed, how much time.
     """
     if mol.GetNumAtoms() <= LARGE:  # RDKit's own clock is good enough
-        return collect(embed(mol, recipe))
+        return make(mol, recipe)
     with WorkerPool(1) as pool:
         return pool.submit(mol, recipe).result()
 
@@ -98,7 +98,7 @@ class _Worker:
         made = len(embedding.conformers)
         if not finished and 0 < made < recipe.count:
             embedding.add(Step("note", f"{made} of {recipe.count} conformers"))
-        if not finished and embedding.layout is None and (recipe.layout or made == 0):
+        if embedding.lacks_layout(recipe):
             self._attempt(mol, recipe._replace(count=0), LAYOUT_LIMIT, embedding)
         return embedding
 
@@ -124,9 +124,7 @@ class _Worker:
             return True
         except (EOFError, OSError, pickle.UnpicklingError):  # the pipe broke, perhaps half-way
             if killed.is_set():
-                note = time_limit_note(recipe.time_limit)
-                if recipe.count == 0:
-                    note = "no time for the 2D layout"
+                note = OUT_OF_TIME if recipe.count else "no time for the 2D layout"
             else:
                 note = f"the conformer process died (exit code {process.wait()})"
             embedding.add(Step("note", note))

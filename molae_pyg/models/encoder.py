@@ -55,6 +55,8 @@ def molecule_index(z: Tensor, pos: Tensor, batch: Tensor | None) -> tuple[Tensor
         raise ValueError("there is no atom in the batch")
     if batch is None:
         return torch.zeros_like(z), 1
+    if batch.shape != z.shape or (batch[1:] < batch[:-1]).any():
+        raise ValueError("batch must be sorted and have one entry per atom")
     return batch, int(batch[-1]) + 1
 
 

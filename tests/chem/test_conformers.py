@@ -7,7 +7,7 @@ import rdkit
 from rdkit import Chem
 
 from molae_pyg.chem import conformers
-from molae_pyg.chem.conformers import Embedding, Recipe, Step, collect, embed, layout_2d
+from molae_pyg.chem.conformers import Embedding, Recipe, Step, layout_2d, make
 
 GOLDENS = Path(__file__).parents[1] / "data" / "goldens" / "data" / "molecules.npz"
 MOLECULES = {
@@ -30,7 +30,7 @@ def with_hydrogens(smiles: str) -> Chem.Mol:
 def test_published_recipe(name):
     """EmbedMolecule(randomSeed=k) and MMFFOptimizeMolecule, recorded for seeds 0 to 9."""
     goldens = np.load(GOLDENS)
-    made = collect(embed(with_hydrogens(MOLECULES[name]), Recipe(count=10, layout=True)))
+    made = make(with_hydrogens(MOLECULES[name]), Recipe(count=10, layout=True))
     assert made.status == "3d"
     assert made.notes == []
     np.testing.assert_allclose(made.conformers, goldens[f"{name}/coordinates"], atol=1e-3)
@@ -39,8 +39,8 @@ def test_published_recipe(name):
 
 def test_conformer_k_depends_on_seed_plus_k_only():
     mol = with_hydrogens("CCOCCN")
-    five = collect(embed(mol, Recipe(count=5, seed=3))).conformers
-    one = collect(embed(mol, Recipe(count=1, seed=5))).conformers
+    five = make(mol, Recipe(count=5, seed=3)).conformers
+    one = make(mol, Recipe(count=1, seed=5)).conformers
     assert np.array_equal(five[2], one[0])
     assert not np.allclose(five[1], five[2], atol=0.1)
     assert mol.GetNumConformers() == 0  # the input is left alone
@@ -48,11 +48,11 @@ def test_conformer_k_depends_on_seed_plus_k_only():
 
 def test_layout_is_flat_and_made_on_request_only():
     mol = with_hydrogens("CCO")
-    assert collect(embed(mol, Recipe())).layout is None
-    layout = collect(embed(mol, Recipe(layout=True))).layout
+    assert make(mol, Recipe()).layout is None
+    layout = make(mol, Recipe(layout=True)).layout
     assert layout.shape == (9, 3)
     assert not layout[:, 2].any()
-    only = collect(embed(mol, Recipe(count=0)))
+    only = make(mol, Recipe(count=0))
     assert only.status == "2d"
     assert np.array_equal(only.layout, layout)
 
@@ -67,14 +67,14 @@ def test_layout_is_flat_and_made_on_request_only():
     ],
 )
 def test_force_fields(smiles, note):
-    made = collect(embed(with_hydrogens(smiles), Recipe()))
+    made = make(with_hydrogens(smiles), Recipe())
     assert made.status == "3d"
     assert made.notes == ([note] if note else [])
 
 
 def test_minimised_bond_lengths_are_physical():
     mol = with_hydrogens("CC")
-    (pos,) = collect(embed(mol, Recipe())).conformers
+    (pos,) = make(mol, Recipe()).conformers
     assert np.linalg.norm(pos[0] - pos[1]) == pytest.approx(1.51, abs=0.02)  # Å, MMFF94 ethane
 
 
@@ -87,14 +87,14 @@ def test_random_coordinates_come_second(monkeypatch):
         return embed_molecule(mol, params) if params.useRandomCoords else -1
 
     monkeypatch.setattr(conformers.rdDistGeom, "EmbedMolecule", first_fails)
-    made = collect(embed(with_hydrogens("CCO"), Recipe()))
+    made = make(with_hydrogens("CCO"), Recipe())
     assert starts == [False, True]
     assert made.status == "3d"
 
 
 def test_layout_comes_last_and_says_why(monkeypatch):
     monkeypatch.setattr(conformers.rdDistGeom, "EmbedMolecule", lambda mol, params: -1)
-    made = collect(embed(with_hydrogens("CCO"), Recipe(count=2)))
+    made = make(with_hydrogens("CCO"), Recipe(count=2))
     assert (made.status, made.notes) == ("2d", ["ETKDG found no 3D embedding"])
 
 
@@ -105,7 +105,7 @@ def raises(mol, *_):
 def test_errors_inside_rdkit_are_reasons(monkeypatch):
     monkeypatch.setattr(conformers.rdDistGeom, "EmbedMolecule", raises)
     monkeypatch.setattr(conformers.rdDepictor, "Compute2DCoords", raises)
-    made = collect(embed(with_hydrogens("CCO"), Recipe()))
+    made = make(with_hydrogens("CCO"), Recipe())
     assert made.status == "failed"
     assert made.notes == ["RDKit: Invariant Violation", "no 2D layout: Invariant Violation"]
 
@@ -115,9 +115,9 @@ def test_failed_minimisation_keeps_the_embedded_geometry(monkeypatch):
         def Initialize(self):
             raise RuntimeError("Invariant Violation")
 
-    make = "MMFFGetMoleculeForceField"
-    monkeypatch.setattr(conformers.rdForceFieldHelpers, make, lambda *_: Broken())
-    made = collect(embed(with_hydrogens("CCO"), Recipe()))
+    name = "MMFFGetMoleculeForceField"
+    monkeypatch.setattr(conformers.rdForceFieldHelpers, name, lambda *_: Broken())
+    made = make(with_hydrogens("CCO"), Recipe())
     assert made.status == "3d"
     assert made.notes == ["minimisation failed, ETKDG geometry as it is (Invariant Violation)"]
 
@@ -128,7 +128,7 @@ def test_coordinates_that_are_not_finite_are_no_conformer(monkeypatch):
         return ""
 
     monkeypatch.setattr(conformers, "_minimise", spoil)
-    made = collect(embed(with_hydrogens("CCO"), Recipe()))
+    made = make(with_hydrogens("CCO"), Recipe())
     assert made.status == "2d"
     assert made.notes == ["RDKit made coordinates that are not finite"]
 
@@ -136,11 +136,11 @@ def test_coordinates_that_are_not_finite_are_no_conformer(monkeypatch):
 def test_time_limit_keeps_what_is_made(monkeypatch):
     clock = iter(range(0, 1000, 4))  # every look at the clock is 4 s later than the last
     monkeypatch.setattr(conformers.time, "monotonic", lambda: next(clock))
-    made = collect(embed(with_hydrogens("CCO"), Recipe(count=10, time_limit=20)))
+    made = make(with_hydrogens("CCO"), Recipe(count=10, time_limit=20))
     assert made.status == "3d"
     assert 1 <= len(made.conformers) < 10
     assert made.notes == [
-        "time limit of 20 s reached",
+        "time limit reached",
         f"{len(made.conformers)} of 10 conformers",
     ]
 
@@ -157,8 +157,8 @@ def test_large_molecules_are_minimised_under_the_clock(monkeypatch):
 
 def test_impossible_stereo_runs_into_the_time_limit():
     mol = with_hydrogens("C[NH+]1[C@@H]2CC[C@@H]1CC(C2)OC(c3ccccc3)c4ccccc4")
-    made = collect(embed(mol, Recipe(count=3, time_limit=0.5)))
-    assert (made.status, made.notes) == ("2d", ["no 3D embedding within the time limit"])
+    made = make(mol, Recipe(count=3, time_limit=0.5))
+    assert (made.status, made.notes) == ("2d", ["time limit reached"])
 
 
 def test_notes_are_told_once():

@@ -212,6 +212,17 @@ def test_canonical_order_takes_given_coordinates_along():
     assert data.z.tolist() == [6, 6, 8]
     assert data.atom_map.tolist() == [2, 1, 0]
     assert torch.equal(data.pos, positions(mol)[[2, 1, 0], 0])
+    every = from_mol(mol, canonical=True, remove_hydrogens=False)
+    assert every.atom_map.tolist() == [2, 1, 0, 3, 4, 5, 6, 7, 8]  # hydrogens last
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31 - 1))
+def test_canonical_order_of_coordinates_is_that_of_smiles(seed):
+    other = Chem.MolToRandomSmilesVect(Chem.MolFromSmiles(ASPIRIN), 1, randomSeed=seed)[0]
+    mol = Chem.AddHs(Chem.MolFromSmiles(other))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+    assert torch.equal(from_mol(mol, canonical=True).z, from_smiles(ASPIRIN).z)
 
 
 def test_coordinates_are_made_where_there_are_none():
@@ -321,7 +332,7 @@ def test_nothing_to_do():
 def test_summary():
     report = FeaturizeReport()
     report.add("3d", "")
-    report.add("2d", "time limit of 30 s reached", num_unknown=2, num_cropped=5)
+    report.add("2d", "time limit reached", num_unknown=2, num_cropped=5)
     for _ in range(4):
         report.add("invalid", "unclosed ring")
     assert str(report).splitlines() == [
@@ -329,7 +340,7 @@ def test_summary():
         "  2 unknown atoms in 1 molecules",
         "  5 cropped atoms in 1 molecules",
         "       4  invalid  unclosed ring  (rows 2, 3, 4, …)",
-        "       1  2d       time limit of 30 s reached  (rows 1)",
+        "       1  2d       time limit reached  (rows 1)",
     ]
 
 

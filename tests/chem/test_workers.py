@@ -8,7 +8,7 @@ import pytest
 from rdkit import Chem
 
 from molae_pyg.chem import workers
-from molae_pyg.chem.conformers import Recipe, collect, embed
+from molae_pyg.chem.conformers import Recipe, make
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.workers import WorkerPool, run
 
@@ -31,7 +31,7 @@ def test_a_worker_gives_what_this_process_gives():
     with WorkerPool(2) as pool:
         jobs = [pool.submit(mol_of(smiles), recipe) for smiles in (CHIRAL, "CCO", "*CC", CHIRAL)]
         remote = [job.result() for job in jobs]
-    local = collect(embed(mol_of(CHIRAL), recipe))
+    local = make(mol_of(CHIRAL), recipe)
     for made in (remote[0], remote[3]):
         assert np.array_equal(made.conformers, local.conformers)
         assert np.array_equal(made.layout, local.layout)
@@ -54,7 +54,7 @@ def test_overrun_is_killed_and_what_was_made_is_kept(monkeypatch):
         assert made.status == "3d"
         assert len(made.conformers) == 1
         assert made.layout is not None  # by a second process
-        assert made.notes == ["time limit of 0.1 s reached", "1 of 5 conformers"]
+        assert made.notes == ["time limit reached", "1 of 5 conformers"]
 
 
 def test_overrun_with_nothing_made_falls_back_to_the_layout(monkeypatch):
@@ -63,7 +63,7 @@ def test_overrun_with_nothing_made_falls_back_to_the_layout(monkeypatch):
     monkeypatch.setattr(workers, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
         made = pool.submit(mol_of("CCO"), Recipe(time_limit=0.1)).result()
-    assert (made.status, made.notes) == ("2d", ["time limit of 0.1 s reached"])
+    assert (made.status, made.notes) == ("2d", ["time limit reached"])
 
 
 def test_overrun_of_the_layout_too_is_a_failure(monkeypatch):
@@ -73,7 +73,7 @@ def test_overrun_of_the_layout_too_is_a_failure(monkeypatch):
     with WorkerPool(1) as pool:
         made = pool.submit(mol_of("CCO"), Recipe(time_limit=0.1)).result()
     assert made.status == "failed"
-    assert made.notes == ["time limit of 0.1 s reached", "no time for the 2D layout"]
+    assert made.notes == ["time limit reached", "no time for the 2D layout"]
 
 
 def test_death_is_told_and_the_next_job_goes_on(monkeypatch):

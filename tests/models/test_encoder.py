@@ -214,3 +214,10 @@ def test_dropout_only_in_training(data):
 def test_repr():
     encoder = MolAEEncoder(16, 32, 4, 2, num_gaussians=8)
     assert repr(encoder) == "MolAEEncoder(16, num_layers=2, heads=4)"
+
+
+@pytest.mark.parametrize("batch", [[0, 1, 0], [0, 0]])
+def test_a_batch_that_is_not_sorted_or_not_per_atom_is_an_error(batch):
+    encoder = MolAE.tiny().encoder
+    with pytest.raises(ValueError, match="batch must be sorted and have one entry per atom"):
+        encoder(torch.tensor([6, 7, 8]), torch.randn(3, 3), torch.tensor(batch))

@@ -311,6 +311,16 @@ def test_repr():
 # ------------------------------------------------------------------------------ learning
 
 
+@pytest.fixture
+def one_thread():
+    """Many tiny operations: on a busy machine threads cost ten times what they give."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_overfits_one_batch(data):
     torch.manual_seed(0)
     size = {**MolAE.tiny().config, "dropout": 0.0, "attn_dropout": 0.0, "gaussian_init": "intended"}
