@@ -44,6 +44,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def read_config(path: str | Path, dataset: str) -> dict:
+    """The settings of a YAML file, with the line of the data set put into its sections."""
+    config = yaml.safe_load(Path(path).read_text())
+    line = dict(config.pop("datasets", {}).get(dataset, {}))
+    if "pooler_dropout" in line:
+        config["head"]["pooler_dropout"] = line.pop("pooler_dropout")
+    config["training"].update(line)
+    return config
+
+
 def load_dataset(name: str, root: str, settings: dict) -> MoleculeTable:
     """The data set of a name, or of a CSV file, with conformers."""
     if name.lower() == "chembl2321810":
@@ -138,10 +148,11 @@ def main() -> None:
     args = parse_args()
     name = Path(args.dataset).name.split(".")[0].lower()
     args.output = args.output or f"runs/{name}"
-    config = yaml.safe_load(Path(args.config).read_text())
+    config = read_config(args.config, name)
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
 
+    Finetuning(**config["training"])  # an unknown key stops here, not after the conformers
     dataset = load_dataset(args.dataset, args.root, config["data"])
     print(dataset, dataset.report.summary(), sep="\n")
     split = scaffold_split(dataset.smiles)

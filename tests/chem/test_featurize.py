@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 from torch_geometric.loader import DataLoader
 
@@ -16,6 +16,8 @@ from molae_pyg.chem import FeaturizeReport, featurize, featurizer, from_mol, fro
 from molae_pyg.chem.conformers import Embedding
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+# Why "C1CC" is no SMILES; older RDKit keeps its reason to itself.
+UNCLOSED = "unclosed ring" if hasattr(rdBase, "CaptureErrorLog") else "RDKit cannot read the string"
 
 
 # One molecule ------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ def test_invalid_smiles(value):
 
 
 def test_rdkit_is_silent(capfd):
-    with pytest.raises(ValueError, match="unclosed ring"):
+    with pytest.raises(ValueError, match=UNCLOSED):
         from_smiles("C1CC")
     from_smiles("B1OBO1")
     assert capfd.readouterr().err == ""
@@ -262,7 +264,7 @@ def test_every_row_is_accounted_for():
     assert [d.smiles for d in data] == [ROWS[row] for row in report.kept]
     assert report.counts == {"3d": 5, "2d": 0, "failed": 0, "invalid": 3}
     assert report.num_unknown == [0, 0, 0, 0, 0, 1, 0, 0]
-    assert report.reasons[1] == "unclosed ring"
+    assert report.reasons[1] == UNCLOSED
 
 
 def test_repeated_molecules_are_embedded_once(monkeypatch):
@@ -295,7 +297,7 @@ def test_results_do_not_depend_on_workers_or_order(monkeypatch):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_invalid_row_is_named(workers):
-    with pytest.raises(ValueError, match="row 1: cannot read SMILES 'C1CC': unclosed ring"):
+    with pytest.raises(ValueError, match=f"row 1: cannot read SMILES 'C1CC': {UNCLOSED}"):
         featurize(ROWS, workers=workers)
 
 

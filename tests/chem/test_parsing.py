@@ -34,6 +34,11 @@ def test_equivalent_smiles_give_the_same_molecule(smiles, seed):
     assert bonds(first.mol) == bonds(second.mol)
 
 
+def syntax(reason: str) -> str:
+    """Older RDKit keeps its reason to itself."""
+    return reason if hasattr(rdBase, "CaptureErrorLog") else "RDKit cannot read the string"
+
+
 def symbols(mol: Chem.Mol) -> list[str]:
     return [atom.GetSymbol() for atom in mol.GetAtoms()]
 
@@ -119,9 +124,9 @@ def test_canonical_smiles_that_rdkit_cannot_read(monkeypatch):
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ("C1CC", "unclosed ring"),
-        ("CC[", "syntax error; check for mistakes around position 3"),
-        ("CC(C", "extra open parentheses; check for mistakes around position 3"),
+        ("C1CC", syntax("unclosed ring")),
+        ("CC[", syntax("syntax error; check for mistakes around position 3")),
+        ("CC(C", syntax("extra open parentheses; check for mistakes around position 3")),
         ("C(C)(C)(C)(C)C", "Explicit valence for atom # 0 C, 5, is greater than permitted"),
         ("c1ccnc1", "Can't kekulize mol"),
         ("", "the string is empty"),

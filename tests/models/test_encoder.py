@@ -7,7 +7,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.utils import scatter
 
-from molae_pyg import MolAEEncoder
+from molae_pyg import MolAE, MolAEEncoder
 
 
 @pytest.fixture(scope="module")
