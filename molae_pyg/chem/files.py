@@ -69,6 +69,8 @@ def from_sdf(
 
 
 def _from_record(mol: Chem.Mol | None, canonical: bool, options: Options) -> Data:
+    if mol is None:
+        raise ValueError("RDKit cannot read it")
     data = convert(mol, canonical, options)
     if not any(conformer.Is3D() for conformer in mol.GetConformers()):
         note = "the record has no 3D coordinates: generated"
