@@ -157,8 +157,9 @@ def main() -> None:
     print(dataset, dataset.report.summary(), sep="\n")
     split = scaffold_split(dataset.smiles)
     sizes = {part: len(index) for part, index in split._asdict().items()}
-    print("scaffold split:", ", ".join(f"{n} {part}" for part, n in sizes.items()))
+    print("scaffold split:", ", ".join(f"{n} {part}" for part, n in sizes.items()), flush=True)
 
+    print("fitting the baselines", flush=True)
     predictions = run_baselines(dataset, split)
     runs = {}
     for seed in range(args.seeds):

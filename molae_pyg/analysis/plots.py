@@ -23,7 +23,12 @@ def parity_plot(
     margin = 0.05 * (values.max() - values.min())
     limits = (values.min() - margin, values.max() + margin)
     figure, panels = plt.subplots(
-        1, len(predictions), figsize=(3.6 * len(predictions), 3.9), sharey=True, squeeze=False
+        1,
+        len(predictions),
+        figsize=(3.6 * len(predictions), 4.2),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for panel, (name, predicted) in zip(panels[0], predictions.items(), strict=True):
         rmse = np.sqrt(np.mean((predicted[known] - y_true[known]) ** 2))
@@ -47,7 +52,7 @@ def roc_plot(y_true: np.ndarray, predictions: Mapping[str, np.ndarray], path: st
 
     plt = _pyplot()
     known = ~np.isnan(y_true)
-    figure, axes = plt.subplots(figsize=(4.4, 4.4))
+    figure, axes = plt.subplots(figsize=(4.6, 4.6), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for name, predicted in predictions.items():
         false, true, _ = roc_curve(y_true[known], predicted[known])
@@ -68,6 +73,5 @@ def _pyplot():
 
 
 def _save(figure, path: str | Path) -> None:
-    figure.tight_layout()
     figure.savefig(path, dpi=150)
     _pyplot().close(figure)

@@ -81,7 +81,7 @@ def featurize(
     if workers is None:
         workers = _available_cores() if len(smiles) * options.recipe.count > _FEW else 1
     rows = _embedded(_parsed(smiles, canonical), options.recipe, workers)
-    bar = tqdm(rows, total=len(smiles), unit="mol", delay=1.0, disable=not progress)
+    bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=not progress)
     with rdBase.BlockLogs():
         return _gather(bar, options, on_error)
 
