@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from molae_pyg.datasets.reading import infer_task_type, read_table
+from molae_pyg.datasets.reading import infer_task_type, read_smiles, read_table
 
 PLAIN = "name,SMILES,logS,pIC50\nethanol,CCO,0.5,7\nphenol,Oc1ccccc1,,-1.0\n"
 
@@ -107,3 +107,19 @@ def test_task_type():
     nan = float("nan")
     assert infer_task_type(torch.tensor([[0.0, nan], [1.0, 1.0]])) == "classification"
     assert infer_task_type(torch.tensor([[0.0, nan], [1.0, -1.0]])) == "regression"
+
+
+def test_read_smiles(tmp_path):
+    text = "CCO ethanol\n\nc1ccccc1\n"
+    (tmp_path / "a.smi").write_text(text)
+    with gzip.open(tmp_path / "a.txt.gz", "wt") as file:
+        file.write(text)
+    (tmp_path / "a.csv").write_text("name,SMILES\nethanol,CCO\nbenzene,c1ccccc1\n")
+    for name in ("a.smi", "a.txt.gz", "a.csv"):
+        assert read_smiles(tmp_path / name) == ["CCO", "c1ccccc1"]
+
+
+def test_a_file_without_smiles_is_an_error(tmp_path):
+    (tmp_path / "empty.smi").write_text("\n")
+    with pytest.raises(ValueError, match="holds no SMILES"):
+        read_smiles(tmp_path / "empty.smi")

@@ -1,0 +1,120 @@
+"""The two scripts from end to end, as a user starts them, with a tiny model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from molae_pyg import MolAE, MolAEPredictor
+
+ROOT = Path(__file__).parents[2]
+SCAFFOLDS = [
+    "c1ccccc1",
+    "C1CCCCC1",
+    "c1ccncc1",
+    "C1CCOC1",
+    "c1ccsc1",
+    "C1CCNC1",
+    "c1ccoc1",
+    "C1CC1",
+]
+SMILES = [f"{tail}{ring}" for ring in SCAFFOLDS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+
+FINETUNE = """
+data: {num_conformers: 2, add_2d: true}
+encoder: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_gaussians: 16}
+head: {pooler_dropout: 0.1}
+training: {epochs: 2, batch_size: 16}
+"""
+PRETRAIN = """
+data: {num_conformers: 2, add_2d: true}
+model: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_decoder_layers: 1}
+training: {steps: 4, batch_size: 8, warmup_steps: 1, validate_every: 2}
+"""
+
+
+def run(folder: Path, script: str, *args: str) -> str:
+    """Runs a script in ``folder``; fails with what it printed if it fails."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "experiments" / script, *args],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_type", ["regression", "classification"])
+def test_moleculenet_script_on_a_csv_file(tmp_path, task_type):
+    y = [len(s) % 2 if task_type == "classification" else 0.5 * len(s) for s in SMILES]
+    table = pd.DataFrame({"smiles": [*SMILES, "C1CC"], "y": [*y, 0]})
+    table.to_csv(tmp_path / "my.csv", index=False)
+    (tmp_path / "tiny.yaml").write_text(FINETUNE)
+    printed = run(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml")
+    assert "49 molecules: 48 3d, 0 2d, 0 failed, 1 invalid" in printed
+
+    output = tmp_path / "runs" / "my"
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert list(metrics["test"]) == ["training mean", "ECFP4 + random forest", "Mol-AE seed 0"]
+    assert metrics["rows"] == {"3d": 48, "2d": 0, "failed": 0, "invalid": 1}
+    shown = metrics["test"]["Mol-AE seed 0"]
+    assert shown.keys() >= (
+        {"rmse", "mae", "r2", "spearman"} if task_type == "regression" else {"roc_auc"}
+    )
+    predictions = pd.read_csv(output / "predictions.csv")
+    assert len(predictions) == metrics["split"]["test"] + 1
+    assert predictions.iloc[-1]["row"] == 48  # the row that is no molecule, with the reason
+    assert predictions.iloc[-1]["note"].startswith("invalid: ")
+    assert predictions["y Mol-AE seed 0"].notna().sum() == metrics["split"]["test"]
+    picture = "parity.png" if task_type == "regression" else "roc.png"
+    assert (output / picture).stat().st_size > 1000
+    assert MolAEPredictor.from_pretrained(output / "seed0" / "model").task_type == task_type
+
+
+@pytest.mark.slow
+def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
+    (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
+    (tmp_path / "some.smi").write_text("\n".join([*SMILES[:20], "not-a-smiles"]) + "\n")
+    printed = run(tmp_path, "pretrain.py", "some.smi", "--config", "pretrain.yaml")
+    assert "20 3d, 0 2d, 0 failed, 1 invalid" in printed
+    assert "19 molecules, 1 held out" in printed
+    metrics = json.loads((tmp_path / "runs" / "pretrain" / "metrics.json").read_text())
+    assert metrics.keys() >= {"val_total", "val_token", "val_distance_mae", "val_coordinate_rmsd"}
+    assert MolAE.from_pretrained(tmp_path / "runs" / "pretrain" / "model").config["heads"] == 4
+
+    table = pd.DataFrame({"smiles": SMILES, "y": [float(len(s)) for s in SMILES]})
+    table.to_csv(tmp_path / "my.csv", index=False)
+    (tmp_path / "tiny.yaml").write_text(FINETUNE)
+    weights = ["--weights", "runs/pretrain/model"]
+    run(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml", *weights)
+    metrics = json.loads((tmp_path / "runs" / "my" / "metrics.json").read_text())
+    assert metrics["weights"] == "runs/pretrain/model"
+
+
+@pytest.mark.slow
+def test_pretrain_script_on_an_sdf_file(tmp_path):
+    writer = Chem.SDWriter(str(tmp_path / "some.sdf"))
+    for smiles in SMILES[:10]:
+        mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        AllChem.EmbedMolecule(mol, randomSeed=1)
+        writer.write(mol)
+    writer.close()
+    (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
+    printed = run(tmp_path, "pretrain.py", "some.sdf", "--config", "pretrain.yaml")
+    assert "9 molecules, 1 held out" in printed
+
+
+def test_too_few_molecules(tmp_path):
+    (tmp_path / "one.smi").write_text("CCO\n")
+    (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
+    with pytest.raises(AssertionError, match="1 molecules, pre-training needs two"):
+        run(tmp_path, "pretrain.py", "one.smi", "--config", "pretrain.yaml")
