@@ -1,36 +1,15 @@
-"""What a pre-trained model has to beat: the training mean, and a random forest on ECFP4.
+"""What a pre-trained model has to beat: the training mean, and a random forest on ECFP4."""
 
-    python experiments/baselines.py data esol
-    python experiments/baselines.py data chembl --chirality
-
-Prints how many rows were used and the test metrics of both under the scaffold split. Neither
-needs conformers. ``data`` is the folder of the MoleculeNet file
-(see :class:`molae_pyg.datasets.MoleculeNet`).
-"""
-
-import argparse
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from molae_pyg.datasets import ChEMBLActivities, MoleculeNet
-from molae_pyg.datasets.reading import infer_task_type
-from molae_pyg.metrics import TaskType, evaluate
-from molae_pyg.splits import Split, scaffold_split
+from molae_pyg.metrics import TaskType
 
 Forest = RandomForestRegressor | RandomForestClassifier
-
-
-class Baseline(Protocol):
-    """Fits on SMILES and targets ``[n, T]`` (NaN = missing), predicts ``[n, T]``."""
-
-    def fit(self, smiles: Sequence[str], y: np.ndarray) -> "Baseline": ...
-
-    def predict(self, smiles: Sequence[str]) -> np.ndarray: ...
 
 
 class MeanBaseline:
@@ -124,21 +103,6 @@ def ecfp4(smiles: Sequence[str], counts: bool = False) -> np.ndarray:
     return out
 
 
-def compare(
-    smiles: Sequence[str], y: np.ndarray, task_type: TaskType, split: Split
-) -> dict[str, dict[str, float]]:
-    """Fits both baselines on the train rows and scores them on the test rows."""
-    train, test = ([smiles[i] for i in rows] for rows in (split.train, split.test))
-    baselines: dict[str, Baseline] = {
-        "mean": MeanBaseline(),
-        "ECFP4 + random forest": ForestBaseline(task_type),
-    }
-    return {
-        name: evaluate(y[split.test], baseline.fit(train, y[split.train]).predict(test), task_type)
-        for name, baseline in baselines.items()
-    }
-
-
 def _predict(forest: Forest, x: np.ndarray) -> np.ndarray:
     if isinstance(forest, RandomForestRegressor):
         return forest.predict(x)
@@ -155,28 +119,3 @@ def _checked_targets(smiles: Sequence[str], y: np.ndarray) -> np.ndarray:
     if len(empty):
         raise ValueError(f"no training label in task {empty.tolist()}")
     return y
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("root", help="folder of the data")
-    parser.add_argument("name", choices=[*MoleculeNet.sources, "chembl"])
-    parser.add_argument("--chirality", action="store_true", help="stereo marks part scaffolds")
-    args = parser.parse_args()
-
-    if args.name == "chembl":
-        table = ChEMBLActivities.read()
-    else:
-        table = MoleculeNet.read(args.root, args.name)
-    with rdBase.BlockLogs():
-        rows = [i for i, text in enumerate(table.smiles) if Chem.MolFromSmiles(text)]
-    smiles, y = [table.smiles[i] for i in rows], table.y[rows].numpy()
-    split = scaffold_split(smiles, chirality=args.chirality)
-    sizes = "/".join(str(len(part)) for part in split)
-    print(f"{args.name}: {len(table.smiles)} rows, {len(rows)} used, split {sizes}")
-    for name, scores in compare(smiles, y, infer_task_type(table.y), split).items():
-        print(f"{name:22}", *(f"{key} {value:.3f}" for key, value in scores.items()), sep="  ")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,5 @@
 """The baselines on molecules small enough to follow."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the experiments are scripts beside the package, not part of it
 
-from experiments.baselines import ForestBaseline, MeanBaseline, compare, ecfp4  # noqa: E402
-from molae_pyg.splits import Split  # noqa: E402
+from experiments.baselines import ForestBaseline, MeanBaseline, ecfp4  # noqa: E402
 
 NAN = float("nan")
 ALCOHOLS, ALKANES = ["CO", "CCO", "CCCO", "CCCCO"], ["CC", "CCC", "CCCC", "CCCCC"]
@@ -88,25 +86,3 @@ def test_unknown_task_type():
         ValueError, match="task_type must be regression or classification, got 'ranking'"
     ):
         ForestBaseline("ranking")
-
-
-def test_compare():
-    split = Split(np.array([0, 1, 4, 5]), np.array([2]), np.array([3, 6, 7]))
-    scores = compare(SMILES, IS_ALCOHOL, "classification", split)
-    assert scores["mean"]["roc_auc"] == 0.5
-    assert scores["ECFP4 + random forest"]["roc_auc"] == 1.0
-
-
-def test_script(tmp_path):
-    names = "smiles,measured log solubility in mols per litre"
-    chains = [f"{'C' * n}{end} ,{-n}" for n in range(1, 5) for end in ("O", "c1ccccc1")]
-    rings = [f"C1{'C' * n}{atom}1,{n + k}" for n in range(1, 5) for k, atom in enumerate("CNO")]
-    text = "\n".join([names, *chains, *rings, "C1CC,0.5"])
-    (tmp_path / "delaney-processed.csv").write_text(text)
-    script = [sys.executable, str(ROOT / "experiments" / "baselines.py"), str(tmp_path), "esol"]
-    done = subprocess.run(script, capture_output=True, text=True, check=True, cwd=ROOT)
-    lines = done.stdout.splitlines()
-    assert lines[0] == "esol: 21 rows, 20 used, split 16/2/2"
-    assert lines[1].startswith("mean ")
-    assert "spearman 0.000" in lines[1]
-    assert lines[2].startswith("ECFP4 + random forest ")
