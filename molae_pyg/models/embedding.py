@@ -27,21 +27,26 @@ def embed_smiles(
     if isinstance(smiles, str):
         raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
     molecules, _ = featurize(smiles, num_conformers)
-    # Molecules of like size share a batch: less padding. Results go back to their rows.
-    order = sorted(range(len(molecules)), key=lambda i: molecules[i].z.numel())
+    # Equal molecules are encoded once: their rows are equal to the bit, whatever the batches.
+    rows: dict[bytes, list[int]] = {}
+    for row, data in enumerate(molecules):
+        rows.setdefault(data.z.numpy().tobytes() + data.conformers.numpy().tobytes(), []).append(
+            row
+        )
+    # Molecules of like size share a batch: less padding.
+    groups = sorted(rows.values(), key=lambda group: molecules[group[0]].z.numel())
     result = np.zeros((len(molecules), encoder.config["hidden_channels"]), dtype=np.float32)
     device = next(encoder.parameters()).device
     was_training = encoder.training
     encoder.eval()
-    loader = DataLoader([molecules[i] for i in order], batch_size)
-    done = 0
+    loader = DataLoader([molecules[group[0]] for group in groups], batch_size)
+    remaining = iter(groups)
     for batch in tqdm(loader, "embedding", leave=False, delay=2):
         batch = batch.to(device)
         total = sum(
             encoder(batch.z, pos, batch.batch).molecule for pos in batch.conformers.unbind(1)
         )  # [B, C]
-        rows = order[done : done + batch.num_graphs]
-        result[rows] = (total / batch.conformers.size(1)).float().cpu().numpy()
-        done += batch.num_graphs
+        for vector in (total / batch.conformers.size(1)).float().cpu().numpy():
+            result[next(remaining)] = vector
     encoder.train(was_training)
     return result
