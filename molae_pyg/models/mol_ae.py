@@ -103,7 +103,7 @@ class MolAE(nn.Module):
 
     @classmethod
     def small(cls, gaussian_init: GaussianInit = "reference") -> "MolAE":
-        """6 + 3 layers, 256 wide, 32 heads (about 7.3 million parameters): for a laptop."""
+        """6 + 3 layers, 256 wide, 32 heads (about 7.2 million parameters): for a laptop."""
         return cls(256, 1024, 32, 6, 3, gaussian_init=gaussian_init)
 
     @classmethod
