@@ -34,9 +34,10 @@ def parity_plot(
         rmse = np.sqrt(np.mean((predicted[known] - y_true[known]) ** 2))
         panel.plot(limits, limits, color="0.7", linewidth=1, zorder=0)
         panel.scatter(y_true[known], predicted[known], s=14, alpha=0.6, linewidths=0)
-        panel.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"measured {label}")
+        panel.set(xlim=limits, ylim=limits, aspect="equal", xlabel="measured")
         panel.set_title(f"{name}\nRMSE {rmse:.3f}", fontsize=10)
-    panels[0][0].set_ylabel(f"predicted {label}")
+    panels[0][0].set_ylabel("predicted")
+    figure.suptitle(label, fontsize=11)  # above all panels: an axis is too short for long names
     _save(figure, path)
 
 
