@@ -25,7 +25,7 @@ def parity_plot(
     figure, panels = plt.subplots(
         1,
         len(predictions),
-        figsize=(3.6 * len(predictions), 4.2),
+        figsize=(3.6 * len(predictions), 4.8),
         sharey=True,
         squeeze=False,
         layout="constrained",
