@@ -1,5 +1,6 @@
 """Fine-tuning and pre-training runs: Lightning trainers around the modules."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch import nn
 from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
@@ -120,9 +122,8 @@ def finetune(
         NonFiniteLossError: The loss became NaN or infinite.
     """
     folder = Path(folder)
-    y = torch.cat([data.y for data in train])
     if model.task_type == "regression":
-        model.set_scaling(y)
+        model.set_scaling(torch.cat([data.y for data in train]))
     _check_valid(torch.cat([data.y for data in valid]), model)
     L.seed_everything(seed, verbose=False)
     module = PropertyModule(
@@ -131,8 +132,7 @@ def finetune(
     metric, mode = SELECTION[model.task_type]
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=f"val_{metric}", mode=mode)
     last = ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
-    identity = {"settings": asdict(settings), "seed": seed, "model": model.config}
-    resume = _resumable(folder, {**identity, "train": len(train), "valid": len(valid)})
+    resume = _resumable(folder, _identity(model, settings, seed, train, valid))
     run = _trainer(
         folder,
         [
@@ -188,8 +188,7 @@ def pretrain(
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", "last", every_n_train_steps=every, enable_version_counter=False
     )
-    identity = {"settings": asdict(settings), "seed": seed, "model": module.model.config}
-    resume = _resumable(folder, {**identity, "train": len(train), "valid": len(valid)})
+    resume = _resumable(folder, _identity(module.model, settings, seed, train, valid))
     run = _trainer(
         folder,
         [checkpoint, StepBar("pre-training", ("train_total", "train_token_accuracy"))],
@@ -233,6 +232,27 @@ def _check_valid(y: torch.Tensor, model: MolAEPredictor) -> None:
         )
     if all(c.numel() == 0 for c in labelled):
         raise ValueError("the validation set has no label")
+
+
+def _identity(
+    model: nn.Module,
+    settings: Finetuning | Pretraining,
+    seed: int,
+    train: Molecules,
+    valid: Molecules,
+) -> dict[str, Any]:
+    """What makes a run the same run; other weights to start from make it another."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return {
+        "settings": asdict(settings),
+        "seed": seed,
+        "model": model.config,
+        "weights": digest.hexdigest(),
+        "train": len(train),
+        "valid": len(valid),
+    }
 
 
 def _resumable(folder: Path, identity: dict[str, Any]) -> Path | None:

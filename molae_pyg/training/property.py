@@ -67,9 +67,6 @@ class PropertyModule(L.LightningModule):
         for name, value in evaluate(y, predicted, self.model.task_type).items():
             self.log(f"val_{name}", value, prog_bar=name == SELECTION[self.model.task_type][0])
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.model.predict(batch.z, batch.conformers, batch.batch).cpu()
-
     def configure_optimizers(self):
         total = int(self.trainer.estimated_stepping_batches)
         warmup = int(self.warmup * total)

@@ -212,3 +212,14 @@ def test_other_settings_do_not_resume(tmp_path):
     assert _resumable(tmp_path, {"seed": 1}) == tmp_path / "checkpoints" / "last.ckpt"
     assert _resumable(tmp_path, {"seed": 2}) is None
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_other_weights_to_start_from_make_another_run():
+    from molae_pyg.training.fit import _identity
+
+    data = molecules(2)
+    same = [_identity(predictor(), FAST, 0, data, data) for _ in range(2)]
+    assert same[0] == same[1]
+    other = predictor()
+    other.encoder.embedding.weight.data[5] += 1
+    assert _identity(other, FAST, 0, data, data) != same[0]
