@@ -1,81 +1,113 @@
-"""Pre-trains Mol-AE with the 3D Cloze Test on a file of molecules.
+"""Pre-trains Mol-AE with the 3D Cloze Test on a conformer store or a file of molecules.
 
-    python experiments/pretrain.py molecules.smi --config experiments/configs/pretrain_small.yaml
-    python experiments/pretrain.py molecules.sdf.gz          # keeps the file's conformers
+    molae prepare molecules.smi store
+    python experiments/pretrain.py store --config experiments/configs/pretrain_small.yaml
 
-Reads SMILES (.smi, .txt: one a line; .csv: a SMILES column; .gz of these) or SDF. Writes the
-model to <output>/model and every loss term to <output>/metrics.csv. Called again after a kill it
-goes on at the last checkpoint.
+    torchrun --nproc-per-node 8 experiments/pretrain.py store        # many GPUs of one machine
+    srun python experiments/pretrain.py store                        # SLURM, a task per GPU
+
+A file of molecules (SMILES, SDF, LMDB) is prepared first, to <output>/store. Writes the model to
+<output>/model, every loss term to <output>/metrics.csv and <output>/logs (TensorBoard), and a
+page about the run to <output>/report.html. Called again after a kill it goes on at the last
+checkpoint.
 """
 
 import argparse
 import json
+import os
+import platform
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import lightning as L
 import numpy as np
+import torch
 import yaml
-from torch_geometric.data import Data
+from lightning.pytorch.utilities import rank_zero_only
 
-from molae_pyg import ClozeDrop, MolAE, featurize, from_sdf
-from molae_pyg.datasets.reading import read_smiles
-from molae_pyg.training import ClozeModule, Pretraining, pretrain
+from molae_pyg import ClozeDrop, MolAE
+from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
+from molae_pyg.datasets import ConformerStore, prepare
+from molae_pyg.training import Pretraining, pretrain
 
 CONFIG = Path(__file__).parent / "configs" / "pretrain.yaml"
+PICTURES = 2  # held-out molecules drawn, true against rebuilt
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input", help="file of molecules")
+    parser.add_argument("input", help="conformer store or file of molecules")
     parser.add_argument("--config", default=CONFIG, help="YAML of settings")
     parser.add_argument("--output", default="runs/pretrain", help="folder of results")
     parser.add_argument("--held-out", type=float, default=0.05, help="share for validation")
-    parser.add_argument("--limit", type=int, help="use the first so many molecules")
+    parser.add_argument("--weights", help="folder of a model to train further, default: random")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
-def load_molecules(path: str, limit: int | None, settings: dict) -> list[Data]:
-    """Molecules with conformers; what could not be used is counted and printed."""
-    if path.lower().endswith((".sdf", ".sdf.gz")):
-        return from_sdf(path, on_error="skip")[:limit]
-    molecules, report = featurize(read_smiles(path)[:limit], **settings, on_error="skip")
-    print(report.summary())
-    return molecules
+def open_store(path: str, output: Path, settings: dict) -> ConformerStore:
+    """The store at ``path``, or the one made of the molecules of that file."""
+    if not Path(path).is_dir():
+        # With several processes the first prepares; Lightning has not brought them together yet.
+        if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
+            raise SystemExit(f"{path} is no store: make one first, molae prepare {path} FOLDER")
+        prepare(path, output / "store", **settings)
+        path = output / "store"
+    return ConformerStore(path)
+
+
+def environment() -> dict[str, str | int]:
+    """Where the run took place, for its report."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
+    )  # fmt: skip
+    gpu = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if gpu else platform.processor() or "CPU",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("molae_pyg", "torch", "torch_geometric", "lightning")},
+        "commit": commit.stdout.strip() or "unknown",
+    }
 
 
 def main() -> None:
     args = parse_args()
     config = yaml.safe_load(Path(args.config).read_text())
-    molecules = load_molecules(args.input, args.limit, config["data"])
-    num_valid = max(1, round(args.held_out * len(molecules)))
-    if len(molecules) < 2:
-        raise SystemExit(f"{args.input}: {len(molecules)} molecules, pre-training needs two")
-    order = np.random.default_rng(args.seed).permutation(len(molecules))
-    train = [molecules[i] for i in order[num_valid:]]
-    valid = [molecules[i] for i in order[:num_valid]]
+    output = Path(args.output)
+    store = open_store(args.input, output, config["data"])
+    if len(store) < 2:
+        raise SystemExit(f"{args.input}: {len(store)} molecules, pre-training needs two")
+    order = np.random.default_rng(args.seed).permutation(len(store))
+    num_valid = max(1, round(args.held_out * len(store)))
+    train, valid = store[np.sort(order[num_valid:])], store[np.sort(order[:num_valid])]
 
     L.seed_everything(args.seed, verbose=False)
-    settings = Pretraining(**config["training"])
-    model = MolAE(**config["model"])
+    if args.weights:
+        model = MolAE.from_pretrained(args.weights).train()
+    else:
+        model = MolAE(**config["model"])
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{model}: {parameters:,} parameters; {len(train)} molecules, {num_valid} held out")
-    module = ClozeModule(
-        model,
-        ClozeDrop(**config.get("cloze", {})),
-        settings.lr,
-        settings.weight_decay,
-        settings.warmup_steps,
-        settings.steps,
-    )
-    metrics = pretrain(module, train, valid, args.output, settings, args.seed)
+    transform = ClozeDrop(**config.get("cloze", {}))
+    settings = Pretraining(**config["training"])
+    metrics = pretrain(model, train, valid, output, settings, transform, args.seed)
+    if rank_zero_only.rank > 0:
+        return
     print("held-out molecules:")
     for name, value in metrics.items():
         print(f"  {name.removeprefix('val_'):20}{value:10.4f}")
-    (Path(args.output) / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    print(f"written to {args.output}: model, metrics.csv, metrics.json")
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    (output / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+    for i in range(min(PICTURES, num_valid)):
+        result = reconstruct(model, valid[i], transform, seed=args.seed)
+        reconstruction_plot(result, output / f"reconstruction{i}.png")
+    report = training_report(output)
+    print(f"written to {output}: model, logs, metrics.csv, metrics.json, {report.name}")
 
 
 if __name__ == "__main__":

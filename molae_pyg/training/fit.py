@@ -1,30 +1,25 @@
-"""Fine-tuning and pre-training runs: Lightning trainers around the modules."""
+"""Fine-tuning runs."""
 
-import hashlib
-import json
-import logging
 import shutil
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch import nn
 from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
 from molae_pyg.loss import PropertyLoss
+from molae_pyg.metrics import ERRORS, HEADLINE
 from molae_pyg.models import MolAEPredictor
-from molae_pyg.training.cloze import ClozeModule
 from molae_pyg.training.progress import StepBar
-from molae_pyg.training.property import SELECTION, PropertyModule
+from molae_pyg.training.property import PropertyModule
+from molae_pyg.training.run import make_trainer, resumable, weights_digest
 from molae_pyg.transforms import SampleConformer
 
 Molecules = Dataset | Sequence[Data]
@@ -42,6 +37,10 @@ class Finetuning:
         loss: ``"mse"``, ``"mae"``, ``"smooth_l1"`` or ``"bce"``; default by the task type.
         weight_decay: Default 0, as published.
         patience: Epochs without a better validation metric before stopping, default 20.
+        metric: The validation metric that chooses the epoch, a name of
+            :func:`~molae_pyg.metrics.evaluate`; default RMSE or ROC-AUC, by the task type.
+        pair_budget: Training batches of more pair cells (molecules times the square of the
+            length of the largest) are computed in parts of similar size; default: none are.
     """
 
     epochs: int = 40
@@ -51,27 +50,8 @@ class Finetuning:
     loss: PropertyLoss | None = None
     weight_decay: float = 0.0
     patience: int = 20
-
-
-@dataclass(frozen=True)
-class Pretraining:
-    """Settings of a pre-training run; the names are the keys of the YAML files.
-
-    Args:
-        steps: Updates; the learning rate ends at zero there.
-        batch_size: Molecules.
-        lr: Peak learning rate.
-        warmup_steps: Updates of warm-up.
-        weight_decay: Of matrices.
-        validate_every: Updates between validations, each of which saves a checkpoint.
-    """
-
-    steps: int = 1_000_000
-    batch_size: int = 128
-    lr: float = 1e-4
-    warmup_steps: int = 10_000
-    weight_decay: float = 1e-4
-    validate_every: int = 10_000
+    metric: str | None = None
+    pair_budget: int | None = None
 
 
 class _DrawConformer(torch.utils.data.Dataset):
@@ -103,8 +83,8 @@ def finetune(
 
     Adam and polynomial decay as published, gradients clipped at norm 1, a random conformer of
     each molecule an epoch; validation averages over all conformers and chooses the epoch by RMSE
-    or ROC-AUC. Target scaling is taken from ``train``. A run that was killed goes on at its last
-    finished epoch when called again with the same arguments.
+    or ROC-AUC, or by the metric of ``settings``. Target scaling is taken from ``train``. A run
+    that was killed goes on at its last finished epoch when called again with the same arguments.
 
     Args:
         model: Fresh, with a pre-trained or random encoder.
@@ -125,22 +105,39 @@ def finetune(
     if model.task_type == "regression":
         model.set_scaling(torch.cat([data.y for data in train]))
     _check_valid(torch.cat([data.y for data in valid]), model)
+    model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes as they are
     L.seed_everything(seed, verbose=False)
     module = PropertyModule(
-        model, settings.lr, settings.warmup, settings.weight_decay, settings.loss
+        model,
+        settings.lr,
+        settings.warmup,
+        settings.weight_decay,
+        settings.loss,
+        settings.pair_budget,
     )
-    metric, mode = SELECTION[model.task_type]
+    metric = settings.metric or HEADLINE[model.task_type]
+    mode = "min" if metric in ERRORS else "max"
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=f"val_{metric}", mode=mode)
     last = ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
-    resume = _resumable(folder, _identity(model, settings, seed, train, valid))
-    run = _trainer(
-        folder,
+    identity = {
+        "settings": asdict(settings),
+        "seed": seed,
+        "model": model.config,
+        "weights": weights_digest(model),
+        "train": len(train),
+        "valid": len(valid),
+    }
+    resume = resumable(folder, identity)
+    run = make_trainer(
         [
             EarlyStopping(f"val_{metric}", patience=settings.patience, mode=mode),
             StepBar("fine-tuning", ("train_loss_epoch", f"val_{metric}")),
             best,
             last,
         ],
+        devices=1,
+        logger=CSVLogger(folder, name=None, version=""),
+        log_every_n_steps=10,
         max_epochs=settings.epochs,
     )
     run.fit(
@@ -156,58 +153,6 @@ def finetune(
     model.save_pretrained(folder / "model")
     shutil.rmtree(folder / "checkpoints")
     return {"epoch": state["epoch"], f"val_{metric}": float(best.best_model_score)}
-
-
-def pretrain(
-    module: ClozeModule,
-    train: Molecules,
-    valid: Molecules,
-    folder: str | Path,
-    settings: Pretraining,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Pre-trains the module's model in place and saves it to ``folder/model``.
-
-    A run that was killed goes on at its last checkpoint when called again with the same
-    arguments.
-
-    Args:
-        module: See :class:`ClozeModule`; its step counts should be those of ``settings``.
-        train: Molecules with ``conformers`` or ``pos``.
-        valid: Held-out ones.
-        folder: Gets ``model/`` and ``metrics.csv``, every loss term on both sets.
-        settings: See :class:`Pretraining`.
-        seed: Of order, conformer choice, dropping and dropout.
-
-    Returns:
-        The last validation's metrics.
-    """
-    folder = Path(folder)
-    L.seed_everything(seed, verbose=False)
-    every = min(settings.validate_every, settings.steps)
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints", "last", every_n_train_steps=every, enable_version_counter=False
-    )
-    resume = _resumable(folder, _identity(module.model, settings, seed, train, valid))
-    run = _trainer(
-        folder,
-        [checkpoint, StepBar("pre-training", ("train_total", "train_token_accuracy"))],
-        max_steps=settings.steps,
-        val_check_interval=every,
-        check_val_every_n_epoch=None,
-    )
-    drop_last = len(train) >= settings.batch_size
-    run.fit(
-        module,
-        DataLoader(_DrawConformer(train), settings.batch_size, shuffle=True, drop_last=drop_last),
-        DataLoader(valid, settings.batch_size),
-        ckpt_path=resume,
-        weights_only=True,
-    )
-    module.model.eval()
-    module.model.save_pretrained(folder / "model")
-    shutil.rmtree(folder / "checkpoints")
-    return {k: float(v) for k, v in run.callback_metrics.items() if k.startswith("val_")}
 
 
 @torch.no_grad()
@@ -232,58 +177,3 @@ def _check_valid(y: torch.Tensor, model: MolAEPredictor) -> None:
         )
     if all(c.numel() == 0 for c in labelled):
         raise ValueError("the validation set has no label")
-
-
-def _identity(
-    model: nn.Module,
-    settings: Finetuning | Pretraining,
-    seed: int,
-    train: Molecules,
-    valid: Molecules,
-) -> dict[str, Any]:
-    """What makes a run the same run; other weights to start from make it another."""
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(tensor.cpu().numpy().tobytes())
-    return {
-        "settings": asdict(settings),
-        "seed": seed,
-        "model": model.config,
-        "weights": digest.hexdigest(),
-        "train": len(train),
-        "valid": len(valid),
-    }
-
-
-def _resumable(folder: Path, identity: dict[str, Any]) -> Path | None:
-    """The last checkpoint of the same run in ``folder``; checkpoints of another are removed."""
-    file, checkpoints = folder / "run.json", folder / "checkpoints"
-    text = json.dumps(identity, indent=2) + "\n"
-    if checkpoints.is_dir() and file.is_file() and file.read_text() == text:
-        last = checkpoints / "last.ckpt"
-        return last if last.is_file() else None
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    return None
-
-
-def _trainer(folder: Path, callbacks: list[L.Callback], **limits: Any) -> L.Trainer:
-    """A quiet trainer with what all runs share."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Molecules are in memory: loading them in other processes only costs time.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", ".*`isinstance.treespec, LeafSpec.` is deprecated.*")
-    return L.Trainer(
-        devices=1,
-        gradient_clip_val=1.0,
-        logger=CSVLogger(folder, name=None, version=""),
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        **limits,
-    )

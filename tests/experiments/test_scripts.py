@@ -12,6 +12,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg.datasets import ConformerStore
 
 ROOT = Path(__file__).parents[2]
 SCAFFOLDS = [
@@ -35,7 +36,7 @@ training: {epochs: 2, batch_size: 16}
 PRETRAIN = """
 data: {num_conformers: 2, add_2d: true}
 model: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_decoder_layers: 1}
-training: {steps: 4, batch_size: 8, warmup_steps: 1, validate_every: 2}
+training: {steps: 4, pair_budget: 800, warmup_steps: 1, validate_every: 2}
 """
 
 
@@ -85,11 +86,20 @@ def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
     (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
     (tmp_path / "some.smi").write_text("\n".join([*SMILES[:20], "not-a-smiles"]) + "\n")
     printed = run(tmp_path, "pretrain.py", "some.smi", "--config", "pretrain.yaml")
-    assert "20 3d, 0 2d, 0 failed, 1 invalid" in printed
     assert "19 molecules, 1 held out" in printed
-    metrics = json.loads((tmp_path / "runs" / "pretrain" / "metrics.json").read_text())
+    output = tmp_path / "runs" / "pretrain"
+    metrics = json.loads((output / "metrics.json").read_text())
     assert metrics.keys() >= {"val_total", "val_token", "val_distance_mae", "val_coordinate_rmsd"}
-    assert MolAE.from_pretrained(tmp_path / "runs" / "pretrain" / "model").config["heads"] == 4
+    assert MolAE.from_pretrained(output / "model").config["heads"] == 4
+    assert json.loads((output / "environment.json").read_text()).keys() >= {"device", "torch"}
+    assert "held out" in (output / "report.html").read_text()
+    assert (output / "reconstruction0.png").stat().st_size > 1000
+    assert len(ConformerStore(output / "store")) == 20
+
+    # The store serves the next run, which starts from these weights.
+    again = ["--config", "pretrain.yaml", "--output", "more", "--weights", "runs/pretrain/model"]
+    printed = run(tmp_path, "pretrain.py", "runs/pretrain/store", *again)
+    assert "19 molecules, 1 held out" in printed
 
     table = pd.DataFrame({"smiles": SMILES, "y": [float(len(s)) for s in SMILES]})
     table.to_csv(tmp_path / "my.csv", index=False)

@@ -1,21 +1,10 @@
-import copy
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
 
-from molae_pyg import ClozeDrop, MolAE, MolAEPredictor
-from molae_pyg.training import (
-    ClozeModule,
-    Finetuning,
-    NonFiniteLossError,
-    Pretraining,
-    finetune,
-    predict,
-    pretrain,
-)
+from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg.training import Finetuning, NonFiniteLossError, finetune, predict
 
 
 def molecules(n: int, seed: int = 0, classes: bool = False) -> list[Data]:
@@ -129,6 +118,33 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert epochs == [0, 1, 2, 3]
 
 
+def test_the_metric_of_the_settings_chooses_the_epoch(tmp_path):
+    train, valid = molecules(24), molecules(8, seed=1)
+    settings = Finetuning(epochs=3, batch_size=8, lr=2e-3, metric="mae")
+    model = predictor()
+    best = finetune(model, train, valid, tmp_path, settings)
+    y = np.concatenate([d.y for d in valid])
+    assert best.keys() == {"epoch", "val_mae"}
+    assert np.abs(predict(model, valid) - y).mean() == pytest.approx(best["val_mae"], rel=1e-4)
+
+
+def test_a_loaded_encoder_trains_with_dropout(tmp_path, monkeypatch):
+    from molae_pyg.training.property import PropertyModule
+
+    step, modes = PropertyModule.training_step, []
+
+    def watched(module, batch, batch_idx):
+        modes.append(all(m.training for m in module.model.modules()))
+        return step(module, batch, batch_idx)
+
+    monkeypatch.setattr(PropertyModule, "training_step", watched)
+    MolAE.tiny().save_pretrained(tmp_path / "pretrained")
+    model = MolAEPredictor(MolAE.from_pretrained(tmp_path / "pretrained").encoder)
+    settings = Finetuning(epochs=2, batch_size=8)
+    finetune(model, molecules(8), molecules(4, seed=1), tmp_path / "run", settings)
+    assert modes == [True, True]
+
+
 def test_a_validation_set_of_one_class_is_an_error(tmp_path):
     train = molecules(8, classes=True)
     valid = [d for d in molecules(20, classes=True) if d.y.item() == 0][:4]
@@ -167,59 +183,3 @@ def test_nan_weights_stop_with_a_diagnosis(tmp_path):
     model.head.out.weight.data.fill_(float("inf"))
     with pytest.raises(NonFiniteLossError, match=r"weights are not finite, the first: head.out"):
         finetune(model, molecules(8), molecules(4, seed=1), tmp_path, FAST)
-
-
-def test_pretraining_lowers_every_cloze_term(tmp_path):
-    torch.manual_seed(0)
-    train, valid = molecules(64), molecules(16, seed=1)
-    settings = Pretraining(steps=60, batch_size=16, lr=2e-3, warmup_steps=5, validate_every=20)
-    module = ClozeModule(
-        MolAE.tiny(gaussian_init="intended"), ClozeDrop(0.3), 2e-3, 1e-4, 5, settings.steps
-    )
-    metrics = pretrain(module, train, valid, tmp_path, settings)
-    assert 0 <= metrics["val_token_accuracy"] <= 1
-    rows = (tmp_path / "metrics.csv").read_text().splitlines()
-    column = rows[0].split(",").index("val_distance")
-    course = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
-    assert len(course) == 3
-    assert course[-1] < 0.8 * course[0]
-    assert metrics["val_distance"] == pytest.approx(course[-1], rel=1e-3)
-    saved = MolAE.from_pretrained(tmp_path / "model")
-    for a, b in zip(saved.parameters(), module.model.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_validation_draws_the_same_test_each_time():
-    module = ClozeModule(MolAE.tiny())
-    module.model.eval()
-    seen = []
-    module._log = lambda split, values, size: seen.append(values["total"].item())
-    from torch_geometric.data import Batch
-
-    batch = Batch.from_data_list(molecules(8))
-    for _ in range(2):
-        torch.rand(3)
-        module.validation_step(copy.copy(batch), 0)
-    assert seen[0] == seen[1]
-
-
-def test_other_settings_do_not_resume(tmp_path):
-    from molae_pyg.training.fit import _resumable
-
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "last.ckpt").touch()
-    (tmp_path / "run.json").write_text(json.dumps({"seed": 1}, indent=2) + "\n")
-    assert _resumable(tmp_path, {"seed": 1}) == tmp_path / "checkpoints" / "last.ckpt"
-    assert _resumable(tmp_path, {"seed": 2}) is None
-    assert not (tmp_path / "checkpoints").exists()
-
-
-def test_other_weights_to_start_from_make_another_run():
-    from molae_pyg.training.fit import _identity
-
-    data = molecules(2)
-    same = [_identity(predictor(), FAST, 0, data, data) for _ in range(2)]
-    assert same[0] == same[1]
-    other = predictor()
-    other.encoder.embedding.weight.data[5] += 1
-    assert _identity(other, FAST, 0, data, data) != same[0]

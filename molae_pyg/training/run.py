@@ -1,0 +1,90 @@
+"""What all runs share: the trainer, and knowing a run again after a kill."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+
+#: Torchrun and SLURM say how many processes there are; otherwise it is for Lightning to find out.
+_LAUNCHERS = (
+    ("WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A checksum of all weights: a run from other weights is another run."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def resumable(folder: Path, identity: dict[str, Any], owner: bool = True) -> Path | None:
+    """The last checkpoint of the same run in ``folder``; what another left there is removed.
+
+    Args:
+        folder: Of the run; gets ``run.json`` with the identity.
+        identity: What makes a run the same run: settings, seed, weights to start from, data.
+        owner: False: another process of the run sees to the folder, this one only looks.
+    """
+    file, checkpoints = folder / "run.json", folder / "checkpoints"
+    text = json.dumps(identity, indent=2) + "\n"
+    if checkpoints.is_dir() and file.is_file() and file.read_text() == text:
+        last = checkpoints / "last.ckpt"
+        return last if last.is_file() else None
+    if owner:  # removed first, named last: whoever looks meanwhile finds nothing to go on with
+        for leftover in (checkpoints, folder / "logs"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return None
+
+
+def precision(name: str = "auto") -> str:
+    """Lightning's precision: ``"auto"`` is bf16 where the hardware computes in it, else fp32."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_avx512_bf16_supported()  # no public name in the oldest torch allowed
+    return "bf16-mixed" if fast else "32-true"
+
+
+def processes() -> dict[str, Any]:
+    """Lightning's ``devices``, ``num_nodes`` and ``strategy`` as the launcher has set them."""
+    for all_tasks, tasks_of_node in _LAUNCHERS:
+        if all_tasks in os.environ and tasks_of_node in os.environ:
+            devices = int(os.environ[tasks_of_node])
+            nodes = int(os.environ[all_tasks]) // devices
+            strategy = "ddp" if devices * nodes > 1 else "auto"
+            return {"devices": devices, "num_nodes": nodes, "strategy": strategy}
+    many = torch.cuda.device_count() > 1
+    return {"devices": "auto", "strategy": "ddp" if many else "auto"}
+
+
+def make_trainer(callbacks: list[L.Callback], **settings: Any) -> L.Trainer:
+    """A quiet trainer with what all runs share."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Molecules are in memory: loading them in other processes only costs time.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", ".*`isinstance.treespec, LeafSpec.` is deprecated.*")
+    return L.Trainer(
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **settings,
+    )

@@ -1,0 +1,112 @@
+"""Batches of equal cost: molecules of similar size, as many as a budget of pair cells allows."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from molae_pyg.nn.dense import NUM_SPECIAL
+
+#: Molecules that are shuffled, sorted and cut together; more of them means less padding.
+POOL = 65_536
+
+
+def plan_batches(
+    num_atoms: np.ndarray, pair_budget: int, rng: np.random.Generator | None = None
+) -> list[np.ndarray]:
+    r"""Cuts a set of molecules into batches of at most ``pair_budget`` pair cells.
+
+    The cost of a batch of B molecules is the size of its pair tensor,
+
+    .. math::
+        B \, L^2 \le budget, \qquad L = 2 + \max_b n_b
+
+    Molecules are shuffled, sorted by size within pools of 65,536 and cut greedily; then the
+    batches are shuffled. A molecule whose own :math:`L^2` exceeds the budget is a batch alone.
+
+    Args:
+        num_atoms: Atoms of each molecule ``[M]``.
+        pair_budget: Pair cells of a batch, with CLS and SEP.
+        rng: Source of the order; None: molecules by size, batches in that order.
+
+    Returns:
+        Indices of the molecules of each batch; each molecule is in exactly one.
+    """
+    order = np.arange(len(num_atoms)) if rng is None else rng.permutation(len(num_atoms))
+    batches = []
+    for start in range(0, len(order), POOL):
+        pool = order[start : start + POOL]
+        pool = pool[np.argsort(num_atoms[pool], kind="stable")]  # ties stay shuffled
+        length = num_atoms[pool].astype(np.int64) + NUM_SPECIAL  # L, ascending
+        first = 0
+        while first < len(pool):
+            # count * L^2 grows with the count: the last that fits is found by bisection
+            most = max(1, pair_budget // int(length[first]) ** 2)
+            cost = (
+                np.arange(1, 1 + len(length[first : first + most]))
+                * length[first : first + most] ** 2
+            )
+            count = max(1, int(np.searchsorted(cost, pair_budget, side="right")))
+            batches.append(pool[first : first + count])
+            first += count
+    if rng is not None:
+        batches = [batches[i] for i in rng.permutation(len(batches))]
+    return batches
+
+
+def padding_waste(num_atoms: np.ndarray, batches: list[np.ndarray]) -> float:
+    """Share of the pair cells ``B L^2`` of all batches that are padding."""
+    length = num_atoms.astype(np.int64) + NUM_SPECIAL
+    cells = sum(len(batch) * int(length[batch].max()) ** 2 for batch in batches)
+    return 1 - int((length**2).sum()) / cells
+
+
+class CostSampler(Sampler):
+    """An endless stream of numbered batches, shuffled anew each epoch.
+
+    Batch ``number`` of the stream is the same whoever asks for it: a run that goes on at update k
+    starts the stream there, and of R processes the one of rank r takes the numbers r, r + R, ...
+    All batches cost about the same, so that no process waits long for another. An epoch that ends
+    in the middle of an update is no seam.
+
+    Args:
+        num_atoms: Atoms of each molecule ``[M]``.
+        pair_budget: Pair cells of a batch, see :func:`plan_batches`.
+        seed: Of the order. start: The first number.
+        rank: Of this process. world_size: Number of processes.
+
+    Yields:
+        ``(number, indices [B])``.
+    """
+
+    def __init__(
+        self,
+        num_atoms: np.ndarray,
+        pair_budget: int,
+        seed: int = 0,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        if len(num_atoms) == 0:
+            raise ValueError("there is no molecule to draw batches from")
+        self.num_atoms = num_atoms
+        self.pair_budget = pair_budget
+        self.seed = seed
+        self.start = start
+        self.rank = rank
+        self.world_size = world_size
+
+    def epoch(self, epoch: int) -> list[np.ndarray]:
+        """The batches of an epoch, the same in every process."""
+        rng = np.random.default_rng([self.seed, epoch])
+        return plan_batches(self.num_atoms, self.pair_budget, rng)
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        epoch, first = 0, 0  # number of the epoch's first batch
+        while True:
+            batches = self.epoch(epoch)
+            for number, batch in enumerate(batches, first):
+                if number >= self.start and (number - self.start) % self.world_size == self.rank:
+                    yield number, batch
+            epoch, first = epoch + 1, first + len(batches)
