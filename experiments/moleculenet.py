@@ -1,7 +1,7 @@
 """Fine-tunes Mol-AE on a data set, scaffold split, beside two baselines in the same run.
 
     python experiments/moleculenet.py                      # activities that come with RDKit
-    python experiments/moleculenet.py --dataset esol       # or freesolv, lipo, bace, bbbp
+    python experiments/moleculenet.py --dataset esol       # or another of MoleculeNet
     python experiments/moleculenet.py --dataset my.csv     # a SMILES column, numeric targets
 
 Prints the test metrics and writes metrics.json, predictions.csv, a PNG and the fine-tuned model.
@@ -106,7 +106,7 @@ def run_molae(
         dataset[split.train],
         dataset[split.valid],
         Path(args.output) / f"seed{seed}",
-        Finetuning(**config["training"]),
+        Finetuning(**{"metric": dataset.metric, **config["training"]}),
         seed,
     )
     predicted = predict(model, dataset[split.test])

@@ -87,10 +87,7 @@ def main() -> None:
     train, valid = store[np.sort(order[num_valid:])], store[np.sort(order[:num_valid])]
 
     L.seed_everything(args.seed, verbose=False)
-    if args.weights:
-        model = MolAE.from_pretrained(args.weights).train()
-    else:
-        model = MolAE(**config["model"])
+    model = MolAE.from_pretrained(args.weights) if args.weights else MolAE(**config["model"])
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{model}: {parameters:,} parameters; {len(train)} molecules, {num_valid} held out")
     transform = ClozeDrop(**config.get("cloze", {}))

@@ -68,6 +68,12 @@ _METRICS = {
     "classification": (roc_auc, average_precision),
 }
 
+#: The score that chooses and compares models where no other is named.
+HEADLINE = {"regression": "rmse", "classification": "roc_auc"}
+
+#: Scores of which less is better; of all others more is.
+ERRORS = ("rmse", "mae")
+
 
 def evaluate(y_true: Array, y_pred: Array, task_type: TaskType) -> dict[str, float]:
     r"""Computes all scores of a task type.

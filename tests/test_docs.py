@@ -81,7 +81,7 @@ def test_commands_are_understood(words, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.setattr("sys.argv", words)
     args = module.parse_args()  # exits at an unknown flag
-    assert (ROOT / args.config).is_file()
+    assert (ROOT / getattr(args, "config", script)).is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -107,4 +107,4 @@ def test_the_checks_see_what_they_look_for():
     assert blocks(text, "python") == [(2, "h[1](2)\n")]
     assert blocks(f"````{{note}}\n{text}````\n", "bash") == [(6, "make i  # j\n")]
     assert len(blocks((DOCS / "walkthrough.md").read_text(), "{code-cell}")) > 10
-    assert len({words[0] for words in SCRIPTS.values()}) == 2  # moleculenet.py, pretrain.py
+    assert len({words[0] for words in SCRIPTS.values()}) >= 4  # moleculenet.py, pretrain.py ...

@@ -1,5 +1,15 @@
-"""Looking at results: plots."""
+"""Looking at results: pictures, what a model rebuilds, and reports of runs."""
 
 from molae_pyg.analysis.plots import parity_plot, roc_plot
+from molae_pyg.analysis.reconstruction import Reconstruction, reconstruct
+from molae_pyg.analysis.reconstruction_plot import reconstruction_plot
+from molae_pyg.analysis.report import training_report
 
-__all__ = ["parity_plot", "roc_plot"]
+__all__ = [
+    "Reconstruction",
+    "parity_plot",
+    "reconstruct",
+    "reconstruction_plot",
+    "roc_plot",
+    "training_report",
+]

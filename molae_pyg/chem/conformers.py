@@ -21,6 +21,7 @@ MAX_STEPS = 200  # of the force-field minimisation
 LARGE = 300
 LARGE_STEPS = 20  # steps between two looks at the clock, for large molecules
 OUT_OF_TIME = "time limit reached"
+NO_LAYOUT_IN_TIME = "no time for the 2D layout"
 
 
 class Recipe(NamedTuple):
@@ -64,6 +65,18 @@ class Embedding:
         """Whether the 2D layout is still to be made: it is asked for, or there is nothing else."""
         return self.layout is None and (recipe.layout or not self.conformers)
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether there is nothing because time ran out."""
+        return self.status == "failed" and bool({OUT_OF_TIME, NO_LAYOUT_IN_TIME} & {*self.notes})
+
+    def cut_short(self, note: str, recipe: Recipe) -> None:
+        """Enters that the process ended on the way, and how far it had come."""
+        self.add(Step("note", note))
+        made = len(self.conformers)
+        if 0 < made < recipe.count:
+            self.add(Step("note", f"{made} of {recipe.count} conformers"))
+
     def add(self, step: Step) -> None:
         """Takes in one step of the ladder."""
         if step.kind == "3d":
@@ -85,7 +98,7 @@ def make(mol: Chem.Mol, recipe: Recipe) -> Embedding:
     for step in embed(mol, recipe):
         embedding.add(step)
     if embedding.lacks_layout(recipe):
-        embedding.add(_layout_step(mol))
+        embedding.add(layout_step(mol))
     return embedding
 
 
@@ -103,7 +116,7 @@ def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
         Each conformer as soon as it is made, and notes. If ``recipe.count`` is 0: the 2D layout.
     """
     if recipe.count == 0:
-        yield _layout_step(mol)
+        yield layout_step(mol)
         return
     deadline = time.monotonic() + recipe.time_limit
     made = 0
@@ -181,7 +194,8 @@ def _minimise(mol: Chem.Mol, deadline: float) -> str:
     return note
 
 
-def _layout_step(mol: Chem.Mol) -> Step:
+def layout_step(mol: Chem.Mol) -> Step:
+    """Makes the 2D layout, or a note on why there is none."""
     try:
         return Step("2d", layout_2d(mol))
     except (RuntimeError, ValueError) as error:

@@ -1,6 +1,5 @@
 """Many molecules at once, on all cores, with an account of every row."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -10,11 +9,12 @@ from rdkit import rdBase
 from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.assembly import Options, build, build_or_raise, invalid_message, repeat
+from molae_pyg.chem.assembly import build, build_or_raise, invalid_message, repeat
 from molae_pyg.chem.conformers import Embedding, Recipe
+from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import Molecule, parse_smiles
 from molae_pyg.chem.report import FeaturizeReport
-from molae_pyg.chem.workers import WorkerPool, run
+from molae_pyg.chem.workers import WorkerPool, available_cores, run
 
 _WINDOW = 512  # molecules under way at once: bounds memory, and one slow molecule stops no other
 _FEW = 32  # conformers; below it, starting processes takes longer than the work
@@ -79,17 +79,11 @@ def featurize(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}; None takes all cores")
     if workers is None:
-        workers = _available_cores() if len(smiles) * options.recipe.count > _FEW else 1
+        workers = available_cores() if len(smiles) * options.recipe.count > _FEW else 1
     rows = _embedded(_parsed(smiles, canonical), options.recipe, workers)
     bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=not progress)
     with rdBase.BlockLogs():
         return _gather(bar, options, on_error)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _parsed(smiles: Iterable[object], canonical: bool) -> Iterator[_Row]:

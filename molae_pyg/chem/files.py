@@ -7,8 +7,8 @@ import warnings
 from rdkit import Chem, rdBase
 from torch_geometric.data import Data
 
-from molae_pyg.chem.assembly import Options
 from molae_pyg.chem.molecules import convert
+from molae_pyg.chem.options import Options
 
 
 def from_sdf(

@@ -1,13 +1,14 @@
 """One molecule to one PyG ``Data``."""
 
-import numpy as np
 from rdkit import Chem, rdBase
 from torch_geometric.data import Data
 
 from molae_pyg.chem import workers
-from molae_pyg.chem.assembly import Options, build_or_raise, invalid_message
-from molae_pyg.chem.conformers import Embedding, make
-from molae_pyg.chem.parsing import Molecule, canonical_order, parse_smiles, prepare
+from molae_pyg.chem.assembly import build_or_raise, invalid_message
+from molae_pyg.chem.conformers import Embedding
+from molae_pyg.chem.items import Item
+from molae_pyg.chem.options import Options
+from molae_pyg.chem.parsing import parse_smiles, read_mol
 
 
 def from_smiles(
@@ -112,41 +113,12 @@ def from_mol(
 
 def convert(mol: Chem.Mol | None, canonical: bool, options: Options) -> Data:
     """As :func:`from_mol`, with the options in one piece."""
-    if mol is None:
-        raise ValueError("there is no molecule (None): RDKit could not read it")
-    if mol.GetNumAtoms() == 0:
-        raise ValueError("the molecule has no atoms")
-    mol = Chem.Mol(mol)
-    given = [conformer.GetPositions() for conformer in mol.GetConformers() if conformer.Is3D()]
     with rdBase.BlockLogs():
-        if given:
-            return _from_coordinates(mol, given, canonical, options)
-        try:
-            Chem.SanitizeMol(mol)
-        except ValueError as error:
-            raise ValueError(f"RDKit cannot sanitise the molecule: {error}") from None
-        molecule = prepare(mol, _smiles_of(mol), canonical)
-        return build_or_raise(molecule, workers.run(molecule.mol, options.recipe), options)
-
-
-def _from_coordinates(
-    mol: Chem.Mol, given: list[np.ndarray], canonical: bool, options: Options
-) -> Data:
-    mol.UpdatePropertyCache(strict=False)  # a molecule with coordinates may lack sanitisation
-    smiles = _smiles_of(mol)
-    order = np.arange(mol.GetNumAtoms())
-    if canonical:
-        order = np.array(canonical_order(mol))
-        mol = Chem.RenumberAtoms(mol, order.tolist())
-    embedding = Embedding(
-        [coordinates[order].astype(np.float32) for coordinates in given[: options.recipe.count]]
-    )
-    if options.add_2d:
-        # The layout is made with hydrogens, which AddHs appends and the last line cuts off.
-        made = make(Chem.AddHs(mol), options.recipe._replace(count=0))
-        embedding.layout = None if made.layout is None else made.layout[: len(order)]
-    return build_or_raise(Molecule(mol, order, smiles, smiles), embedding, options)
-
-
-def _smiles_of(mol: Chem.Mol) -> str:
-    return Chem.MolToSmiles(Chem.RemoveHs(mol, sanitize=False))
+        molecule = read_mol(mol, canonical)
+        if not molecule.given:
+            embedding = workers.run(molecule.mol, options.recipe)
+        else:
+            embedding = Embedding(list(molecule.given[: options.recipe.count]))
+            if options.add_2d:
+                embedding.add(Item.of(molecule).lay_out())
+        return build_or_raise(molecule, embedding, options)

@@ -1,9 +1,11 @@
-"""SMILES to RDKit molecules with explicit hydrogens, in canonical or given atom order."""
+"""SMILES and RDKit molecules, made ready: hydrogens, canonical or given atom order."""
 
 from typing import NamedTuple
 
 import numpy as np
 from rdkit import Chem, rdBase
+
+from molae_pyg.chem.options import DUMMY_Z
 
 _ORDER = "_molae_order"  # atom property: place in the input
 
@@ -11,7 +13,7 @@ _ORDER = "_molae_order"  # atom property: place in the input
 class Molecule(NamedTuple):
     """A molecule ready for embedding."""
 
-    #: With explicit hydrogens and without conformers; its atom order is that of the data.
+    #: With explicit hydrogens; its atom order is that of the data.
     mol: Chem.Mol
     #: Place of every atom in the input, ``[n]`` int64; -1 for hydrogens the input does not hold.
     atom_map: np.ndarray
@@ -19,6 +21,9 @@ class Molecule(NamedTuple):
     smiles: str
     #: Equal keys mean equal molecules in equal atom order.
     key: str
+    #: The input's own 3D conformers, each ``[n, 3]`` float32, in Å. Where there are some, no
+    #: hydrogen has been added to ``mol``.
+    given: tuple[np.ndarray, ...] = ()
 
 
 def parse_smiles(smiles: object, canonical: bool = True) -> Molecule:
@@ -40,6 +45,63 @@ def parse_smiles(smiles: object, canonical: bool = True) -> Molecule:
     if mol.GetNumAtoms() == 0:
         raise ValueError("the string holds no atom")
     return prepare(mol, smiles, canonical, key=smiles.strip())
+
+
+def read_mol(mol: Chem.Mol | None, canonical: bool) -> Molecule:
+    """Reads an RDKit molecule, with its 3D conformers if it has some.
+
+    Args:
+        mol: The molecule; left unchanged.
+        canonical: Put the atoms into canonical order; given coordinates move along.
+
+    Raises:
+        ValueError: If it is None, has no atoms, or has no coordinates and cannot be sanitised.
+    """
+    if mol is None:
+        raise ValueError("there is no molecule (None): RDKit could not read it")
+    if mol.GetNumAtoms() == 0:
+        raise ValueError("the molecule has no atoms")
+    mol = Chem.Mol(mol)
+    given = [conformer.GetPositions() for conformer in mol.GetConformers() if conformer.Is3D()]
+    if given:
+        return _with_coordinates(mol, given, canonical)
+    try:
+        Chem.SanitizeMol(mol)
+    except ValueError as error:
+        raise ValueError(f"RDKit cannot sanitise the molecule: {error}") from None
+    return prepare(mol, _smiles_of(mol), canonical)
+
+
+def _with_coordinates(mol: Chem.Mol, given: list[np.ndarray], canonical: bool) -> Molecule:
+    mol.UpdatePropertyCache(strict=False)  # a molecule with coordinates may lack sanitisation
+    smiles = _smiles_of(mol)
+    order = np.arange(mol.GetNumAtoms())
+    if canonical:
+        order = np.array(canonical_order(mol))
+        mol = Chem.RenumberAtoms(mol, order.tolist())
+    conformers = tuple(coordinates[order].astype(np.float32) for coordinates in given)
+    return Molecule(mol, order, smiles, smiles, conformers)
+
+
+def _smiles_of(mol: Chem.Mol) -> str:
+    return Chem.MolToSmiles(Chem.RemoveHs(mol, sanitize=False))
+
+
+def atomic_numbers(mol: Chem.Mol) -> np.ndarray:
+    """Returns the atomic numbers, ``[n]`` int64; of a dummy atom, which has none, 118."""
+    return np.array([atom.GetAtomicNum() or DUMMY_Z for atom in mol.GetAtoms()], dtype=np.int64)
+
+
+def identity(mol: Chem.Mol) -> str:
+    """Returns the canonical SMILES without stereochemistry, isotopes and atom labels.
+
+    Records of the same compound have the same one, however each was written.
+    """
+    mol = Chem.Mol(mol)
+    Chem.RemoveStereochemistry(mol)
+    for atom in mol.GetAtoms():
+        atom.SetIsotope(0)
+    return _canonical(mol)[1]
 
 
 def prepare(mol: Chem.Mol, smiles: str, canonical: bool, key: str = "") -> Molecule:

@@ -2,12 +2,14 @@
 
 One call into RDKit can run for minutes and cannot be interrupted from Python, so a time limit that
 holds needs a process to kill. A worker is this interpreter started afresh on :func:`serve`; jobs
-and results go through its standard input and output. It never imports the caller's script (which
-``multiprocessing`` would do, asking every user for an ``if __name__ == "__main__"`` guard), forks
-no process that holds threads or a GPU, and loads RDKit and NumPy but not torch.
+(a function that yields steps, and its arguments) come through its standard input, and steps leave
+through its output. It never imports the caller's script (which ``multiprocessing`` would do, asking
+every user for an ``if __name__ == "__main__"`` guard), forks no process that holds threads or a
+GPU, and loads RDKit and NumPy but not torch.
 """
 
 import contextlib
+import math
 import os
 import pickle
 import queue
@@ -15,12 +17,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from rdkit import Chem, rdBase
 
 from molae_pyg.chem.conformers import (
     LARGE,
+    NO_LAYOUT_IN_TIME,
     OUT_OF_TIME,
     Embedding,
     Recipe,
@@ -30,8 +37,15 @@ from molae_pyg.chem.conformers import (
 )
 
 GRACE = 2.0  # seconds after the time limit, in which a worker may stop by itself
-LAYOUT_LIMIT = 60.0  # seconds for the 2D layout, a job of its own
+LAYOUT_LIMIT = 60.0  # seconds for the 2D layout
+_AHEAD = 64  # jobs for each worker that wait or are done, so that a slow one stops no other
+_LOOKS = 0.1  # seconds between two looks at the clock
+_ORPHAN = 30.0  # seconds that a worker outlives its time if nobody is left to kill it
+# One thread each: on many cores NumPy would start as many in every worker.
+_ENVIRONMENT = {"PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _PROGRAM = "from molae_pyg.chem.workers import serve; serve()"
+
+T = TypeVar("T")
 
 
 def run(mol: Chem.Mol, recipe: Recipe) -> Embedding:
@@ -47,6 +61,13 @@ def run(mol: Chem.Mol, recipe: Recipe) -> Embedding:
         return pool.submit(mol, recipe).result()
 
 
+def available_cores() -> int:
+    """Returns the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class WorkerPool:
     """A number of workers behind one queue; a context manager.
 
@@ -55,27 +76,49 @@ class WorkerPool:
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = [_Worker() for _ in range(workers)]
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers = [Worker() for _ in range(workers)]
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="conformers")
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="conformers-clock", daemon=True).start()
 
     def submit(self, mol: Chem.Mol, recipe: Recipe) -> "Future[Embedding]":
         """Queues one molecule; results do not depend on the number of workers."""
-        return self._threads.submit(self._run, mol, recipe)
+        return self.apply(_make_in, mol, recipe)
 
-    def _run(self, mol: Chem.Mol, recipe: Recipe) -> Embedding:
+    def apply(self, task: Callable[..., T], *args: object) -> "Future[T]":
+        """Queues ``task(worker, *args)``, which may call on the worker as often as it likes."""
+        return self._threads.submit(self._apply, task, *args)
+
+    def map(self, task: Callable[..., T], arguments: Iterable[tuple]) -> Iterator[T]:
+        """Yields ``task(worker, *args)`` for each ``args``, in order, a few of them ahead."""
+        under_way: deque[Future[T]] = deque()
+        for args in arguments:
+            under_way.append(self.apply(task, *args))
+            if len(under_way) >= _AHEAD * len(self._workers):
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+    def _apply(self, task: Callable[..., T], *args: object) -> T:
         worker = self._idle.get()
         try:
-            return worker.run(mol, recipe)
+            return task(worker, *args)
         finally:
             self._idle.put(worker)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(_LOOKS):
+            for worker in self._workers:
+                worker.kill_if_late()
 
     def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
         for worker in self._workers:
             worker.stop()
@@ -84,68 +127,78 @@ class WorkerPool:
             worker.discard()
 
 
-class _Worker:
+class Worker:
     """One process, started when needed and again after it was killed or died."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
         self._closed = False
+        self._clock = threading.Lock()  # a late kill must not fall on the next job
+        self._deadline = math.inf
+        self._late = False
 
-    def run(self, mol: Chem.Mol, recipe: Recipe) -> Embedding:
-        """Runs one job; what was made before the process was killed or died is kept."""
-        embedding = Embedding()
-        finished = self._attempt(mol, recipe, recipe.time_limit + GRACE, embedding)
-        made = len(embedding.conformers)
-        if not finished and 0 < made < recipe.count:
-            embedding.add(Step("note", f"{made} of {recipe.count} conformers"))
-        if embedding.lacks_layout(recipe):
-            self._attempt(mol, recipe._replace(count=0), LAYOUT_LIMIT, embedding)
-        return embedding
+    def call(
+        self,
+        function: Callable[..., Iterator[Step]],
+        args: tuple,
+        limit: float,
+        take: Callable[[Step], None],
+    ) -> str:
+        """Runs a generator function in the process and hands on each step as soon as it comes.
 
-    def _attempt(self, mol: Chem.Mol, recipe: Recipe, limit: float, embedding: Embedding) -> bool:
-        """Adds what the process sends to ``embedding``; returns whether it came to the end."""
+        Args:
+            function: Found in the process by its name, so it must be importable there.
+            args: Its arguments; they are pickled.
+            limit: Seconds until the process is killed; ``take`` may set them anew with
+                :meth:`allow`.
+            take: Called with each step, in this thread.
+
+        Returns:
+            Empty if the function came to its end, else why not: :data:`OUT_OF_TIME`, or that the
+            process died.
+        """
         process = self._start()
-        killed = threading.Event()
-
-        def kill() -> None:
-            killed.set()
-            process.kill()
-
-        timer = threading.Timer(limit, kill)
-        timer.daemon = True
-        timer.start()
+        self.allow(limit)
         try:
-            # With all properties: the 2D layout depends on the stereo ranks kept among them.
-            binary = mol.ToBinary(int(Chem.PropertyPickleOptions.AllProps))
-            pickle.dump((binary, recipe), process.stdin)
+            pickle.dump((function, args, limit + LAYOUT_LIMIT + _ORPHAN), process.stdin)
             process.stdin.flush()
             while (step := pickle.load(process.stdout)).kind != "end":
-                embedding.add(step)
-            return True
+                take(step)
+            return ""
         except (EOFError, OSError, pickle.UnpicklingError):  # the pipe broke, perhaps half-way
-            if killed.is_set():
-                note = OUT_OF_TIME if recipe.count else "no time for the 2D layout"
-            else:
-                note = f"the conformer process died (exit code {process.wait()})"
-            embedding.add(Step("note", note))
-            return False
+            if self._late:
+                return OUT_OF_TIME
+            return f"the conformer process died (exit code {process.wait()})"
         finally:
-            timer.cancel()
-            timer.join()
-            if killed.is_set():
+            with self._clock:
+                self._deadline = math.inf
+            if self._late:
                 self.discard()
+
+    def allow(self, seconds: float) -> None:
+        """Gives the function at work so many seconds from now."""
+        with self._clock:
+            self._deadline = time.monotonic() + seconds
+
+    def kill_if_late(self) -> None:
+        """Kills the process if its time is over."""
+        with self._clock:
+            if time.monotonic() > self._deadline and self._process is not None:
+                self._late = True
+                self._process.kill()
 
     def _start(self) -> subprocess.Popen:
         if self._process is not None and self._process.poll() is not None:
             self.discard()
         if self._process is None:
+            self._late = False
             # The same import path, and no module from the current folder by accident.
             path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+                env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
             )
             self._await_ready()
         if self._closed:
@@ -181,6 +234,26 @@ class _Worker:
                 process.stdin.close()
 
 
+def _make_in(worker: Worker, mol: Chem.Mol, recipe: Recipe) -> Embedding:
+    """As :func:`~molae_pyg.chem.conformers.make`; what a dying process has made is kept."""
+    embedding = Embedding()
+    # With all properties: the 2D layout depends on the stereo ranks kept among them.
+    binary = mol.ToBinary(int(Chem.PropertyPickleOptions.AllProps))
+    note = worker.call(_embed_binary, (binary, recipe), recipe.time_limit + GRACE, embedding.add)
+    if note:
+        embedding.cut_short(note, recipe)
+    if embedding.lacks_layout(recipe):
+        only_layout = (binary, recipe._replace(count=0))
+        note = worker.call(_embed_binary, only_layout, LAYOUT_LIMIT, embedding.add)
+        if note:
+            embedding.add(Step("note", NO_LAYOUT_IN_TIME if note == OUT_OF_TIME else note))
+    return embedding
+
+
+def _embed_binary(binary: bytes, recipe: Recipe) -> Iterator[Step]:
+    yield from embed(Chem.Mol(binary), recipe)
+
+
 def serve() -> None:
     """The worker's side: reads jobs from standard input until it ends, writes steps to output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -195,9 +268,21 @@ def serve() -> None:
     try:
         send(Step("ready", ""))
         while True:
-            binary, recipe = pickle.load(sys.stdin.buffer)
-            for step in embed(Chem.Mol(binary), recipe):
+            function, args, patience = pickle.load(sys.stdin.buffer)
+            _end_after(patience)
+            for step in function(*args):
                 send(step)
+                _end_after(patience)
+            _end_after(0)
             send(Step("end", ""))
     except (EOFError, BrokenPipeError):  # the parent closed the pool or is gone
         return
+
+
+def _end_after(seconds: float) -> None:
+    """Ends this process at that time, even within RDKit; 0 takes it back.
+
+    The parent kills a late worker sooner. This is for the worker whose parent was killed itself.
+    """
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -6,16 +6,36 @@ from typing import TYPE_CHECKING
 _HOME = {
     "CSVDataset": "molae_pyg.datasets.csv_dataset",
     "ChEMBLActivities": "molae_pyg.datasets.chembl",
+    "ConformerStore": "molae_pyg.datasets.store",
     "MoleculeNet": "molae_pyg.datasets.moleculenet",
     "MoleculeTable": "molae_pyg.datasets.table",
+    "PrepareReport": "molae_pyg.datasets.prepare_report",
+    "StoreError": "molae_pyg.datasets.shard",
+    "StoreWriter": "molae_pyg.datasets.store_writer",
+    "prepare": "molae_pyg.datasets.preparation",
 }
 
-__all__ = ["CSVDataset", "ChEMBLActivities", "MoleculeNet", "MoleculeTable"]
+__all__ = [
+    "CSVDataset",
+    "ChEMBLActivities",
+    "ConformerStore",
+    "MoleculeNet",
+    "MoleculeTable",
+    "PrepareReport",
+    "StoreError",
+    "StoreWriter",
+    "prepare",
+]
 
 if TYPE_CHECKING:
     from molae_pyg.datasets.chembl import ChEMBLActivities
     from molae_pyg.datasets.csv_dataset import CSVDataset
     from molae_pyg.datasets.moleculenet import MoleculeNet
+    from molae_pyg.datasets.preparation import prepare
+    from molae_pyg.datasets.prepare_report import PrepareReport
+    from molae_pyg.datasets.shard import StoreError
+    from molae_pyg.datasets.store import ConformerStore
+    from molae_pyg.datasets.store_writer import StoreWriter
     from molae_pyg.datasets.table import MoleculeTable
 
 

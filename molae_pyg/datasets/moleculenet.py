@@ -14,12 +14,13 @@ from molae_pyg.metrics import TaskType
 
 
 class Source(NamedTuple):
-    """Where a data set of MoleculeNet is found and what its columns mean."""
+    """Where a data set of MoleculeNet is found, what its columns mean, and its score."""
 
-    file: str
+    file: str  # as it is downloaded
     smiles_column: str
-    target_columns: tuple[str, ...]
+    target_columns: tuple[str, ...] | None  # None: every other column
     task_type: TaskType
+    metric: str
 
 
 class MoleculeNet(MoleculeTable):
@@ -34,13 +35,18 @@ class MoleculeNet(MoleculeTable):
     lipo      4,200   octanol/water log D at pH 7.4, measured              regression
     bace      1,513   inhibits human beta-secretase 1                      classification
     bbbp      2,050   passes the blood-brain barrier                       classification
+    clintox   1,484   approved by the FDA; failed a trial for toxicity     classification
+    sider     1,427   side effects in 27 organ classes                     classification
+    qm7       6,830   atomisation energy in kcal/mol, computed             regression
     ========= ======= ==================================================== ==============
 
     The file is looked for as ``<root>/<file>``, as ``<root>/<name>/raw/<file>`` (where PyTorch
-    Geometric keeps it) and as ``$MOLAE_DATA/moleculenet/<file>``, each also with ``.gz``, and
-    otherwise downloaded. Items and attributes are those of
-    :class:`~molae_pyg.datasets.MoleculeTable`. Rows whose SMILES RDKit rejects (11 in bbbp) are
-    left out and listed in :obj:`dataset.report`; duplicates are kept.
+    Geometric keeps it), as ``$MOLAE_DATA/moleculenet/<file>`` and as
+    ``$MOLAE_DATA/<name>/<file>``, each plain and as ``.gz``, and otherwise downloaded. Items and
+    attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; :obj:`dataset.metric` is
+    the score that is published for the data set (MAE for qm7). Rows whose SMILES RDKit rejects
+    (11 in bbbp, 4 in clintox) are left out and listed in :obj:`dataset.report`; duplicates are
+    kept.
 
     Args:
         root: Folder for the file and, in ``<root>/processed``, the conformer cache.
@@ -66,11 +72,17 @@ class MoleculeNet(MoleculeTable):
             "smiles",
             ("measured log solubility in mols per litre",),
             "regression",
+            "rmse",
         ),
-        "freesolv": Source("SAMPL.csv", "smiles", ("expt",), "regression"),
-        "lipo": Source("Lipophilicity.csv", "smiles", ("exp",), "regression"),
-        "bace": Source("bace.csv", "mol", ("Class",), "classification"),
-        "bbbp": Source("BBBP.csv", "smiles", ("p_np",), "classification"),
+        "freesolv": Source("SAMPL.csv", "smiles", ("expt",), "regression", "rmse"),
+        "lipo": Source("Lipophilicity.csv", "smiles", ("exp",), "regression", "rmse"),
+        "bace": Source("bace.csv", "mol", ("Class",), "classification", "roc_auc"),
+        "bbbp": Source("BBBP.csv", "smiles", ("p_np",), "classification", "roc_auc"),
+        "clintox": Source(
+            "clintox.csv.gz", "smiles", ("FDA_APPROVED", "CT_TOX"), "classification", "roc_auc"
+        ),
+        "sider": Source("sider.csv.gz", "smiles", None, "classification", "roc_auc"),
+        "qm7": Source("qm7.csv", "smiles", ("u0_atom",), "regression", "mae"),
     }
 
     def __init__(
@@ -101,6 +113,7 @@ class MoleculeNet(MoleculeTable):
             workers=workers,
             transform=transform,
         )
+        self.metric = self.sources[self.name].metric
 
     @classmethod
     def read(cls, root: str | Path, name: str) -> Table:
@@ -115,16 +128,18 @@ class MoleculeNet(MoleculeTable):
     def _find(cls, root: Path, name: str, file: str) -> Path:
         folders = [root, root / name / "raw"]
         if "MOLAE_DATA" in os.environ:
-            folders.append(Path(os.environ["MOLAE_DATA"]).absolute() / "moleculenet")
+            shared = Path(os.environ["MOLAE_DATA"]).absolute()
+            folders += [shared / "moleculenet", shared / name]
+        plain = file.removesuffix(".gz")
         for folder in folders:
-            for path in (folder / file, folder / f"{file}.gz"):
+            for path in (folder / plain, folder / f"{plain}.gz"):
                 if path.is_file():
                     return path
         return cls._fetch(root / name / "raw" / file)
 
     @classmethod
     def _fetch(cls, path: Path) -> Path:
-        url = cls.url.format(path.name)
+        url, plain = cls.url.format(path.name), str(path).removesuffix(".gz")
         path.parent.mkdir(parents=True, exist_ok=True)
         # downloaded beside its place and then moved, so that a broken download is never read
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -132,7 +147,7 @@ class MoleculeNet(MoleculeTable):
                 downloaded = download_url(url, folder)
             except OSError as error:  # urllib's errors and the file system's
                 raise FileNotFoundError(
-                    f"could not download {url}; put the file at {path} (or {path}.gz), or under "
+                    f"could not download {url}; put the file at {plain} (or {plain}.gz), or under "
                     "moleculenet/ in the folder that the environment variable MOLAE_DATA names"
                 ) from error
             os.replace(downloaded, path)

@@ -64,7 +64,7 @@ def read_table(
         index_col=False,
         encoding="utf-8-sig",
     )
-    smiles_column = smiles_column or _find_smiles_column(cells, path)
+    smiles_column = smiles_column or find_smiles_column(list(cells), path)
     _check_columns(cells, [smiles_column], path)
     if target_columns is None:
         target_columns = _numeric_columns(cells.drop(columns=smiles_column), path)
@@ -91,7 +91,7 @@ def read_smiles(path: str | Path) -> list[str]:
     path = Path(path)
     if ".csv" in path.suffixes:
         cells = pd.read_csv(path, sep=_separator(path), dtype=str, keep_default_na=False)
-        smiles = cells[_find_smiles_column(cells, path)].tolist()
+        smiles = cells[find_smiles_column(list(cells), path)].tolist()
     else:
         with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as lines:
             smiles = [line.split()[0] for line in lines if line.strip()]
@@ -113,13 +113,19 @@ def _separator(path: Path) -> str:
     return max(",;\t", key=header.count)
 
 
-def _find_smiles_column(cells: pd.DataFrame, path: str | Path) -> str:
-    by_lower_case = {name.strip().lower(): name for name in reversed(cells.columns)}
+def find_smiles_column(columns: list[str], path: str | Path) -> str:
+    """Returns the first of the columns that is called as in :data:`SMILES_NAMES`.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    by_lower_case = {name.strip().lower(): name for name in reversed(columns)}
     for name in SMILES_NAMES:
         if name in by_lower_case:
             return by_lower_case[name]
     raise ValueError(
-        f"{path}: found no SMILES column; name it with smiles_column. Columns: {list(cells)}"
+        f"{path}: found no SMILES column; name it with smiles_column, or call it "
+        f"{SMILES_NAMES[0]!r} in the file. Columns: {columns}"
     )
 
 

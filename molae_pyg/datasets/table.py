@@ -16,7 +16,7 @@ from molae_pyg._version import __version__
 from molae_pyg.chem import featurize
 from molae_pyg.datasets.cache import Molecules, collate, load_molecules, save_molecules, separate
 from molae_pyg.datasets.reading import infer_task_type
-from molae_pyg.metrics import TaskType
+from molae_pyg.metrics import HEADLINE, TaskType
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
@@ -55,6 +55,8 @@ class MoleculeTable(InMemoryDataset):
         report: Outcome of every row of the source, also of those left out.
         task_names: Names of the tasks.
         task_type: ``"regression"`` or ``"classification"``.
+        metric: Name of the score that chooses and compares models, that of the task type in
+            :data:`~molae_pyg.metrics.HEADLINE` unless the data set has another.
 
     Shapes:
         - **y:** :math:`(n)` or :math:`(n, T)`; of an item :math:`(1, T)` float32
@@ -66,6 +68,7 @@ class MoleculeTable(InMemoryDataset):
 
     name = "table"
     task_type: TaskType
+    metric: str
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class MoleculeTable(InMemoryDataset):
         smiles = list(smiles)
         y = _checked_targets(y, len(smiles))  # [n, T]
         self.task_type = _checked_task_type(task_type, y)
+        self.metric = HEADLINE[self.task_type]
         self.task_names = _checked_task_names(task_names, y.size(1))
         settings = {
             "num_conformers": num_conformers,

@@ -86,7 +86,7 @@ def pretrain(
     every = min(settings.validate_every, settings.steps)
     data = ClozeData(train, valid, settings.pair_budget, transform, seed, settings.workers)
     module = ClozeModule(
-        model,
+        model.train(),  # Lightning leaves the mode of a model from from_pretrained as it is
         settings.lr,
         settings.weight_decay,
         settings.warmup_steps,

@@ -24,8 +24,7 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
     Args:
         model: The model.
         batch: Molecules with ``pos``.
-        pair_budget: Pair cells of a part, see
-            :func:`~molae_pyg.training.sampler.plan_batches`.
+        pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
     """
     num_atoms = degree(batch.batch, batch.num_graphs, dtype=torch.long)  # [B]
     parts = [np.sort(part) for part in plan_batches(num_atoms.cpu().numpy(), pair_budget)]
@@ -53,8 +52,8 @@ class PropertyModule(L.LightningModule):
         weight_decay: Default 0, as published for fine-tuning.
         loss: ``"mse"``, ``"mae"``, ``"smooth_l1"`` on standardised targets, or ``"bce"``;
             default: mse for regression, bce for classification.
-        pair_budget: Larger training batches go through the model in parts, see
-            :func:`predict_in_parts`; default: never.
+        pair_budget: Training batches of more pair cells go through the model in parts of
+            similar size; default: none do.
     """
 
     def __init__(

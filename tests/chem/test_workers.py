@@ -1,7 +1,10 @@
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,6 +113,46 @@ def test_leaving_the_pool_ends_jobs_under_way(monkeypatch):
     assert isinstance(jobs[0].exception(), RuntimeError)
 
 
+def test_map_keeps_the_order():
+    with WorkerPool(2) as pool:
+        made = pool.map(lambda _, number: number, ((number,) for number in range(300)))
+        assert list(made) == list(range(300))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="Windows has no such clock")
+def test_a_worker_whose_parent_is_killed_does_not_run_for_ever(tmp_path):
+    script = tmp_path / "parent.py"
+    body = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000); yield"
+    script.write_text(
+        "import molae_pyg.chem.workers as w\nfrom rdkit import Chem\n"
+        "from molae_pyg.chem.conformers import Recipe\n"
+        "w.GRACE = w.LAYOUT_LIMIT = w._ORPHAN = 0.5\n"
+        f"w._PROGRAM = {program(body)!r}\n"
+        "w.WorkerPool(1).submit(Chem.MolFromSmiles('C'), Recipe(time_limit=0.5))\n"
+        "import os, signal, time\n"
+        "while not os.path.exists('pid') or not open('pid').read(): time.sleep(0.01)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, script], cwd=tmp_path, timeout=120).returncode < 0
+    worker = int((tmp_path / "pid").read_text())
+    for _ in range(200):
+        if not _is_running(worker):
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker is still there")
+
+
+def _is_running(pid: int) -> bool:
+    """Whether there is such a process; one that has ended may stay listed as a zombie."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 def test_scripts_need_no_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
@@ -134,6 +177,7 @@ def test_scripts_need_no_guard(tmp_path):
         ("molae_pyg.chem", "rdkit"),
         ("molae_pyg.chem.conformers", "torch"),
         ("molae_pyg.chem.workers", "torch"),
+        ("molae_pyg.chem.rows", "torch"),
     ],
 )
 def test_imports_stay_light(module, absent):

@@ -15,6 +15,7 @@ import molae_pyg.datasets as datasets
 import molae_pyg.datasets.moleculenet as moleculenet_module
 from molae_pyg.datasets import ChEMBLActivities, MoleculeNet
 from molae_pyg.datasets.reading import infer_task_type
+from molae_pyg.metrics import evaluate
 
 DATA = os.environ.get("MOLAE_DATA")
 HEADER = "iupac,smiles,expt,calc\n"
@@ -54,11 +55,41 @@ def test_file_in_the_environment(tmp_path, monkeypatch):
     assert MoleculeNet.read(tmp_path / "root", "freesolv").smiles == ["C"]  # root goes first
 
 
+def test_file_in_a_folder_of_its_own_in_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLAE_DATA", str(tmp_path))
+    (tmp_path / "qm7").mkdir()
+    (tmp_path / "qm7" / "qm7.csv").write_text("smiles,u0_atom\nC([H])([H])([H])[H],-417.96\n")
+    table = MoleculeNet.read(tmp_path / "root", "qm7")
+    assert table.y.tolist() == [[pytest.approx(-417.96)]]
+
+
+@pytest.mark.parametrize("place", ["sider.csv", "sider.csv.gz", "sider/raw/sider.csv"])
+def test_every_other_column_is_a_task(tmp_path, place):
+    text = 'smiles,Eye disorders,"Neoplasms benign, malignant"\nC,0,1\nCC,1,1\n'
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode()) if place.endswith("gz") else text.encode())
+    table = MoleculeNet.read(tmp_path, "sider")
+    assert table.task_names == ["Eye disorders", "Neoplasms benign, malignant"]
+    assert table.y.tolist() == [[0, 1], [1, 1]]
+
+
+def test_published_score(tmp_path):
+    (tmp_path / "qm7.csv").write_text("smiles,u0_atom\nC,-417.96\nCC,-712.42\n")
+    dataset = MoleculeNet(tmp_path, "qm7", num_conformers=1, workers=1)
+    assert (dataset.task_type, dataset.metric) == ("regression", "mae")
+    assert dataset[:1].metric == "mae"  # of a part as well
+    for source in MoleculeNet.sources.values():
+        assert source.metric in evaluate(
+            torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0]), source.task_type
+        )
+
+
 def test_dataset(tmp_path):
     (tmp_path / "SAMPL.csv").write_text(ROWS)
     dataset = MoleculeNet(tmp_path, "FreeSolv", num_conformers=1, workers=1)
     assert repr(dataset) == "MoleculeNet(freesolv, 2)"
-    assert dataset.task_type == "regression"
+    assert (dataset.task_type, dataset.metric) == ("regression", "rmse")
     assert dataset[1].y.tolist() == [[pytest.approx(-5.1)]]
     assert list((tmp_path / "processed").glob("freesolv-*.safetensors"))
 
@@ -73,6 +104,19 @@ def test_download_goes_where_pytorch_geometric_keeps_it(tmp_path, monkeypatch):
     monkeypatch.setattr(moleculenet_module, "download_url", download)
     assert MoleculeNet.read(tmp_path, "freesolv").smiles == ["COC", "CO"]
     assert [path.name for path in (tmp_path / "freesolv" / "raw").iterdir()] == ["SAMPL.csv"]
+
+
+def test_download_of_a_packed_file(tmp_path, monkeypatch):
+    def download(url: str, folder: str) -> str:
+        assert url.endswith("/datasets/clintox.csv.gz")
+        path = Path(folder) / "clintox.csv.gz"
+        path.write_bytes(gzip.compress(b"smiles,FDA_APPROVED,CT_TOX\nC,1,0\n"))
+        return str(path)
+
+    monkeypatch.setattr(moleculenet_module, "download_url", download)
+    for _ in range(2):  # the second time from where the first has put it
+        assert MoleculeNet.read(tmp_path, "clintox").y.tolist() == [[1, 0]]
+        monkeypatch.undo()
 
 
 def test_no_file_and_no_network(tmp_path):
@@ -98,20 +142,23 @@ def test_wrong_file(tmp_path):
 
 @pytest.mark.skipif(DATA is None, reason="needs the files in $MOLAE_DATA/moleculenet")
 @pytest.mark.parametrize(
-    ("name", "num_rows", "num_invalid", "mean"),
+    ("name", "num_rows", "num_invalid", "num_tasks", "mean"),
     [
-        ("esol", 1128, 0, -3.0501),  # the means that Uni-Mol's code holds as constants
-        ("freesolv", 642, 0, -3.8030),
-        ("lipo", 4200, 0, 2.1863),
-        ("bace", 1513, 0, 691 / 1513),
-        ("bbbp", 2050, 11, 1567 / 2050),
+        ("esol", 1128, 0, 1, -3.0501),  # the means that Uni-Mol's code holds as constants
+        ("freesolv", 642, 0, 1, -3.8030),
+        ("lipo", 4200, 0, 1, 2.1863),
+        ("bace", 1513, 0, 1, 691 / 1513),
+        ("bbbp", 2050, 11, 1, 1567 / 2050),
+        ("clintox", 1484, 4, 2, (1390 + 112) / 2 / 1484),
+        ("sider", 1427, 0, 27, 21868 / 27 / 1427),
+        ("qm7", 6830, 0, 1, -1544.8361),
     ],
 )
-def test_real_files(monkeypatch, tmp_path, name, num_rows, num_invalid, mean):
+def test_real_files(monkeypatch, tmp_path, name, num_rows, num_invalid, num_tasks, mean):
     monkeypatch.setenv("MOLAE_DATA", DATA)
     table = MoleculeNet.read(tmp_path, name)
-    assert table.y.shape == (num_rows, 1)
-    assert table.y.mean().item() == pytest.approx(mean, abs=1e-4)
+    assert table.y.shape == (num_rows, num_tasks)
+    assert table.y.double().mean().item() == pytest.approx(mean, abs=1e-4)
     assert infer_task_type(table.y) == MoleculeNet.sources[name].task_type
     with rdBase.BlockLogs():
         assert sum(Chem.MolFromSmiles(smiles) is None for smiles in table.smiles) == num_invalid
@@ -146,7 +193,7 @@ def test_chembl_without_contrib(monkeypatch, tmp_path):
 
 
 def test_names_load_on_first_use():
-    assert set(dir(datasets)) == {"CSVDataset", "ChEMBLActivities", "MoleculeNet", "MoleculeTable"}
+    assert set(dir(datasets)) >= {"CSVDataset", "ChEMBLActivities", "MoleculeNet", "MoleculeTable"}
     with pytest.raises(AttributeError, match="has no attribute 'QM9'"):
         _ = datasets.QM9
     code = "import sys, molae_pyg.datasets; sys.exit('rdkit' in sys.modules)"

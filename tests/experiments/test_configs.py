@@ -34,7 +34,7 @@ def test_yaml_files_build(path, moleculenet):
             return
         for dataset in ("chembl2321810", *config.get("datasets", {})):
             merged = moleculenet.read_config(path, dataset)
-            encoder = MolAEEncoder(**merged["encoder"])
+            encoder = MolAEEncoder(**merged.get("encoder", {}))
             MolAEPredictor(encoder, **merged["head"])
             Finetuning(**merged["training"])
 

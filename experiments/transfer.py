@@ -1,0 +1,215 @@
+"""Does pre-training help? Pre-trained and random weights of one architecture under one protocol.
+
+    python experiments/transfer.py --weights runs/pretrain/model
+    python experiments/transfer.py --weights runs/pretrain/model --datasets esol bace
+
+Every data set is split by scaffold. On frozen encoders linear probes are fitted; then both arms
+are fine-tuned with the same settings, and the test molecules are scored once a run. Finished runs
+stand in <output>/results.jsonl; called again, the script makes the ones that are missing. The
+comparison is written to <output>/table.md.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import numpy as np
+import yaml
+from moleculenet import load_encoder, read_config
+from probe import embed, probe
+
+from molae_pyg import MolAEEncoder, MolAEPredictor
+from molae_pyg.datasets import MoleculeNet
+from molae_pyg.metrics import ERRORS, evaluate
+from molae_pyg.splits import Split, scaffold_split
+from molae_pyg.training import Finetuning, finetune, predict
+from molae_pyg.training.run import weights_digest
+
+CONFIG = Path(__file__).parent / "configs" / "transfer.yaml"
+METHODS = ("fine-tuned", "probe")
+ARMS = ("random", "pre-trained")
+
+
+class Run(NamedTuple):
+    """What distinguishes one run from another."""
+
+    dataset: str
+    method: str
+    weights: str
+    seed: int
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True, help="folder, or official .pt file")
+    parser.add_argument("--root", default="data", help="folder of data files and conformers")
+    parser.add_argument("--config", default=CONFIG, help="YAML of settings")
+    parser.add_argument("--datasets", nargs="+", help="names; default: all of the YAML file")
+    parser.add_argument("--output", default="runs/transfer", help="folder of results")
+    parser.add_argument("--seeds", type=int, default=3, help="runs an arm, seeds 0 ... n - 1")
+    return parser.parse_args()
+
+
+def planned(dataset: str, seeds: int) -> Iterator[Run]:
+    """The runs on a data set; the probe of given weights has nothing random."""
+    yield Run(dataset, "probe", "pre-trained", 0)
+    yield from (Run(dataset, "probe", "random", seed) for seed in range(seeds))
+    for seed in range(seeds):
+        yield from (Run(dataset, "fine-tuned", arm, seed) for arm in ARMS)
+
+
+def make_encoder(weights: str, run: Run) -> MolAEEncoder:
+    """The pre-trained encoder, or another of its size from random weights."""
+    encoder = load_encoder(weights, {})
+    if run.weights == "random":
+        L.seed_everything(run.seed, verbose=False)
+        encoder = MolAEEncoder(**encoder.config)
+    return encoder
+
+
+def sorted_by_size(split: Split, dataset: MoleculeNet) -> Split:
+    """The same parts, small molecules first: less padding in evaluation."""
+    num_atoms = np.array([data.z.numel() for data in dataset])
+    return Split(*(part[np.argsort(num_atoms[part], kind="stable")] for part in split))
+
+
+def run_probe(encoder: MolAEEncoder, dataset: MoleculeNet, split: Split) -> dict:
+    """Scores a linear model on the frozen encoder."""
+    y = dataset.y.numpy()
+    found = probe(embed(encoder, dataset), y, split, dataset.task_type, dataset.metric)
+    test = evaluate(y[split.test], found.predicted, dataset.task_type)
+    return {"penalty": found.penalty, "valid": found.valid, "test": test[dataset.metric]}
+
+
+def run_finetuning(
+    encoder: MolAEEncoder,
+    dataset: MoleculeNet,
+    split: Split,
+    config: dict,
+    folder: Path,
+    seed: int,
+) -> dict:
+    """Fine-tunes and scores; keeps the course of the run and the test predictions."""
+    L.seed_everything(seed, verbose=False)  # both arms get the same head
+    model = MolAEPredictor(
+        encoder,
+        dataset.num_tasks,
+        task_names=dataset.task_names,
+        task_type=dataset.task_type,
+        **config["head"],
+    )
+    settings = Finetuning(**{"metric": dataset.metric, **config["training"]})
+    best = finetune(model, dataset[split.train], dataset[split.valid], folder, settings, seed)
+    predicted = predict(model, dataset[split.test])
+    np.savez(folder / "test.npz", item=split.test, predicted=predicted)
+    shutil.rmtree(folder / "model")
+    test = evaluate(dataset.y.numpy()[split.test], predicted, dataset.task_type)
+    valid = best[f"val_{dataset.metric}"]
+    return {"epoch": best["epoch"], "valid": valid, "test": test[dataset.metric]}
+
+
+def read_results(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def check_identity(path: Path, config: dict, weights: str) -> None:
+    """Results of other settings or other weights do not belong into the same folder."""
+    identity = {"config": config, "weights": weights_digest(load_encoder(weights, {}))}
+    if path.is_file() and json.loads(path.read_text()) != identity:
+        raise SystemExit(
+            f"{path.parent} holds results of other settings or weights: give another --output"
+        )
+    path.write_text(json.dumps(identity, indent=2) + "\n")
+
+
+def table(results: list[dict], method: str) -> str:
+    """The two arms side by side in Markdown, the better mean in bold, and a count of wins."""
+    names = list(dict.fromkeys(r["dataset"] for r in results if r["method"] == method))
+    lines = [f"| {method} | score | random weights | pre-trained |", "|---|---|---|---|"]
+    wins = clear = 0
+    for name in names:
+        rows = [r for r in results if r["dataset"] == name and r["method"] == method]
+        scores = {arm: [r["test"] for r in rows if r["weights"] == arm] for arm in ARMS}
+        if not all(scores.values()):
+            continue
+        metric = rows[0]["metric"]
+        sign = -1 if metric in ERRORS else 1  # from here on, more is better
+        random, pretrained = (sign * np.array(scores[arm]) for arm in ARMS)
+        wins += pretrained.mean() > random.mean()
+        clear += pretrained.min() > random.max()
+        better = "pre-trained" if pretrained.mean() > random.mean() else "random"
+        cells = [_cell(scores[arm], arm == better) for arm in ARMS]
+        lines.append(f"| {name} | {metric} | {' | '.join(cells)} |")
+    num_compared = len(lines) - 2
+    lines += [
+        "",
+        f"{method}: pre-trained weights win {wins} of {num_compared}; in {clear} of them each "
+        "pre-trained run beats each random one.",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(scores: list[float], is_best: bool) -> str:
+    text = f"{np.mean(scores):.3f}"
+    if len(scores) > 1:
+        text += f" ± {np.std(scores, ddof=1):.3f}"
+    return f"**{text}**" if is_best else text
+
+
+def write_table(results: list[dict], path: Path, limit: int | None) -> None:
+    """The comparison in Markdown."""
+    cropped = {r["dataset"]: r["cropped"] for r in results if r["cropped"]}
+    note = "Test molecules of a scaffold split, mean ± sample standard deviation over seeds."
+    if cropped:
+        which = ", ".join(f"{number} in {name}" for name, number in cropped.items())
+        note += f" Molecules cropped to {limit} atoms, for all alike: {which}."
+    path.write_text("\n\n".join([*(table(results, method) for method in METHODS), note]) + "\n")
+
+
+def main() -> None:
+    args = parse_args()
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    whole = yaml.safe_load(Path(args.config).read_text())
+    check_identity(output / "settings.json", whole, args.weights)
+    file = output / "results.jsonl"
+    finished = {Run(*(r[field] for field in Run._fields)) for r in read_results(file)}
+    for name in args.datasets or whole["datasets"]:
+        missing = [run for run in planned(name, args.seeds) if run not in finished]
+        if not missing:
+            continue
+        config = read_config(args.config, name)
+        dataset = MoleculeNet(args.root, name, **config["data"])
+        split = sorted_by_size(scaffold_split(dataset.smiles), dataset)
+        print(dataset, dataset.report.summary(), sep="\n", flush=True)
+        for run in missing:
+            start = time.perf_counter()
+            encoder = make_encoder(args.weights, run)
+            if run.method == "probe":
+                scores = run_probe(encoder, dataset, split)
+            else:
+                folder = output / name / f"{run.weights}{run.seed}"
+                scores = run_finetuning(encoder, dataset, split, config, folder, run.seed)
+            result = {
+                **run._asdict(),
+                "metric": dataset.metric,
+                **scores,
+                "cropped": sum(number > 0 for number in dataset.report.num_cropped),
+                "seconds": round(time.perf_counter() - start, 1),
+            }
+            with open(file, "a") as lines:
+                lines.write(json.dumps(result) + "\n")
+            print(json.dumps(result), flush=True)
+    write_table(read_results(file), output / "table.md", whole["data"].get("max_atoms"))
+    print("", (output / "table.md").read_text(), f"written to {output}", sep="\n")
+
+
+if __name__ == "__main__":
+    main()

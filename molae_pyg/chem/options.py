@@ -1,0 +1,74 @@
+"""What to make of a molecule, and the choice of its atoms and frames. Free of torch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from molae_pyg.chem.conformers import Embedding, Recipe
+
+DUMMY_Z = 118  # for an atom without a number (``*``), because 0 would be read as [MASK]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to make of a molecule; :func:`~molae_pyg.chem.from_smiles` explains each."""
+
+    num_conformers: int | None = None
+    add_2d: bool = False
+    remove_hydrogens: bool = True
+    max_atoms: int | None = None
+    seed: int = 0
+    time_limit: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.num_conformers is not None and self.num_conformers < 1:
+            raise ValueError(
+                f"num_conformers must be at least 1, got {self.num_conformers}; "
+                "None gives a single `pos`"
+            )
+        if self.add_2d and self.num_conformers is None:
+            raise ValueError("add_2d=True needs num_conformers, which gives `conformers` its axis")
+        if self.max_atoms is not None and self.max_atoms < 1:
+            raise ValueError(f"max_atoms must be at least 1, got {self.max_atoms}; None keeps all")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if not 0 < self.time_limit < 1e6:
+            raise ValueError(f"time_limit must be in (0, 1e6) seconds, got {self.time_limit}")
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the conformer ladder is to make."""
+        return Recipe(self.num_conformers or 1, self.seed, self.time_limit, self.add_2d)
+
+
+def frames(embedding: Embedding, options: Options) -> np.ndarray:
+    """Returns the conformers asked for, repeated in turn where fewer were made, then the layout.
+
+    Shapes:
+        - **output:** :math:`(n, K, 3)` or, with the layout, :math:`(n, K + 1, 3)`, Å
+    """
+    made = embedding.conformers or [embedding.layout]
+    chosen = [made[k % len(made)] for k in range(options.recipe.count)]
+    if options.add_2d:
+        # A layout fails next to never; the axis keeps its length with a conformer in its place.
+        chosen.append(made[0] if embedding.layout is None else embedding.layout)
+    return np.stack(chosen, axis=1)
+
+
+def kept_atoms(numbers: np.ndarray, options: Options) -> tuple[np.ndarray, int, list[str]]:
+    """Returns the indices of the atoms to keep, how many were cropped, and notes.
+
+    Args:
+        numbers: Atomic numbers, ``[n]``.
+        options: Of these, what concerns hydrogens, size and seed.
+    """
+    kept, notes = np.arange(len(numbers)), []
+    if options.remove_hydrogens:
+        kept = np.flatnonzero(numbers != 1)
+        if not len(kept):
+            kept, notes = np.arange(len(numbers)), ["hydrogen only: hydrogens kept"]
+    num_cropped = 0 if options.max_atoms is None else max(0, len(kept) - options.max_atoms)
+    if num_cropped:
+        generator = np.random.default_rng(options.seed)
+        kept = kept[np.sort(generator.choice(len(kept), options.max_atoms, replace=False))]
+    return kept, num_cropped, notes

@@ -1,0 +1,79 @@
+"""The ``molae`` command. Each subcommand loads what it needs when it runs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from molae_pyg._version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Args:
+        argv: The words after ``molae``. None: those of this process.
+
+    Returns:
+        The exit status: 0, 1 for an error, which is printed, or 130 after Ctrl-C.
+    """
+    args = vars(make_parser().parse_args(argv))
+    run, name = args.pop("run"), args.pop("command")
+    try:
+        run(**args)
+    except KeyboardInterrupt as error:
+        print(f"\nmolae {name}: {error or 'stopped'}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _is_told(error):
+            raise
+        print(f"molae {name}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line, with all subcommands."""
+    parser = argparse.ArgumentParser(prog="molae", description="Mol-AE for PyTorch Geometric.")
+    parser.add_argument("--version", action="version", version=f"molae_pyg {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_prepare(commands)
+    return parser
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether the message alone tells a user what to do; anything else is a defect of ours."""
+    from molae_pyg.chem.items import RecordRefused
+    from molae_pyg.datasets import StoreError
+
+    return isinstance(
+        error, OSError | ValueError | ModuleNotFoundError | RecordRefused | StoreError
+    )
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "prepare",
+        help="make conformers of a file of molecules",
+        description="Makes conformers of every molecule of a file and writes them to a store for "
+        "pre-training. After an interruption the same command goes on where it was.",
+    )
+    parser.set_defaults(run=_prepare)
+    parser.add_argument("source", help=".smi, .txt, .csv or .sdf (also with .gz), or .lmdb")
+    parser.add_argument("store", help="folder to write")
+    add = parser.add_argument
+    add("--num-conformers", type=int, metavar="K", help="default: 10, of SDF 1")
+    add("--no-2d", dest="add_2d", action="store_false", help="without the 2D layout")
+    add("--keep-hydrogens", dest="remove_hydrogens", action="store_false")
+    add("--max-atoms", type=int, metavar="N", help="crop larger molecules; default: never")
+    add("--seed", type=int, default=0, help="default: 0")
+    add("--time-limit", type=float, default=30.0, metavar="S", help="seconds a molecule; 30")
+    add("--workers", type=int, metavar="N", help="processes; default: one a core")
+    add("--engine", choices=("local", "ray"), default="local", help="default: local")
+    add("--exclude", metavar="FILE", help="molecules to leave out, such as a test set")
+    add("--shard-rows", type=int, default=50_000, metavar="N", help="rows a file; 50000")
+
+
+def _prepare(**settings: object) -> None:
+    from molae_pyg.datasets import prepare
+
+    print(prepare(**settings))

@@ -1,0 +1,88 @@
+"""The account of a conformer store that has been prepared, and its table of problems."""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from molae_pyg.datasets.manifest import Manifest
+from molae_pyg.datasets.molecule_file import MoleculeFile
+from molae_pyg.datasets.shard import STATUSES, Shard
+
+PROBLEMS = "problems.csv"
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """The account of one :func:`~molae_pyg.datasets.prepare` run: every row has an outcome."""
+
+    #: The store.
+    folder: Path
+    #: Number of input rows for each outcome: ``"3d"``, ``"2d"`` (the flat layout stands in),
+    #: ``"failed"`` (no coordinates), ``"timed out"`` (the same, for want of time), ``"invalid"``
+    #: (no molecule), ``"excluded"``. Only the first two have a molecule in the store.
+    counts: dict[str, int]
+
+    @property
+    def num_rows(self) -> int:
+        """Number of input rows."""
+        return sum(self.counts.values())
+
+    @property
+    def problems(self) -> Path:
+        """A table (row from 0, smiles, status, reason) of the rows that are not ``"3d"``."""
+        return self.folder / PROBLEMS
+
+    def __str__(self) -> str:
+        lines = [f"{number:12,}  {status}" for status, number in self.counts.items()]
+        lines.append(f"{self.num_rows:12,}  rows")
+        if others := self.num_rows - self.counts["3d"]:
+            lines.append(f"{others:,} rows are not 3d: {self.problems} says why")
+        return "\n".join(lines)
+
+
+def report_on(folder: Path, file: MoleculeFile) -> PrepareReport:
+    """Counts the outcomes of a complete store and writes its table of problems, if it has none.
+
+    Shard by shard, for a store of any size.
+    """
+    counts = np.zeros(len(STATUSES), np.int64)
+    for shard in _shards(folder):
+        counts += np.bincount(shard.read("status"), minlength=len(STATUSES))
+    report = PrepareReport(folder, dict(zip(STATUSES, counts.tolist(), strict=True)))
+    if not report.problems.exists():
+        _write_problems(report.problems, folder, file)
+    return report
+
+
+def _write_problems(path: Path, folder: Path, file: MoleculeFile) -> None:
+    """Writes the table under another name first, so that it is whole where it is."""
+    unfinished = path.with_suffix(".part")
+    with open(unfinished, "w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(["row", "smiles", "status", "reason"])
+        # The store has no SMILES of rows without a molecule: the file is read once more.
+        for row, ((status, reason), record) in enumerate(zip(_rows(folder), file, strict=True)):
+            if status != "3d":
+                smiles = record if isinstance(record, str) else ""
+                table.writerow([row, smiles, status, reason])
+    os.replace(unfinished, path)
+
+
+def _rows(folder: Path) -> Iterator[tuple[str, str]]:
+    """Status and reason of every row in order."""
+    for shard in _shards(folder):
+        reasons = shard.read("reason").tobytes()
+        bounds = pairwise(shard.read("reason_start").tolist())
+        for code, (low, high) in zip(shard.read("status").tolist(), bounds, strict=True):
+            yield STATUSES[code], reasons[low:high].decode()
+
+
+def _shards(folder: Path) -> Iterator[Shard]:
+    # Unverified: they have just been written, and comparing checksums would read all molecules.
+    for _, entry in sorted(Manifest.read(folder).shards.items()):
+        yield Shard(folder, entry, verify=False)

@@ -1,0 +1,178 @@
+"""Reads pickles of plain data and NumPy arrays, and runs nothing that they name.
+
+A pickle is a program: it may name any function and have it called. Here a name stands for one of
+the few entries of a table or is refused, and what stands in the table is written for this purpose.
+Not even NumPy's own functions are in it, as one can give them a state that makes bytes into
+addresses; an array is first a note of its type, shape and bytes, which are then checked.
+"""
+
+import io
+import math
+import pickle
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_DTYPE = re.compile(r"[<>|=]?([biufcSUO]\d{1,5}|\?)")
+
+
+class UnsafePickleError(Exception):
+    """A pickle names something that plain data has no need of."""
+
+
+def loads(content: bytes) -> Any:
+    """Reads a pickle of any protocol; molecules of RDKit in it come out empty.
+
+    Raises:
+        UnsafePickleError: If it names anything but plain containers and arrays. Nothing of it
+            has been called.
+        Exception: If it is damaged, as :func:`pickle.loads`, or an array's bytes do not fit.
+    """
+    return _plain(_Unpickler(io.BytesIO(content)).load())
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _NAMES[module, name]
+        except KeyError:
+            raise UnsafePickleError(f"{module}.{name}") from None
+
+    def persistent_load(self, pid: object) -> Any:
+        raise UnsafePickleError("an object outside the pickle")
+
+
+class _Call:
+    """A function for pickles to call; they cannot change its attributes."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *args: object) -> Any:
+        return self._function(*args)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise UnsafePickleError("a change to a function")
+
+    def __setstate__(self, state: object) -> None:
+        raise UnsafePickleError("a change to a function")
+
+
+class _Ignored:
+    """Stands for an object that is of no use here, whatever it holds."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Dtype:
+    """A NumPy type, until its byte order is known."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.order = text, "="
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, order, *inner = state
+        if order not in ("<", ">", "|", "=") or any(part is not None for part in inner[:3]):
+            raise ValueError("an array of records is no part of a molecule")
+        self.order = order
+
+    def get(self) -> np.dtype:
+        if not isinstance(self.text, str) or not _DTYPE.fullmatch(self.text):
+            raise ValueError(f"no plain type of array: {self.text!r}")
+        return np.dtype(self.text).newbyteorder(self.order)
+
+
+class _Array:
+    """A NumPy array, until its content is known."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, shape, dtype, fortran, content = state
+        self.value = _array(content, dtype, shape, "F" if fortran else "C")
+
+
+def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray | list:
+    """Builds an array from its parts; one of objects becomes a list of them."""
+    if type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
+        raise ValueError(f"no shape of an array: {shape!r}")
+    if not isinstance(dtype, _Dtype):
+        raise ValueError("the type of an array is missing")
+    if (plain := dtype.get()).hasobject:
+        if type(content) is not list or len(shape) != 1 or len(content) != shape[0]:
+            raise ValueError("an array of objects is no plain list of them")
+        return content
+    if not isinstance(content, bytes | bytearray):
+        raise ValueError("the content of an array is not bytes")
+    if len(content) != math.prod(shape) * plain.itemsize:
+        raise ValueError(f"{len(content)} bytes do not fit an array of shape {shape}")
+    flat = np.frombuffer(content, plain) if content else np.zeros(0, plain)
+    return flat.reshape(shape, order="F" if order == "F" else "C")
+
+
+def _frombuffer(content: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.value = _array(content, dtype, shape, order)
+    return array
+
+
+def _scalar(dtype: Any, content: Any) -> Any:
+    return _array(content, dtype, (1,), "C")[0].item()
+
+
+def _encode(text: Any, encoding: Any = None) -> bytes:
+    """How old protocols write bytes."""
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise UnsafePickleError(f"codecs.encode to {encoding!r}")
+    return text.encode("latin-1")
+
+
+def _container(kind: type) -> _Call:
+    """Makes one of the given things; not of a number, which can ask for all memory there is."""
+
+    def make(*things: Any) -> Any:
+        if len(things) > 1 or not all(isinstance(t, list | tuple | bytes) for t in things):
+            raise ValueError(f"{kind.__name__} of something else than a list")
+        return kind(*things)
+
+    return _Call(make)
+
+
+def _plain(value: Any) -> Any:
+    """Puts arrays in the place of the notes on them, in lists, tuples and dicts."""
+    if isinstance(value, _Array):
+        return _plain(value.value) if isinstance(value.value, list) else value.value
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+# NumPy 2 renamed its modules.
+_CORES = ("numpy.core", "numpy._core")
+_ARRAYS = {
+    "multiarray._reconstruct": _Call(lambda *_: _Array()),
+    "multiarray.scalar": _Call(_scalar),
+    "numeric._frombuffer": _Call(_frombuffer),
+}
+_NAMES: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): _Call(lambda *_: _Array()),
+    ("numpy", "dtype"): _Call(lambda text, *_: _Dtype(text)),
+    ("_codecs", "encode"): _Call(_encode),
+    ("collections", "OrderedDict"): _Call(lambda *pairs: dict(*pairs)),
+    ("rdkit.Chem.rdchem", "Mol"): _Call(lambda *_: _Ignored()),
+}
+for _core in _CORES:
+    for _name, _function in _ARRAYS.items():
+        _module, _, _attribute = f"{_core}.{_name}".rpartition(".")
+        _NAMES[_module, _attribute] = _function
+for _module in ("builtins", "__builtin__"):  # the latter is what protocols 0 to 2 write
+    for _kind in (list, tuple, dict, set, frozenset, bytes, bytearray):
+        _NAMES[_module, _kind.__name__] = _container(_kind)

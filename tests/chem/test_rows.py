@@ -1,0 +1,147 @@
+"""Rows by way of a worker whose process hangs, dies or cannot read."""
+
+import textwrap
+
+import numpy as np
+import pytest
+
+from molae_pyg.chem import from_smiles, workers
+from molae_pyg.chem.items import RecordRefused, read_smiles_record
+from molae_pyg.chem.options import Options
+from molae_pyg.chem.rows import Exclusions, Row, make_row
+from molae_pyg.chem.workers import WorkerPool
+
+OPTIONS = Options(num_conformers=2, add_2d=True)
+
+
+def program(body: str) -> str:
+    """A worker with the names of ``items`` replaced by those that the given code defines."""
+    head = "import os, time\nimport molae_pyg.chem.items as items, molae_pyg.chem.workers as w\n"
+    head += "from molae_pyg.chem.items import *\nembed, parse = items.embed, items.parse_smiles\n"
+    return head + textwrap.dedent(body) + "\nw.serve()"
+
+
+def rows_of(*smiles: str, options: Options = OPTIONS, exclusions: Exclusions | None = None):
+    with WorkerPool(1) as pool:
+        jobs = [pool.apply(make_row, read_smiles_record, s, options, exclusions) for s in smiles]
+        return [job.result() for job in jobs]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch):
+    monkeypatch.setattr(workers, "GRACE", 0.5)
+
+
+@pytest.mark.parametrize("hydrogens", [False, True])
+def test_a_row_is_what_from_smiles_gives(hydrogens):
+    settings = {"num_conformers": 2, "add_2d": True, "max_atoms": 3}
+    settings["remove_hydrogens"] = not hydrogens
+    smiles = ("OCCN", "[H][H]", "C[Pt](N)(N)Cl")
+    for row, string in zip(rows_of(*smiles, options=Options(**settings)), smiles, strict=True):
+        data = from_smiles(string, **settings)
+        assert (row.status, row.smiles) == ("3d", string)
+        assert row.reason.startswith(data.reason)
+        assert ("atoms cropped" in row.reason) == (data.num_cropped > 0)
+        assert row.z.dtype == np.int64
+        assert np.array_equal(row.z, data.z)
+        assert np.array_equal(row.conformers, data.conformers)
+
+
+def test_a_hanging_embedding_is_ended_and_the_layout_stands_in(monkeypatch):
+    body = """
+    def hang(mol, recipe):
+        if mol.GetNumAtoms() == 9:
+            time.sleep(1000)
+        yield from embed(mol, recipe)
+    items.embed = hang
+    """
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    ethanol, methanol = rows_of("CCO", "CO", options=Options(2, True, time_limit=0.1))
+    assert (ethanol.status, ethanol.reason) == ("2d", "time limit reached")
+    assert ethanol.conformers.shape == (3, 3, 3)
+    assert not ethanol.conformers[..., 2].any()
+    assert methanol.status == "3d"
+
+
+def test_what_was_made_before_the_end_is_kept(monkeypatch):
+    body = """
+    def die_late(mol, recipe):
+        for step in embed(mol, recipe):
+            yield step
+            os._exit(7)
+    items.embed = die_late
+    """
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    (row,) = rows_of("CCO")
+    whole = from_smiles("CCO", num_conformers=1, add_2d=True)
+    assert row.status == "3d"
+    assert row.reason == "the conformer process died (exit code 7); 1 of 2 conformers"
+    assert np.array_equal(row.conformers, whole.conformers[:, [0, 0, 1]])
+
+
+def test_hanging_and_dying_while_reading(monkeypatch):
+    body = """
+    def read(smiles):
+        if smiles == "CCO": time.sleep(1000)
+        if smiles == "CN": os._exit(7)
+        return parse(smiles)
+    items.parse_smiles = read
+    """
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    options = Options(1, time_limit=0.1)
+    for exclusions in (None, Exclusions((), "listed")):
+        hung, died, fine = rows_of("CCO", "CN", "CO", options=options, exclusions=exclusions)
+        assert hung == Row("timed out", "time limit reached while reading the record", "CCO")
+        died_of = "the conformer process died (exit code 7) while reading the record"
+        assert died == Row("failed", died_of, "CN")
+        assert fine.status == "3d"
+
+
+def test_no_time_even_for_the_layout(monkeypatch):
+    monkeypatch.setattr(workers, "LAYOUT_LIMIT", 0.2)
+    body = """
+    def hang(*args):
+        time.sleep(1000)
+        yield
+    items.embed = items.Item.lay_out = hang
+    items.Item.lay_out = lambda self: time.sleep(1000)
+    """
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    (row,) = rows_of("CCO", options=Options(1, time_limit=0.1))
+    reason = "time limit reached; no time for the 2D layout"
+    assert row == Row("timed out", reason, "CCO")
+
+
+def test_what_gives_no_coordinates_has_failed(monkeypatch):
+    body = """
+    items.embed = lambda mol, recipe: iter([Step("note", "no luck")])
+    items.layout_step = lambda mol: Step("note", "none here either")
+    """
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    assert rows_of("CCO") == [Row("failed", "no luck; none here either", "CCO")]
+
+
+def test_exclusions():
+    exclusions = Exclusions({"CCO"}, "in test.csv")
+    made = rows_of("OCC", "[H]OCC", "CO", "C1CC", exclusions=exclusions)
+    assert [row.status for row in made] == ["excluded", "excluded", "3d", "invalid"]
+    assert made[0] == Row("excluded", "in test.csv", "OCC")
+
+
+def test_a_refused_record_is_an_error_and_the_worker_goes_on(monkeypatch):
+    body = """
+    def refuse(read, record, recipe=None):
+        if record == "bad":
+            yield Step(REFUSED, "bad is refused")
+        else:
+            yield from work(read, record, recipe)
+    items.work = refuse
+    """
+    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    with WorkerPool(1) as pool:
+        bad, good = [
+            pool.apply(make_row, read_smiles_record, s, OPTIONS, None) for s in ("bad", "CO")
+        ]
+        with pytest.raises(RecordRefused, match="bad is refused"):
+            bad.result()
+        assert good.result().status == "3d"

@@ -1,0 +1,167 @@
+"""The comparison of pre-trained with random weights, and the molecules it needs unseen."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from molae_pyg import MolAE
+from molae_pyg.splits import Split, scaffold_split
+
+ROOT = Path(__file__).parents[2]
+RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
+SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+
+CONFIG = """
+data: {num_conformers: 2, max_atoms: 6}
+head: {readout: mean}
+training: {batch_size: 16, pair_budget: 400}
+datasets:
+  freesolv: {epochs: 1}
+  bbbp: {epochs: 1}
+"""
+
+
+@pytest.fixture
+def transfer(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    yield importlib.import_module("transfer")
+    for name in ("transfer", "probe", "moleculenet", "baselines"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Two small data sets, settings and weights."""
+    rows = "".join(f"x,{s},{len(s)},0\n" for s in SMILES)
+    (tmp_path / "SAMPL.csv").write_text("iupac,smiles,expt,calc\n" + rows)
+    rows = "".join(f"{i},{len(s) % 2},{s}\n" for i, s in enumerate([*SMILES, "C1CC"]))
+    (tmp_path / "BBBP.csv").write_text("num,p_np,smiles\n" + rows)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    torch.manual_seed(0)
+    MolAE.tiny().save_pretrained(tmp_path / "weights")
+    return tmp_path
+
+
+def run(folder: Path, script: str, *args: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "MOLAE_DATA"}
+    return subprocess.run(
+        [sys.executable, ROOT / "experiments" / script, "--root", str(folder), *args],
+        cwd=folder,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_planned_runs(transfer):
+    runs = list(transfer.planned("esol", 3))
+    assert len(set(runs)) == len(runs) == 1 + 3 + 6
+    arms = [(r.weights, r.seed) for r in runs if r.method == "fine-tuned"]
+    assert sorted(arms) == [(w, s) for w in ("pre-trained", "random") for s in range(3)]
+
+
+def test_encoders_of_the_arms(transfer, folder):
+    weights = str(folder / "weights")
+    given, again, random, other, same = (
+        transfer.make_encoder(weights, transfer.Run("esol", "probe", arm, seed))
+        for arm, seed in [
+            ("pre-trained", 0),
+            ("pre-trained", 1),
+            ("random", 0),
+            ("random", 1),
+            ("random", 1),
+        ]
+    )
+    assert given.config == random.config
+    matrices = [e.transformer.state_dict() for e in (given, again, random, other, same)]
+    name = next(name for name, value in matrices[0].items() if value.dim() == 2)
+    first = [m[name] for m in matrices]
+    assert torch.equal(first[0], first[1])
+    assert torch.equal(first[3], first[4])
+    assert not torch.equal(first[0], first[2])
+    assert not torch.equal(first[2], first[3])
+
+
+def test_table_names_losers_too(transfer):
+    def rows(dataset, metric, random, pretrained):
+        shared = {"dataset": dataset, "method": "fine-tuned", "metric": metric}
+        return [
+            {**shared, "weights": arm, "seed": seed, "test": score}
+            for arm, scores in (("random", random), ("pre-trained", pretrained))
+            for seed, score in enumerate(scores)
+        ]
+
+    results = [
+        *rows("esol", "rmse", [1.0, 1.2], [0.7, 0.9]),  # lower is better: a clear win
+        *rows("bace", "roc_auc", [0.8, 0.7], [0.75, 0.79]),  # a win, but not a clear one
+        *rows("qm7", "mae", [10.0, 12.0], [20.0, 22.0]),
+        *rows("lipo", "rmse", [1.0], []),  # unfinished
+    ]
+    text = transfer.table(results, "fine-tuned")
+    assert "| esol | rmse | 1.100 ± 0.141 | **0.800 ± 0.141** |" in text
+    assert "| bace | roc_auc | 0.750 ± 0.071 | **0.770 ± 0.028** |" in text
+    assert "| qm7 | mae | **11.000 ± 1.414** | 21.000 ± 1.414 |" in text
+    assert "lipo" not in text
+    assert "win 2 of 3; in 1 of them" in text
+
+
+def test_other_weights_need_another_folder(transfer, tmp_path):
+    for name in ("one", "two"):
+        MolAE.tiny().save_pretrained(tmp_path / name)
+    path = tmp_path / "settings.json"
+    transfer.check_identity(path, {"data": {}}, str(tmp_path / "one"))
+    transfer.check_identity(path, {"data": {}}, str(tmp_path / "one"))
+    for config, weights in (({"data": {}}, "two"), ({"data": {"seed": 1}}, "one")):
+        with pytest.raises(SystemExit, match="give another --output"):
+            transfer.check_identity(path, config, str(tmp_path / weights))
+
+
+def test_parts_are_sorted_by_size(transfer):
+    class Item:
+        def __init__(self, n):
+            self.z = torch.zeros(n)
+
+    dataset = [Item(n) for n in (5, 3, 4, 9, 2)]
+    split = transfer.sorted_by_size(
+        Split(np.array([0, 1]), np.array([2]), np.array([3, 4])), dataset
+    )
+    assert [part.tolist() for part in split] == [[1, 0], [2], [4, 3]]
+
+
+@pytest.mark.slow
+def test_script(folder):
+    args = ["--weights", "weights", "--config", "tiny.yaml", "--seeds", "2"]
+    done = run(folder, "transfer.py", *args, "--datasets", "freesolv")
+    assert done.returncode == 0, done.stderr
+    file = folder / "runs" / "transfer" / "results.jsonl"
+    assert len(file.read_text().splitlines()) == 1 + 2 + 4
+
+    lines = file.read_text().splitlines()
+    file.write_text("".join(f"{line}\n" for line in lines[:-1]))  # as if killed in the last run
+    done = run(folder, "transfer.py", *args)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(results) == 2 * (1 + 2 + 4)
+    again = json.loads(lines[-1])  # the same seed gives the same run
+    assert results[6]["test"] == pytest.approx(again["test"], rel=1e-5)
+    assert {r["metric"] for r in results} == {"rmse", "roc_auc"}
+    text = (folder / "runs" / "transfer" / "table.md").read_text()
+    assert text in done.stdout
+    assert "of 2" in text
+    assert "cropped to 6 atoms, for all alike: " in text
+    saved = np.load(folder / "runs" / "transfer" / "freesolv" / "random0" / "test.npz")
+    assert len(saved["item"]) == len(saved["predicted"]) == 6
+
+
+def test_test_molecules(folder):
+    done = run(folder, "test_molecules.py", "--datasets", "freesolv", "bbbp")
+    assert done.returncode == 0, done.stderr
+    expected = [SMILES[row] for row in scaffold_split(SMILES).test]
+    assert (folder / "test_molecules.smi").read_text().split() == expected  # once, though in two
