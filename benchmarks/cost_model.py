@@ -30,7 +30,7 @@ CONFIGS = Path(__file__).parents[1] / "experiments" / "configs"
 MODELS = {"published": "pretrain.yaml", "small": "pretrain_small.yaml"}
 SIZES = (249_455, 19_000_000, 1_000_000_000)
 MOLECULES = 20_000
-STEPS = 3  # batches whose operations are counted
+STEPS = 12  # batches whose operations are counted
 PUBLISHED_MOLECULES = 1_000_000 * 128  # of the published run, steps x batch
 
 

@@ -1,6 +1,7 @@
 """From a file of molecules to a conformer store."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
@@ -142,7 +143,8 @@ def _exclusions(
                 identities.add(made)
             bar.update()
     if unread:
-        bar.write(f"{file.path}: {unread} molecules cannot be read and exclude nothing")
+        told = f"{file.path}: {unread} molecules cannot be read and exclude nothing"
+        bar.write(told, file=sys.stderr)
     return Exclusions(frozenset(identities), f"in {file.path.name}")
 
 

@@ -194,13 +194,14 @@ def test_hanging_and_crashing_molecules_end_and_are_told(tmp_path, monkeypatch):
     ]
 
 
-def test_exclusions(tmp_path):
+def test_exclusions(tmp_path, capsys):
     listed = tmp_path / "test.csv"
     listed.write_text("id,smiles\n1,C[C@@H](O)CC\n2,not_a_molecule\n3,c1ccccc1\n")
     source = write(tmp_path / "a.smi", ["CO", "CC[C@@H](C)O", "C1=CC=CC=C1", "CCC(C)O", "C1CC"])
     report = run(source, tmp_path / "store", exclude=listed, num_conformers=1, add_2d=False)
     assert {k: n for k, n in report.counts.items() if n} == {"3d": 1, "invalid": 1, "excluded": 3}
     assert problems(report)[1] == ["1", "CC[C@@H](C)O", "excluded", "in test.csv"]
+    assert "test.csv: 1 molecules cannot be read and exclude nothing" in capsys.readouterr().err
 
 
 def sdf(path: Path, *mols: Chem.Mol) -> Path:
