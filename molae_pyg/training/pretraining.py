@@ -83,6 +83,8 @@ def pretrain(
         NonFiniteLossError: The loss became NaN or infinite.
     """
     folder = Path(folder)
+    if settings.workers:
+        train.verify()  # once here, instead of in each of them
     every = min(settings.validate_every, settings.steps)
     data = ClozeData(train, valid, settings.pair_budget, transform, seed, settings.workers)
     module = ClozeModule(
