@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import lightning as L
 import pandas as pd
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -85,7 +86,6 @@ def pretrain(
     folder = Path(folder)
     if settings.workers:
         train.verify()  # once here, instead of in each of them
-    every = min(settings.validate_every, settings.steps)
     data = ClozeData(train, valid, settings.pair_budget, transform, seed, settings.workers)
     module = ClozeModule(
         model.train(),  # Lightning leaves the mode of a model from from_pretrained as it is
@@ -95,28 +95,7 @@ def pretrain(
         settings.steps,
         seed,
     )
-    board = TensorBoardLogger(folder, "logs")  # each start logs to a version_<k> of its own
-    table = CSVLogger(folder, "logs", version=board.version)
-    trainer = make_trainer(
-        [
-            ModelCheckpoint(
-                folder / "checkpoints",
-                "last",
-                every_n_train_steps=every,
-                enable_version_counter=False,
-            ),
-            StepBar("pre-training", ("molecules_per_second", "train_total")),
-        ],
-        logger=[board, table],
-        max_steps=settings.steps,
-        accumulate_grad_batches=settings.accumulate,
-        val_check_interval=every * settings.accumulate,
-        check_val_every_n_epoch=None,
-        log_every_n_steps=min(10, every),
-        use_distributed_sampler=False,
-        precision=precision(settings.precision),
-        **processes(),
-    )
+    trainer = _trainer(folder, settings)
     identity = {
         "settings": asdict(settings),
         "seed": seed,
@@ -135,6 +114,27 @@ def pretrain(
         merge_logs(folder).to_csv(folder / "metrics.csv", index=False)
         shutil.rmtree(folder / "checkpoints")
     return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
+
+
+def _trainer(folder: Path, settings: Pretraining) -> L.Trainer:
+    every = min(settings.validate_every, settings.steps)
+    board = TensorBoardLogger(folder, "logs")  # each start logs to a version_<k> of its own
+    table = CSVLogger(folder, "logs", version=board.version)
+    last = ModelCheckpoint(
+        folder / "checkpoints", "last", every_n_train_steps=every, enable_version_counter=False
+    )
+    return make_trainer(
+        [last, StepBar("pre-training", ("molecules_per_second", "train_total"))],
+        logger=[board, table],
+        max_steps=settings.steps,
+        accumulate_grad_batches=settings.accumulate,
+        val_check_interval=every * settings.accumulate,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=min(10, every),
+        use_distributed_sampler=False,  # CostSampler shares the batches out
+        precision=precision(settings.precision),
+        **processes(),
+    )
 
 
 def merge_logs(folder: str | Path) -> pd.DataFrame:
