@@ -5,7 +5,7 @@
 The files are part*.npz with arrays n (atoms a molecule), z (atomic numbers, flat), pos (0.001 Å,
 flat), smiles (canonical, its atoms in the order of z) and failed (rows without a conformer), one
 conformer a molecule. Molecules of --exclude are left out and counted; they are compared by
-canonical SMILES without stereo.
+canonical SMILES without stereochemistry, isotopes and atom labels.
 """
 
 import argparse
@@ -15,14 +15,15 @@ import numpy as np
 from rdkit import Chem, RDLogger
 from tqdm.auto import tqdm
 
+from molae_pyg.chem.parsing import identity
 from molae_pyg.datasets import ConformerStore, StoreWriter
 from molae_pyg.datasets.reading import read_smiles
 
 
-def flat_smiles(smiles: str) -> str:
-    """Canonical SMILES without stereo; "" if it cannot be read."""
+def compound(smiles: str) -> str:
+    """What ``molae prepare --exclude`` compares; "" if the SMILES cannot be read."""
     mol = Chem.MolFromSmiles(smiles)
-    return Chem.MolToSmiles(mol, isomericSmiles=False) if mol else ""
+    return identity(mol) if mol else ""
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--exclude", help="file of SMILES that must not be in the store")
     args = parser.parse_args()
     RDLogger.DisableLog("rdApp.*")
-    left_out = {flat_smiles(smiles) for smiles in read_smiles(args.exclude)} if args.exclude else ()
+    left_out = {compound(smiles) for smiles in read_smiles(args.exclude)} if args.exclude else ()
     parts = sorted(args.conformers.glob("part*.npz"))
     if not parts:
         raise SystemExit(f"{args.conformers}: no part*.npz there")
@@ -49,7 +50,7 @@ def main() -> None:
                 if not writer.is_done(row):
                     atoms = slice(last[i] - arrays["n"][i], last[i])
                     pos = arrays["pos"][atoms, None].astype(np.float32) / 1000  # [n, 1, 3], Å
-                    if left_out and flat_smiles(smiles) in left_out:
+                    if left_out and compound(smiles) in left_out:
                         writer.add(row, "excluded", f"in {args.exclude}", smiles)
                     else:
                         writer.add(row, "3d", "", smiles, arrays["z"][atoms], pos)

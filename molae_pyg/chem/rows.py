@@ -22,15 +22,13 @@ from molae_pyg.chem.items import (
 from molae_pyg.chem.options import Options, frames, kept_atoms
 from molae_pyg.chem.workers import Worker
 
-#: ``"3d"``; ``"2d"``: the flat layout stands in; ``"failed"``: no coordinates; ``"timed out"``: the
-#: same, for want of time; ``"invalid"``: no molecule; ``"excluded"``: on the list of exclusions.
-STATUSES = ("3d", "2d", "failed", "timed out", "invalid", "excluded")
-
 
 class Row(NamedTuple):
     """What became of one input row."""
 
-    #: One of :data:`STATUSES`.
+    #: ``"3d"``; ``"2d"``: the flat layout stands in; ``"failed"``: no coordinates;
+    #: ``"timed out"``: the same, for want of time; ``"invalid"``: no molecule; ``"excluded"``: on
+    #: the list of exclusions.
     status: str
     #: Empty where all went by the recipe, else what did not.
     reason: str = ""
