@@ -72,7 +72,7 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(file)
     except pd.errors.EmptyDataError:  # a start that was killed before it logged anything
-        return pd.DataFrame({"step": []})
+        return pd.DataFrame({"step": pd.Series(dtype=int)})
     if "step" not in table:
         raise ValueError(f"{file} has no column 'step'; it has {', '.join(table.columns)}")
     return table

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lightning as L
-import pandas as pd
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch_geometric.transforms import BaseTransform
 
+from molae_pyg.analysis.curves import read_metrics
 from molae_pyg.models import MolAE
 from molae_pyg.training.cloze import ClozeModule
 from molae_pyg.training.data import ClozeData
@@ -111,7 +111,8 @@ def pretrain(
     model.eval()
     if trainer.is_global_zero:
         model.save_pretrained(folder / "model")
-        merge_logs(folder).to_csv(folder / "metrics.csv", index=False)
+        course = read_metrics(folder).groupby("step").last()  # what was done twice counts once
+        course.to_csv(folder / "metrics.csv")
         shutil.rmtree(folder / "checkpoints")
     return {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val_")}
 
@@ -135,15 +136,3 @@ def _trainer(folder: Path, settings: Pretraining) -> L.Trainer:
         precision=precision(settings.precision),
         **processes(),
     )
-
-
-def merge_logs(folder: str | Path) -> pd.DataFrame:
-    """The course of a run from the logs of all its starts, one row per update.
-
-    Where a start repeats updates of the one before it (those after the last checkpoint), its
-    values count.
-    """
-    files = Path(folder).glob("logs/version_*/metrics.csv")
-    files = sorted(files, key=lambda file: int(file.parent.name.removeprefix("version_")))
-    rows = pd.concat([pd.read_csv(file) for file in files])
-    return rows.groupby("step", sort=True).last().reset_index()  # last: of each column, NaN aside

@@ -45,7 +45,9 @@ def test_reading_the_logs_of_all_starts(tmp_path):
         table([9], [value]).to_csv(folder / "metrics.csv", index=False)
     (folder.parent / "version_11").mkdir()
     (folder.parent / "version_11" / "metrics.csv").touch()  # just started
-    assert read_metrics(tmp_path)[COLUMN].tolist() == [1, 2, 3]  # an older run left metrics.csv
+    metrics = read_metrics(tmp_path)
+    assert metrics[COLUMN].tolist() == [1, 2, 3]  # an older run left metrics.csv
+    assert metrics["step"].dtype == int
 
 
 def test_files_that_are_none(tmp_path):
