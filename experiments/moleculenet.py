@@ -37,7 +37,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--dataset", default="chembl2321810", help="name, or path of a CSV file")
     parser.add_argument("--root", default="data", help="folder of data files and conformers")
-    parser.add_argument("--weights", help="folder, official .pt file; default: random weights")
+    parser.add_argument(
+        "--weights", help="molae-small, random, a folder or official .pt file; default: of the YAML"
+    )
     parser.add_argument("--config", default=CONFIG, help="YAML of settings")
     parser.add_argument("--seeds", type=int, default=1, help="runs, seeds 0 ... n - 1")
     parser.add_argument("--output", help="folder of results; default: runs/<dataset>")
@@ -63,9 +65,9 @@ def load_dataset(name: str, root: str, settings: dict) -> MoleculeTable:
     return MoleculeNet(root, name.lower(), **settings)
 
 
-def load_encoder(weights: str | None, settings: dict) -> MolAEEncoder:
-    """A pre-trained encoder, or one with random weights."""
-    if weights is None:
+def load_encoder(weights: str, settings: dict) -> MolAEEncoder:
+    """A pre-trained encoder, or one of these settings with random weights."""
+    if weights == "random":
         return MolAEEncoder(**settings)
     if weights.endswith(".pt"):
         encoder, report = MolAEEncoder.from_official(weights)
@@ -95,7 +97,7 @@ def run_molae(
     start = time.perf_counter()
     L.seed_everything(seed, verbose=False)
     model = MolAEPredictor(
-        load_encoder(args.weights, config["encoder"]),
+        load_encoder(config["weights"], config["encoder"]),
         dataset.num_tasks,
         task_names=dataset.task_names,
         task_type=dataset.task_type,
@@ -149,6 +151,7 @@ def main() -> None:
     name = Path(args.dataset).name.split(".")[0].lower()
     args.output = args.output or f"runs/{name}"
     config = read_config(args.config, name)
+    config["weights"] = args.weights or config.get("weights", "random")
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
 
@@ -159,7 +162,7 @@ def main() -> None:
     sizes = {part: len(index) for part, index in split._asdict().items()}
     print("scaffold split:", ", ".join(f"{n} {part}" for part, n in sizes.items()), flush=True)
 
-    print("fitting the baselines", flush=True)
+    print(f"weights: {config['weights']}", "fitting the baselines", sep="\n", flush=True)
     predictions = run_baselines(dataset, split)
     runs = {}
     for seed in range(args.seeds):
@@ -174,7 +177,6 @@ def main() -> None:
         "task_type": dataset.task_type,
         "rows": dict(dataset.report.counts),
         "split": sizes,
-        "weights": args.weights or "random",
         "config": config,
         "test": scores,
         "runs": runs,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from molae_pyg.analysis.curves import Curve, draw_curve, read_metrics, series
+from molae_pyg.analysis.curves import Curve, draw_curve, series
 from molae_pyg.loss import CLOZE_WEIGHTS
 
 RECENT = 10  # logged values behind the "training" column of the summary
@@ -73,6 +73,8 @@ def training_report(folder: str | Path, file: str | Path | None = None) -> Path:
         FileNotFoundError: The folder has no metrics.
         ValueError: The metrics are empty or have no ``step``, or a JSON file is none.
     """
+    from molae_pyg.training.course import read_metrics  # loads Lightning
+
     folder = Path(folder)
     file = folder / "report.html" if file is None else Path(file)
     metrics = read_metrics(folder)

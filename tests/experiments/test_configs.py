@@ -32,6 +32,7 @@ def test_yaml_files_build(path, moleculenet):
             ClozeDrop(**config.get("cloze", {}))
             Pretraining(**config["training"])
             return
+        assert config.get("weights", "random") in ("random", "molae-small")
         for dataset in ("chembl2321810", *config.get("datasets", {})):
             merged = moleculenet.read_config(path, dataset)
             encoder = MolAEEncoder(**merged.get("encoder", {}))

@@ -29,6 +29,7 @@ SMILES = [f"{tail}{ring}" for ring in SCAFFOLDS for tail in ("", "C", "CC", "OC"
 
 FINETUNE = """
 data: {num_conformers: 2, add_2d: true}
+weights: random
 encoder: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_gaussians: 16}
 head: {pooler_dropout: 0.1}
 training: {epochs: 2, batch_size: 16}
@@ -107,7 +108,7 @@ def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
     weights = ["--weights", "runs/pretrain/model"]
     run(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml", *weights)
     metrics = json.loads((tmp_path / "runs" / "my" / "metrics.json").read_text())
-    assert metrics["weights"] == "runs/pretrain/model"
+    assert metrics["config"]["weights"] == "runs/pretrain/model"
 
 
 @pytest.mark.slow
