@@ -1,6 +1,7 @@
 """Weights on disk: our folders (safetensors + JSON) and official checkpoint files, both ways."""
 
 import argparse
+import hashlib
 import json
 import os
 import pickle
@@ -97,6 +98,14 @@ def official_name(name: str) -> str:
 
 
 # ---------------------------------------------------------------------------- our own folders
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A checksum of all weights: a run from other weights is another run."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save(model: nn.Module, folder: str | os.PathLike) -> None:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor, ReferenceMolAE
-from molae_pyg.checkpoint import CheckpointError, official_name, read_official, save
+from molae_pyg.checkpoint import CheckpointError, official_name, read_official, save, weights_digest
 from molae_pyg.models import Ablation
 
 TINY = goldens.FOLDER / "tiny" / "tiny_checkpoint.pt"
@@ -368,3 +368,13 @@ def test_settings_only_the_reference_can_follow_name_the_remedy():
     flags = ["encoder_unmasked_tokens_only", "feed_token_rep_to_decoder"]
     with pytest.raises(CheckpointError, match=r"ReferenceMolAE.from_official"):
         goldens.model("tiny", flags)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_other_weights_make_another_run(dtype):
+    torch.manual_seed(0)
+    model = MolAE.tiny().to(dtype)
+    digest = weights_digest(model)
+    assert digest == weights_digest(model)
+    model.encoder.embedding.weight.data[5, 0] += 1
+    assert digest != weights_digest(model)

@@ -78,12 +78,51 @@ def featurize(
         raise ValueError("featurize takes a sequence of SMILES; use from_smiles for a single one")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}; None takes all cores")
-    if workers is None:
-        workers = available_cores() if len(smiles) * options.recipe.count > _FEW else 1
+    workers = _num_workers(smiles, options, workers)
     rows = _embedded(_parsed(smiles, canonical), options.recipe, workers)
     bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=not progress)
     with rdBase.BlockLogs():
         return _gather(bar, options, on_error)
+
+
+def canonical_smiles(smiles: str) -> str:
+    """The canonical isomeric SMILES, equal for equivalent strings.
+
+    Raises:
+        ValueError: If it is no valid SMILES.
+    """
+    try:
+        return parse_smiles(smiles).key
+    except ValueError as error:
+        raise ValueError(invalid_message(smiles, error)) from None
+
+
+def stream(
+    smiles: Sequence[str], options: Options, workers: int | None = None
+) -> Iterator[Data | ValueError]:
+    """Distinct molecules one after another, while worker processes make the next ones.
+
+    Args:
+        smiles: Canonical SMILES, all different.
+        options: What to make of each.
+        workers: Number of processes, as in :func:`featurize`.
+
+    Yields:
+        The ``Data`` of each, or the error, in input order.
+    """
+    rows = _embedded(_parsed(smiles, True), options.recipe, _num_workers(smiles, options, workers))
+    with rdBase.BlockLogs():
+        for row in rows:
+            try:
+                yield build_or_raise(row.molecule, row.embedding, options)
+            except ValueError as error:
+                yield error
+
+
+def _num_workers(smiles: Sequence[str], options: Options, workers: int | None) -> int:
+    if workers is not None:
+        return workers
+    return available_cores() if len(smiles) * options.recipe.count > _FEW else 1
 
 
 def _parsed(smiles: Iterable[object], canonical: bool) -> Iterator[_Row]:

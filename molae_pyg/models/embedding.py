@@ -1,21 +1,36 @@
 """SMILES in, embeddings out."""
 
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 
 import numpy as np
 import torch
-from torch_geometric.loader import DataLoader
+from rdkit import rdBase
+from torch_geometric.data import Batch, Data
 from tqdm.auto import tqdm
 
-from molae_pyg.chem import featurize
+from molae_pyg._version import __version__
+from molae_pyg.checkpoint import weights_digest
+from molae_pyg.chem.featurizer import canonical_smiles, stream
+from molae_pyg.chem.options import Options
+from molae_pyg.models.embedding_cache import EmbeddingCache, cache_folder
 from molae_pyg.models.encoder import MolAEEncoder
 
+_CHUNK = 512  # molecules sorted by size together, and kept together: what a kill can cost
 
-@torch.no_grad()
+
 def embed_smiles(
-    encoder: MolAEEncoder, smiles: Sequence[str], num_conformers: int = 1, batch_size: int = 32
+    encoder: MolAEEncoder,
+    smiles: Sequence[str],
+    num_conformers: int = 1,
+    batch_size: int = 32,
+    cache: bool = True,
 ) -> np.ndarray:
     """Mean CLS representation over conformers, see :meth:`molae_pyg.MolAE.embed`.
+
+    Worker processes make conformers while this one encodes the molecules that are ready. Each
+    distinct molecule is encoded once, so equal ones are equal to the bit.
 
     Returns:
         float32 ``[n, C]``, one row per SMILES in their order.
@@ -26,27 +41,72 @@ def embed_smiles(
     """
     if isinstance(smiles, str):
         raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
-    molecules, _ = featurize(smiles, num_conformers)
-    # Equal molecules are encoded once: their rows are equal to the bit, whatever the batches.
-    rows: dict[bytes, list[int]] = {}
-    for row, data in enumerate(molecules):
-        rows.setdefault(data.z.numpy().tobytes() + data.conformers.numpy().tobytes(), []).append(
-            row
-        )
-    # Molecules of like size share a batch: less padding.
-    groups = sorted(rows.values(), key=lambda group: molecules[group[0]].z.numel())
-    result = np.zeros((len(molecules), encoder.config["hidden_channels"]), dtype=np.float32)
+    options = Options(num_conformers)
+    shelf = _shelf(encoder, options) if cache else None
+    molecules = _canonical(smiles, shelf)
+    rows: dict[str, int] = {}  # where each molecule comes first
+    for row, molecule in enumerate(molecules):
+        rows.setdefault(molecule, row)
+    vectors = shelf.vectors(list(rows)) if shelf else {}
+    missing = [molecule for molecule in rows if molecule not in vectors]
+    failed: dict[int, ValueError] = {}  # by row
+    bar = tqdm(missing, "embedding", unit="mol", delay=1.0)
+    with closing(stream(missing, options)) as made:
+        pairs = zip(bar, made, strict=True)
+        while chunk := dict(islice(pairs, _CHUNK)):
+            ready = {key: data for key, data in chunk.items() if isinstance(data, Data)}
+            failed |= {rows[key]: error for key, error in chunk.items() if key not in ready}
+            found = _encode(encoder, ready, batch_size)
+            vectors |= found
+            if shelf:
+                shelf.keep({}, found)
+    if failed:
+        row, error = next(iter(failed.items()))
+        others = f" (and {len(failed) - 1} more molecules)" if len(failed) > 1 else ""
+        raise ValueError(f"row {row}: {error}{others}")
+    if not molecules:
+        return np.zeros((0, encoder.config["hidden_channels"]), dtype=np.float32)
+    return np.stack([vectors[molecule] for molecule in molecules])
+
+
+def _shelf(encoder: MolAEEncoder, options: Options) -> EmbeddingCache:
+    reader = f"rdkit {rdBase.rdkitVersion}, molae_pyg {__version__}"
+    settings = {"reader": reader, "weights": weights_digest(encoder), "recipe": options.recipe}
+    return EmbeddingCache(cache_folder(), reader, settings)
+
+
+def _canonical(smiles: Sequence[str], shelf: EmbeddingCache | None) -> list[str]:
+    """Canonical SMILES; all are read before the first conformer is made, so errors come early."""
+    known = shelf.molecules([s for s in smiles if isinstance(s, str)]) if shelf else {}
+    new = {}
+    for row, text in enumerate(tqdm(smiles, "reading", unit="mol", delay=1.0, leave=False)):
+        if text not in known:
+            try:
+                known[text] = new[text] = canonical_smiles(text)
+            except ValueError as error:
+                raise ValueError(f"row {row}: {error}") from None
+    if shelf:
+        shelf.keep(new, {})
+    return [known[text] for text in smiles]
+
+
+@torch.inference_mode()
+def _encode(
+    encoder: MolAEEncoder, molecules: dict[str, Data], batch_size: int
+) -> dict[str, np.ndarray]:
+    """Vectors ``[C]`` float32 by name; molecules of like size share a batch: less padding."""
+    names = sorted(molecules, key=lambda name: molecules[name].z.numel())
     device = next(encoder.parameters()).device
     was_training = encoder.training
     encoder.eval()
-    loader = DataLoader([molecules[group[0]] for group in groups], batch_size)
-    remaining = iter(groups)
-    for batch in tqdm(loader, "embedding", leave=False, delay=2):
-        batch = batch.to(device)
+    found: dict[str, np.ndarray] = {}
+    for start in range(0, len(names), batch_size):
+        some = names[start : start + batch_size]
+        batch = Batch.from_data_list([molecules[name] for name in some]).to(device)
         total = sum(
             encoder(batch.z, pos, batch.batch).molecule for pos in batch.conformers.unbind(1)
         )  # [B, C]
-        for vector in (total / batch.conformers.size(1)).float().cpu().numpy():
-            result[next(remaining)] = vector
+        vectors = (total / batch.conformers.size(1)).float().cpu().numpy()
+        found |= dict(zip(some, vectors, strict=True))
     encoder.train(was_training)
-    return result
+    return found

@@ -220,24 +220,34 @@ class MolAE(nn.Module):
         return Encoding(out.molecule, out.x, pair, pair_index)
 
     def embed(
-        self, smiles: Sequence[str], num_conformers: int = 1, batch_size: int = 32
+        self,
+        smiles: Sequence[str],
+        num_conformers: int = 1,
+        batch_size: int = 32,
+        cache: bool = True,
     ) -> np.ndarray:
         """Molecule embeddings of SMILES, each the mean over its conformers.
+
+        Conformers are made on all cores while the model encodes those that are ready.
 
         Args:
             smiles: n SMILES; equivalent ones give equal embeddings.
             num_conformers: ETKDG conformers a molecule, default 1.
             batch_size: Molecules a forward pass, default 32.
+            cache: Keep embeddings on disk, by canonical SMILES, weights and settings, and take
+                those that are there. The file is in ``$MOLAE_CACHE``, by default
+                ``~/.cache/molae_pyg``; delete it to be rid of it.
 
         Returns:
             float32 ``[n, C]``.
 
         Raises:
-            ValueError: A SMILES is invalid; the message names its row.
+            ValueError: A SMILES is invalid, which is told before the work begins, or gave no
+                coordinates, told when the others are done; the message names its row.
         """
         from molae_pyg.models.embedding import embed_smiles  # loads RDKit
 
-        return embed_smiles(self.encoder, smiles, num_conformers, batch_size)
+        return embed_smiles(self.encoder, smiles, num_conformers, batch_size, cache)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""

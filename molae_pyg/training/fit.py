@@ -14,12 +14,13 @@ from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
+from molae_pyg.checkpoint import weights_digest
 from molae_pyg.loss import PropertyLoss
 from molae_pyg.metrics import ERRORS, HEADLINE
 from molae_pyg.models import MolAEPredictor
 from molae_pyg.training.progress import StepBar
 from molae_pyg.training.property import PropertyModule
-from molae_pyg.training.run import make_trainer, resumable, weights_digest
+from molae_pyg.training.run import make_trainer, resumable
 from molae_pyg.transforms import SampleConformer
 
 Molecules = Dataset | Sequence[Data]

@@ -1,6 +1,5 @@
 """What all runs share: the trainer, and knowing a run again after a kill."""
 
-import hashlib
 import json
 import logging
 import os
@@ -11,21 +10,12 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 
 #: Torchrun and SLURM say how many processes there are; otherwise it is for Lightning to find out.
 _LAUNCHERS = (
     ("WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
 )
-
-
-def weights_digest(model: nn.Module) -> str:
-    """A checksum of all weights: a run from other weights is another run."""
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def resumable(folder: Path, identity: dict[str, Any], owner: bool = True) -> Path | None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from molae_pyg import MolAE, from_smiles
+from molae_pyg.models import embedding
 
 
 @pytest.fixture(scope="module")
@@ -13,14 +14,14 @@ def model() -> MolAE:
 
 def test_rows_follow_the_input_and_equal_molecules_are_equal(model):
     smiles = ["c1ccccc1CCO", "OCC", "CCCCCCC", "CCO", "C(C)O"]
-    embedding = model.embed(smiles, batch_size=2)
-    assert embedding.shape == (5, 64)
-    assert embedding.dtype == np.float32
-    assert np.array_equal(embedding[1], embedding[3])
-    assert np.array_equal(embedding[1], embedding[4])
-    assert not np.allclose(embedding[1], embedding[2], atol=1e-3)
+    found = model.embed(smiles, batch_size=2)
+    assert found.shape == (5, 64)
+    assert found.dtype == np.float32
+    assert np.array_equal(found[1], found[3])
+    assert np.array_equal(found[1], found[4])
+    assert not np.allclose(found[1], found[2], atol=1e-3)
     for row, string in enumerate(smiles):
-        assert np.allclose(embedding[row], model.embed([string])[0], atol=1e-5)
+        assert np.allclose(found[row], model.embed([string])[0], atol=1e-5)
 
 
 def test_mean_over_conformers(model):
@@ -45,6 +46,50 @@ def test_no_molecule(model):
 def test_an_invalid_row_is_named(model):
     with pytest.raises(ValueError, match="row 1: cannot read SMILES 'C1CC'"):
         model.embed(["CCO", "C1CC"])
+
+
+def test_a_molecule_without_coordinates_is_named_once_the_others_are_done(model, monkeypatch):
+    made = embedding.stream
+
+    def lossy(smiles, options):
+        for data in made(smiles, options):
+            yield ValueError(f"no coordinates for {data.smiles!r}") if "N" in data.smiles else data
+
+    monkeypatch.setattr(embedding, "stream", lossy)
+    with pytest.raises(
+        ValueError, match=r"row 1: no coordinates for 'CCN' \(and 1 more molecules\)"
+    ):
+        model.embed(["CCS", "NCC", "CCN", "CCP", "CN"])
+    monkeypatch.setattr(embedding, "_encode", None)
+    assert model.embed(["SCC", "CCP"]).shape == (2, 64)  # kept
+
+
+def test_what_is_kept_is_taken(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLAE_CACHE", str(tmp_path))
+    first = model.embed(["CCCO", "OCCC", "CCCN"])
+    encoded = []
+    encode = embedding._encode
+    monkeypatch.setattr(
+        embedding, "_encode", lambda e, some, n: encoded.extend(some) or encode(e, some, n)
+    )
+    second = model.embed(["NCCC", "CCCO", "CCC"])
+    assert encoded == ["CCC"]
+    assert np.array_equal(second[:2], first[[2, 0]])
+    model.embed(["CCCO"], num_conformers=2)  # other settings
+    torch.manual_seed(1)
+    other = MolAE.tiny().embed(["CCCO"])  # other weights
+    assert encoded == ["CCC", "CCCO", "CCCO"]
+    assert not np.allclose(other, first[:1], atol=1e-3)
+    assert np.array_equal(model.embed(["CCCO"], cache=False), first[:1])
+    assert encoded == ["CCC", "CCCO", "CCCO", "CCCO"]
+
+
+def test_many_molecules_come_in_parts(model, monkeypatch):
+    monkeypatch.setattr(embedding, "_CHUNK", 3)
+    smiles = ["C" * n for n in range(1, 9)]
+    whole = model.embed(smiles, cache=False)
+    for row, string in enumerate(smiles):
+        assert np.allclose(whole[row], model.embed([string], cache=False)[0], atol=1e-5)
 
 
 def test_a_single_string_is_an_error(model):

@@ -3,9 +3,8 @@ import json
 import pytest
 import torch
 
-from molae_pyg import MolAE
 from molae_pyg.training import run
-from molae_pyg.training.run import precision, processes, resumable, weights_digest
+from molae_pyg.training.run import precision, processes, resumable
 
 
 def test_other_settings_do_not_resume(tmp_path):
@@ -19,16 +18,6 @@ def test_other_settings_do_not_resume(tmp_path):
     assert resumable(tmp_path, {"seed": 2}) is None
     assert not last.exists()
     assert json.loads((tmp_path / "run.json").read_text()) == {"seed": 2}
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_other_weights_make_another_run(dtype):
-    torch.manual_seed(0)
-    model = MolAE.tiny().to(dtype)
-    digest = weights_digest(model)
-    assert digest == weights_digest(model)
-    model.encoder.embedding.weight.data[5, 0] += 1
-    assert digest != weights_digest(model)
 
 
 @pytest.mark.parametrize("has_bf16", [True, False])
