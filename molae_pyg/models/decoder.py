@@ -34,6 +34,6 @@ class MolAEDecoder(nn.Module):
             x = x + self.position(rank + 2)
             special = special + self.position(ends)
         x, mask = dense_tokens(x, special, batch, special.size(0))  # [B, L, C], [B, L]
-        if pair is None:
+        if pair is None and not self.transformer.layers:
             pair = x.new_zeros(x.size(0), self.heads, x.size(1), x.size(1))
         return self.transformer(x, pair, mask)

@@ -1,10 +1,41 @@
 """Self-attention whose logits start from, and are handed on as, a pair tensor."""
 
-import math
+import importlib.util
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def plain_attention(
+    qkv: Tensor, pair: Tensor | None, mask: Tensor, heads: int, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """The attention of :class:`PairBiasAttention` between its two projections, in PyTorch.
+
+    Shapes:
+        qkv ``[B, L, 3 C]`` (queries, keys, values), pair ``[B, H, L, L]`` (None: zeros), mask
+        ``[B, L]`` -> ``[B, L, C]`` and the new pair tensor ``[B, H, L, L]``.
+    """
+    B, L, C = qkv.size(0), qkv.size(1), qkv.size(2) // 3
+    H, D = heads, C // heads
+    q, k, v = qkv.view(B, L, 3, H, D).permute(2, 0, 3, 1, 4)  # each [B, H, L, D]
+    logits = (q * D**-0.5) @ k.transpose(-1, -2)  # [B, H, L, L]
+    if pair is not None:
+        logits = pair + logits
+    attn = logits.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
+    attn = F.dropout(attn, dropout, dropout > 0)
+    return (attn @ v).transpose(1, 2).reshape(B, L, C), logits  # [B, H, L, D] -> [B, L, C]
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _is_fused(qkv: Tensor) -> bool:
+    """Whether the Triton kernels can have it; there are none for float64."""
+    return qkv.is_cuda and qkv.dtype != torch.float64 and _has_triton()
 
 
 class PairBiasAttention(nn.Module):
@@ -17,13 +48,16 @@ class PairBiasAttention(nn.Module):
     The logits :math:`a^l` are the pair representation. They stay finite: padded keys are hidden
     in the softmax only.
 
+    On CUDA, Triton kernels compute what :func:`plain_attention` says, without writing the
+    probabilities to memory. They have first derivatives only.
+
     Args:
         channels: C, divisible by ``heads``.
         heads: Number of heads H.
         dropout: Dropout of the attention probabilities, default 0.1.
 
     Shapes:
-        x ``[B, L, C]``, pair ``[B, H, L, L]``, mask ``[B, L]`` (True = real) ->
+        x ``[B, L, C]``, pair ``[B, H, L, L]`` (None: zeros), mask ``[B, L]`` (True = real) ->
         ``[B, L, C]`` and the new pair tensor ``[B, H, L, L]``.
     """
 
@@ -36,12 +70,14 @@ class PairBiasAttention(nn.Module):
         self.in_proj = nn.Linear(channels, 3 * channels)
         self.out_proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, pair: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        B, L, C = x.shape
-        H, D = self.heads, C // self.heads
-        q, k, v = self.in_proj(x).view(B, L, 3, H, D).permute(2, 0, 3, 1, 4)  # each [B, H, L, D]
-        pair = pair + (q / math.sqrt(D)) @ k.transpose(-1, -2)  # [B, H, L, L]
-        attn = pair.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
-        attn = F.dropout(attn, self.dropout, self.training)
-        out = (attn @ v).transpose(1, 2).reshape(B, L, C)  # [B, H, L, D] -> [B, L, C]
+    def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+        qkv = self.in_proj(x)  # [B, L, 3 C]
+        dropout = self.dropout if self.training else 0.0
+        if _is_fused(qkv):
+            from molae_pyg.nn.fused_attention import pair_attention  # loads Triton
+
+            seed = torch.randint(2**31, (1,), device=qkv.device) if dropout > 0 else None
+            out, pair, _ = pair_attention(qkv, pair, mask, seed, self.heads, dropout)
+        else:
+            out, pair = plain_attention(qkv, pair, mask, self.heads, dropout)
         return self.out_proj(out), pair

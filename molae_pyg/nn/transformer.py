@@ -34,12 +34,13 @@ class TransformerOutput(NamedTuple):
     x: Tensor  #: ``[B, L, C]``, after the final layer norm.
     hidden: Tensor  #: ``[B, L, C]``, before it.
     pair: Tensor  #: ``[B, H, L, L]``, attention logits of the last layer.
-    pair_in: Tensor  #: ``[B, H, L, L]``, the bias that entered the first layer.
+    pair_in: Tensor | None  #: ``[B, H, L, L]``, the bias that entered the first layer; None: zeros.
     mask: Tensor  #: ``[B, L]``, True = real token.
 
     def delta(self) -> Tensor:
         """What the stack added to the pair tensor, ``[B, H, L, L]``; 0 at padded keys."""
-        return (self.pair - self.pair_in) * self.mask[:, None, None, :]
+        delta = self.pair if self.pair_in is None else self.pair - self.pair_in
+        return delta * self.mask[:, None, None, :]
 
     def x_norm(self) -> Tensor:
         """Norm excess of the token states, over all tokens including CLS and SEP."""
@@ -85,7 +86,7 @@ class TransformerLayer(nn.Module):
         self.linear2 = nn.Linear(ffn_channels, channels)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, pair: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         out, pair = self.attention(self.attn_norm(x), pair, mask)
         x = x + self.dropout(out)
         out = self.linear2(F.gelu(self.linear1(self.ffn_norm(x))))
@@ -104,8 +105,8 @@ class PairTransformer(nn.Module):
         attn_dropout: Of the attention probabilities, default 0.1.
 
     Shapes:
-        x ``[B, L, C]``, pair ``[B, H, L, L]``, mask ``[B, L]`` (True = real) ->
-        :class:`TransformerOutput`.
+        x ``[B, L, C]``, pair ``[B, H, L, L]`` (None: zeros, where there is a layer), mask
+        ``[B, L]`` (True = real) -> :class:`TransformerOutput`.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class PairTransformer(nn.Module):
         )
         self.final_norm = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, pair: Tensor, mask: Tensor) -> TransformerOutput:
+    def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> TransformerOutput:
         x = self.dropout(self.input_norm(x)) * mask.unsqueeze(-1)  # [B, L, C]
         pair_in = pair
         for layer in self.layers:
