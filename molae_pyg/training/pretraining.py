@@ -40,6 +40,8 @@ class Pretraining:
         precision: ``"auto"``: bf16 where the hardware computes in it, fp32 otherwise; or a name
             of Lightning's (``"32-true"``, ``"bf16-mixed"``).
         workers: Processes that make batches ahead of a GPU.
+        recompute: Train with less memory and a third more time, see
+            :class:`~molae_pyg.nn.PairTransformer`.
     """
 
     steps: int = 1_000_000
@@ -51,6 +53,7 @@ class Pretraining:
     validate_every: int = 10_000
     precision: str = "auto"
     workers: int = 0
+    recompute: bool = False
 
 
 def pretrain(
@@ -88,6 +91,8 @@ def pretrain(
     if settings.workers:
         train.verify()  # once here, instead of in each of them
     data = ClozeData(train, valid, settings.pair_budget, transform, seed, settings.workers)
+    model.encoder.transformer.recompute = settings.recompute
+    model.decoder.transformer.recompute = settings.recompute
     module = ClozeModule(
         model.train(),  # Lightning leaves the mode of a model from from_pretrained as it is
         settings.lr,

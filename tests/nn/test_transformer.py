@@ -137,3 +137,33 @@ def test_layer_hands_on_the_logits(inputs):
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="hidden_channels=8 is not divisible by heads=3"):
         PairTransformer(8, 16, 3, 1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_recomputing_changes_memory_and_nothing_else(inputs, dropout):
+    """Dropout included: it is drawn again from the same state."""
+    torch.manual_seed(0)
+    stack = PairTransformer(C, 16, H, num_layers=3, dropout=dropout, attn_dropout=dropout).double()
+    x, pair = (tensor.requires_grad_() for tensor in inputs)
+    results, kept = [], {False: [], True: []}
+    for stack.recompute, tensors in kept.items():
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(Keeper(tensors), lambda tensor: tensor):
+            out = stack(x, pair, MASK)
+        loss = out.x.square().sum() + out.pair_norm()
+        gradients = torch.autograd.grad(loss, [x, pair, *stack.parameters()])
+        results.append([out.x, out.pair, *gradients])
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+    assert len(kept[True]) < 0.5 * len(kept[False])
+
+
+class Keeper:
+    """Notes what autograd keeps for the backward pass."""
+
+    def __init__(self, tensors: list[torch.Tensor]):
+        self.tensors = tensors
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.tensors.append(tensor)
+        return tensor
