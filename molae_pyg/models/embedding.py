@@ -16,6 +16,8 @@ from molae_pyg.chem.featurizer import canonical_smiles, stream
 from molae_pyg.chem.options import Options
 from molae_pyg.models.embedding_cache import EmbeddingCache, cache_folder
 from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.models.precision import autocast
+from molae_pyg.models.precision import precision as hardware_precision
 
 _CHUNK = 512  # molecules sorted by size together, and kept together: what a kill can cost
 
@@ -26,6 +28,7 @@ def embed_smiles(
     num_conformers: int = 1,
     batch_size: int = 32,
     cache: bool = True,
+    precision: str = "auto",
 ) -> np.ndarray:
     """Mean CLS representation over conformers, see :meth:`molae_pyg.MolAE.embed`.
 
@@ -42,7 +45,7 @@ def embed_smiles(
     if isinstance(smiles, str):
         raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
     options = Options(num_conformers)
-    shelf = _shelf(encoder, options) if cache else None
+    shelf = _shelf(encoder, options, hardware_precision(precision)) if cache else None
     molecules = _canonical(smiles, shelf)
     rows: dict[str, int] = {}  # where each molecule comes first
     for row, molecule in enumerate(molecules):
@@ -56,7 +59,8 @@ def embed_smiles(
         while chunk := dict(islice(pairs, _CHUNK)):
             ready = {key: data for key, data in chunk.items() if isinstance(data, Data)}
             failed |= {rows[key]: error for key, error in chunk.items() if key not in ready}
-            found = _encode(encoder, ready, batch_size)
+            with autocast(next(encoder.parameters()).device, precision):
+                found = _encode(encoder, ready, batch_size)
             vectors |= found
             if shelf:
                 shelf.keep({}, found)
@@ -69,9 +73,14 @@ def embed_smiles(
     return np.stack([vectors[molecule] for molecule in molecules])
 
 
-def _shelf(encoder: MolAEEncoder, options: Options) -> EmbeddingCache:
+def _shelf(encoder: MolAEEncoder, options: Options, precision: str) -> EmbeddingCache:
     reader = f"rdkit {rdBase.rdkitVersion}, molae_pyg {__version__}"
-    settings = {"reader": reader, "weights": weights_digest(encoder), "recipe": options.recipe}
+    settings = {
+        "reader": reader,
+        "weights": weights_digest(encoder),
+        "recipe": options.recipe,
+        "precision": precision,
+    }
     return EmbeddingCache(cache_folder(), reader, settings)
 
 

@@ -225,6 +225,7 @@ class MolAE(nn.Module):
         num_conformers: int = 1,
         batch_size: int = 32,
         cache: bool = True,
+        precision: str = "auto",
     ) -> np.ndarray:
         """Molecule embeddings of SMILES, each the mean over its conformers.
 
@@ -237,6 +238,8 @@ class MolAE(nn.Module):
             cache: Keep embeddings on disk, by canonical SMILES, weights and settings, and take
                 those that are there. The file is in ``$MOLAE_CACHE``, by default
                 ``~/.cache/molae_pyg``; delete it to be rid of it.
+            precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32
+                otherwise; or ``"32-true"``, ``"bf16-mixed"``.
 
         Returns:
             float32 ``[n, C]``.
@@ -247,7 +250,7 @@ class MolAE(nn.Module):
         """
         from molae_pyg.models.embedding import embed_smiles  # loads RDKit
 
-        return embed_smiles(self.encoder, smiles, num_conformers, batch_size, cache)
+        return embed_smiles(self.encoder, smiles, num_conformers, batch_size, cache, precision)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""

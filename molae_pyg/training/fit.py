@@ -18,6 +18,8 @@ from molae_pyg.checkpoint import weights_digest
 from molae_pyg.loss import PropertyLoss
 from molae_pyg.metrics import ERRORS, HEADLINE
 from molae_pyg.models import MolAEPredictor
+from molae_pyg.models.precision import autocast
+from molae_pyg.models.precision import precision as hardware_precision
 from molae_pyg.training.progress import StepBar
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import make_trainer, resumable
@@ -42,6 +44,8 @@ class Finetuning:
             :func:`~molae_pyg.metrics.evaluate`; default RMSE or ROC-AUC, by the task type.
         pair_budget: Training batches of more pair cells (molecules times the square of the
             length of the largest) are computed in parts of similar size; default: none are.
+        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+            or ``"32-true"``, ``"bf16-mixed"``.
     """
 
     epochs: int = 40
@@ -53,6 +57,7 @@ class Finetuning:
     patience: int = 20
     metric: str | None = None
     pair_budget: int | None = None
+    precision: str = "auto"
 
 
 class _DrawConformer(torch.utils.data.Dataset):
@@ -109,13 +114,9 @@ def finetune(
     model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes as they are
     L.seed_everything(seed, verbose=False)
     module = PropertyModule(
-        model,
-        settings.lr,
-        settings.warmup,
-        settings.weight_decay,
-        settings.loss,
-        settings.pair_budget,
-    )
+        model, settings.lr, settings.warmup, settings.weight_decay,
+        settings.loss, settings.pair_budget,
+    )  # fmt: skip
     metric = settings.metric or HEADLINE[model.task_type]
     mode = "min" if metric in ERRORS else "max"
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=f"val_{metric}", mode=mode)
@@ -140,6 +141,7 @@ def finetune(
         logger=CSVLogger(folder, name=None, version=""),
         log_every_n_steps=10,
         max_epochs=settings.epochs,
+        precision=hardware_precision(settings.precision),
     )
     run.fit(
         module,
@@ -157,15 +159,25 @@ def finetune(
 
 
 @torch.no_grad()
-def predict(model: MolAEPredictor, molecules: Molecules, batch_size: int = 64) -> np.ndarray:
-    """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities."""
+def predict(
+    model: MolAEPredictor, molecules: Molecules, batch_size: int = 64, precision: str = "auto"
+) -> np.ndarray:
+    """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities.
+
+    Args:
+        model: The predictor.
+        molecules: With ``conformers``.
+        batch_size: Molecules a forward pass, default 64.
+        precision: As in :class:`Finetuning`.
+    """
     device = model.mean.device
     model.eval()
     loader = tqdm(DataLoader(molecules, batch_size), "predicting", leave=False, delay=2)
     batches = (batch.to(device) for batch in loader)
-    return np.concatenate(
-        [model.predict(b.z, b.conformers, b.batch).float().cpu().numpy() for b in batches]
-    )
+    with autocast(device, precision):
+        return np.concatenate(
+            [model.predict(b.z, b.conformers, b.batch).float().cpu().numpy() for b in batches]
+        )
 
 
 def _check_valid(y: torch.Tensor, model: MolAEPredictor) -> None:

@@ -14,11 +14,12 @@ from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.checkpoint import weights_digest
 from molae_pyg.models import MolAE
+from molae_pyg.models.precision import precision
 from molae_pyg.training.cloze import ClozeModule
 from molae_pyg.training.course import read_metrics
 from molae_pyg.training.data import ClozeData
 from molae_pyg.training.progress import StepBar
-from molae_pyg.training.run import make_trainer, precision, processes, resumable
+from molae_pyg.training.run import make_trainer, processes, resumable
 
 if TYPE_CHECKING:
     from molae_pyg.datasets import ConformerStore

@@ -39,17 +39,6 @@ def resumable(folder: Path, identity: dict[str, Any], owner: bool = True) -> Pat
     return None
 
 
-def precision(name: str = "auto") -> str:
-    """Lightning's precision: ``"auto"`` is bf16 where the hardware computes in it, else fp32."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.cpu._is_avx512_bf16_supported()  # no public name in the oldest torch allowed
-    return "bf16-mixed" if fast else "32-true"
-
-
 def processes() -> dict[str, Any]:
     """Lightning's ``devices``, ``num_nodes`` and ``strategy`` as the launcher has set them."""
     for all_tasks, tasks_of_node in _LAUNCHERS:

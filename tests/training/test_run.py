@@ -1,10 +1,9 @@
 import json
 
-import pytest
 import torch
 
 from molae_pyg.training import run
-from molae_pyg.training.run import precision, processes, resumable
+from molae_pyg.training.run import processes, resumable
 
 
 def test_other_settings_do_not_resume(tmp_path):
@@ -18,14 +17,6 @@ def test_other_settings_do_not_resume(tmp_path):
     assert resumable(tmp_path, {"seed": 2}) is None
     assert not last.exists()
     assert json.loads((tmp_path / "run.json").read_text()) == {"seed": 2}
-
-
-@pytest.mark.parametrize("has_bf16", [True, False])
-def test_precision_follows_the_hardware(monkeypatch, has_bf16):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
-    assert precision() == ("bf16-mixed" if has_bf16 else "32-true")
-    assert precision("32-true") == "32-true"
 
 
 def test_processes_are_those_of_the_launcher(monkeypatch):
