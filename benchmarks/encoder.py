@@ -1,0 +1,166 @@
+"""How fast is the encoder, beside that of unimol_tools, and how close to what the machine can do?
+
+Command: MOLAE_DATA=... python benchmarks/encoder.py (needs unimol_tools, see peers.py)
+
+Method: published size, random weights, dropout as published in training. Sizes: molecules of N
+random atoms, without padding, as many as 20,000 pair cells allow. ZINC: real molecules, as many as
+`--molecules`, in batches of 32; unimol_tools gets them in random order, as its data path does,
+already laid out as dense tensors; MolAEEncoder takes flat PyG batches, sorted by size as `embed`
+does. Forward (evaluation, no gradient), and forward with backward (training). All ways take turns
+in this process; reported are median, least and greatest of the turns, and the quotients within a
+turn. FLOPs are counted by PyTorch; the peak is the best product of two square matrices before that.
+"""
+
+import argparse
+import json
+
+import machine
+import numpy as np
+import peers
+import record
+import torch
+import zinc
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch_geometric.data import Batch, Data
+from turns import Way, compare
+
+from molae_pyg import MolAEEncoder
+from molae_pyg.chem.elements import ELEMENTS
+from molae_pyg.models.precision import precision
+
+CELLS = 20_000
+BATCH = 32
+PEER = "unimol_tools"
+
+
+def random_molecules(n: int, seed: int = 0) -> list[Data]:
+    """Molecules of n atoms at about the density of real ones."""
+    rng = np.random.default_rng(seed)
+    number = max(1, CELLS // (n + 2) ** 2)
+    width = 1.4 * n ** (1 / 3)
+    return [
+        Data(
+            z=torch.from_numpy(rng.choice(list(ELEMENTS.values())[:8], n)),
+            pos=torch.from_numpy(rng.normal(0, width, (n, 3)).astype(np.float32)),
+        )
+        for _ in range(number)
+    ]
+
+
+def zinc_molecules(number: int) -> list[Data]:
+    molecules = zinc.read(number, 1)
+    return [
+        Data(
+            z=torch.from_numpy(molecules.z[a:b].astype(np.int64)),
+            pos=torch.from_numpy(molecules.pos[a:b] / 1000).float(),
+        )
+        for a, b in zip(molecules.start[:-1], molecules.start[1:], strict=True)
+    ]
+
+
+def parts(molecules: list[Data], by_size: bool) -> list[list[Data]]:
+    if by_size:
+        molecules = sorted(molecules, key=lambda data: data.z.numel())
+    return [molecules[start : start + BATCH] for start in range(0, len(molecules), BATCH)]
+
+
+class Ours(nn.Module):
+    """MolAEEncoder over flat batches."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self.encoder, self.dtype = MolAEEncoder(), dtype
+
+    def prepare(self, part: list[Data]) -> Batch:
+        return Batch.from_data_list(part)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            return self.encoder(batch.z, batch.pos, batch.batch).molecule
+
+
+class Peer(nn.Module):
+    """The encoder of unimol_tools over dense batches, fp32 as it comes."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = peers.unimol_encoder()
+
+    def prepare(self, part: list[Data]) -> dict[str, torch.Tensor]:
+        return peers.unimol_batch(part)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.model(**batch, return_repr=True)
+
+
+def forward(model: nn.Module, batches: list) -> Way:
+    def way() -> None:
+        model.eval()
+        with torch.inference_mode():
+            for batch in batches:
+                model(batch)
+
+    return way
+
+
+def training(model: nn.Module, batches: list) -> Way:
+    def way() -> None:
+        model.train()
+        for batch in batches:
+            model(batch).square().mean().backward()
+            model.zero_grad(set_to_none=True)
+
+    return way
+
+
+def flops(model: nn.Module, batches: list, train: bool) -> int:
+    counter = FlopCounterMode(display=False)
+    with counter:
+        (training if train else forward)(model, batches)()
+    return counter.get_total_flops()
+
+
+def measure(models: dict[str, nn.Module], molecules: list[Data], turns: int, peak: float) -> dict:
+    """Both directions on some molecules; ours sorted by size."""
+    batches = {
+        name: [model.prepare(part) for part in parts(molecules, by_size=name != PEER)]
+        for name, model in models.items()
+    }
+    result = {"molecules": len(molecules)}
+    for title, train in (("forward", False), ("forward and backward", True)):
+        make = training if train else forward
+        ways = {name: make(model, batches[name]) for name, model in models.items()}
+        found = compare(ways, turns, PEER, title)
+        for name in models:
+            seconds = found[name]["seconds"]["median"]
+            found[name]["molecules per second"] = round(len(molecules) / seconds, 1)
+            operations = flops(models[name], batches[name], train)
+            found[name]["GFLOP/s"] = round(operations / seconds / 1e9, 1)
+            found[name]["share of the fp32 peak"] = round(operations / seconds / peak, 3)
+        result[title] = found
+    return result
+
+
+def main() -> None:
+    question = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=question)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[16, 32, 64, 128, 256])
+    parser.add_argument("--molecules", type=int, default=256, help="of ZINC (default: 256)")
+    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    models: dict[str, nn.Module] = {PEER: Peer(), "MolAEEncoder, fp32": Ours(torch.float32)}
+    if precision() == "bf16-mixed":
+        models["MolAEEncoder, bf16"] = Ours(torch.bfloat16)
+    peak = machine.gemm(torch.float32)
+    result = {"fp32 peak, GFLOP/s": round(peak / 1e9, 1), "copy, GB/s": machine.copy() / 1e9}
+    for n in args.sizes:
+        result[f"{n} atoms"] = measure(models, random_molecules(n), args.turns, peak)
+    result["ZINC"] = measure(models, zinc_molecules(args.molecules), args.turns, peak)
+    print(json.dumps(result, indent=2))
+    print("written:", record.write("encoder", question, result))
+
+
+if __name__ == "__main__":
+    main()

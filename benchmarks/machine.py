@@ -1,0 +1,37 @@
+"""What the machine can do at best: matrix products and copies."""
+
+import time
+
+import torch
+
+SIZE = 2048  # of the square matrices
+COPY = 256 * 2**20  # bytes: no cache holds them
+
+
+def _rate(work, amount: float, least: float = 1.0) -> float:
+    """Amount a second, the best of repetitions over at least a second."""
+    work()
+    best, start = 0.0, time.perf_counter()
+    while time.perf_counter() - start < least:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        best = max(best, amount / (time.perf_counter() - begin))
+    return best
+
+
+def gemm(dtype: torch.dtype, device: str = "cpu") -> float:
+    """FLOP/s of a product of two square matrices."""
+    a, b = (torch.randn(SIZE, SIZE, device=device).to(dtype) for _ in range(2))
+    out = torch.empty(SIZE, SIZE, device=device, dtype=dtype)
+    return _rate(lambda: torch.mm(a, b, out=out), 2 * SIZE**3)
+
+
+def copy(device: str = "cpu") -> float:
+    """Bytes a second, read and written."""
+    a = torch.zeros(COPY // 4, device=device)
+    b = torch.empty_like(a)
+    return _rate(lambda: b.copy_(a), 2 * COPY)

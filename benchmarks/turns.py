@@ -1,0 +1,51 @@
+"""Several ways of doing one thing, timed in turn: a busy machine slows all of them alike."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from tqdm import tqdm
+
+Way = Callable[[], object]
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, least and greatest, in four digits."""
+    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: float(f"{value:.4g}") for name, value in found.items()}
+
+
+def seconds(way: Way) -> float:
+    """Wall-clock time of one call, what a GPU still does included."""
+    start = time.perf_counter()
+    way()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(ways: dict[str, Way], turns: int, base: str, title: str = "turns") -> dict[str, dict]:
+    """Times the ways one after another, again and again; the first turn warms up.
+
+    Args:
+        ways: What to time, by name.
+        turns: Counted turns.
+        base: The way the others are compared with.
+        title: Of the progress bar.
+
+    Returns:
+        By name: ``seconds``, and ``speed-up over <base>``, which is the quotient of the two
+        times of one turn; each as median, least and greatest.
+    """
+    rows = []
+    for _ in tqdm(range(turns + 1), title, leave=False):
+        rows.append({name: seconds(way) for name, way in ways.items()})
+    rows = rows[1:]
+    return {
+        name: {
+            "seconds": summary([row[name] for row in rows]),
+            f"speed-up over {base}": summary([row[base] / row[name] for row in rows]),
+        }
+        for name in ways
+    }
