@@ -6,6 +6,7 @@ unimol_tools`` and ``pip install addict omegaconf``. Its model class is used as 
 weights and the token numbers of the official dictionary.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -19,9 +20,13 @@ from molae_pyg.nn.gaussian import token_pairs
 
 def unimol_encoder() -> nn.Module:
     """The model class of unimol_tools with random weights; ``return_repr=True`` gives CLS."""
-    from unimol_tools.models.unimol import UniMolModel  # loads pandas and scikit-learn
-
+    here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # it makes a folder of logs where it is imported
+        try:
+            from unimol_tools.models.unimol import UniMolModel
+        finally:
+            os.chdir(here)
         lines = [f"{symbol} 1\n" for symbol in SYMBOLS[:-1]]
         Path(folder, "dict.txt").write_text("".join(lines))
         weights = Path(folder, "none.pt")

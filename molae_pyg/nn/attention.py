@@ -19,13 +19,19 @@ def plain_attention(
     """
     B, L, C = qkv.size(0), qkv.size(1), qkv.size(2) // 3
     H, D = heads, C // heads
-    q, k, v = qkv.view(B, L, 3, H, D).permute(2, 0, 3, 1, 4)  # each [B, H, L, D]
-    logits = (q * D**-0.5) @ k.transpose(-1, -2)  # [B, H, L, L]
-    if pair is not None:
-        logits = pair + logits
-    attn = logits.masked_fill(~mask[:, None, None, :], -torch.inf).softmax(dim=-1)
-    attn = F.dropout(attn, dropout, dropout > 0)
-    return (attn @ v).transpose(1, 2).reshape(B, L, C), logits  # [B, H, L, D] -> [B, L, C]
+    q, k, v = qkv.view(B, L, 3, H, D).permute(2, 0, 3, 1, 4).reshape(3, B * H, L, D)
+    if pair is None:
+        logits = torch.bmm(q * D**-0.5, k.transpose(1, 2))  # [B H, L, L]
+    else:
+        pair = pair.reshape(B * H, L, L)
+        logits = torch.baddbmm(pair, q, k.transpose(1, 2), alpha=D**-0.5)
+    logits = logits.view(B, H, L, L)
+    attn = logits
+    if qkv.is_cuda or not mask.all():  # a GPU would have to wait for the answer
+        attn = torch.where(mask[:, None, None, :], logits, -torch.inf)
+    attn = F.dropout(attn.softmax(dim=-1), dropout, dropout > 0)
+    out = torch.bmm(attn.view(B * H, L, L), v).view(B, H, L, D)
+    return out.transpose(1, 2).reshape(B, L, C), logits
 
 
 @cache

@@ -11,6 +11,9 @@ from molae_pyg.chem.elements import NUM_TOKENS
 
 GaussianInit = Literal["reference", "intended"]
 
+#: Features below exp(-80), 2e-35, are this: on a CPU, exp takes 50 times as long to underflow.
+LEAST_EXPONENT = -80.0
+
 
 class PairGaussian(nn.Module):
     r"""Gaussian features of a distance, after an affine map that depends on the pair's elements.
@@ -55,8 +58,13 @@ class PairGaussian(nn.Module):
 
     def forward(self, distance: Tensor, pair_type: Tensor) -> Tensor:
         t = self.scale(pair_type) * distance.unsqueeze(-1) + self.offset(pair_type)  # [..., 1]
-        std = self.std.abs() + 1e-5
-        return torch.exp(-0.5 * ((t - self.mean) / std) ** 2) / (math.sqrt(2 * math.pi) * std)
+        std = self.std.abs() + 1e-5  # [1, K]
+        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): fewer passes over the
+        # largest tensor of the model than the formula as it stands
+        width = 1 / (math.sqrt(2) * std)
+        u = torch.addcmul(-self.mean * width, t, width)  # [..., K]
+        exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
+        return torch.exp(exponent.clamp(min=LEAST_EXPONENT))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_gaussians}, init={self.init!r})"

@@ -80,10 +80,11 @@ class Run:
         start[self.atom] = self.data.pos_noisy
         pos = self.model._coordinates(state, start)  # [B, L, 3]
         assert torch.allclose(self.out.pos, pos[self.atom], atol=1e-5)
+        bias = torch.zeros_like(state.pair) if state.pair_in is None else state.pair_in
         return {
             **self._stack("decoder", self.model.coordinate_head.norm),
             "decoder_in_emb": self.states["decoder_in"][self.valid],
-            "decoder_in_bias": state.pair_in.permute(0, 2, 3, 1)[self.pairs],
+            "decoder_in_bias": bias.permute(0, 2, 3, 1)[self.pairs],
             "logits": self.out.token_logits,
             "encoder_distance": ((head(state.pair) - head.MEAN) / head.STD)[self.pairs],
             "encoder_coord": pos[self.valid],

@@ -107,3 +107,13 @@ def test_gradient_at_distance_zero_is_finite(init):
 
 def test_repr():
     assert str(PairGaussian(16)) == "PairGaussian(16, init='reference')"
+
+
+def test_far_from_every_gaussian_features_are_next_to_nothing():
+    layer = PairGaussian(4, init="intended")
+    torch.nn.init.constant_(layer.std, 0.01)
+    distance = torch.full((1, 1), 50.0, requires_grad=True)
+    features = layer(distance, torch.zeros(1, 1, dtype=torch.long))
+    assert features.max() < 1e-30
+    features.sum().backward()
+    assert distance.grad.item() == 0

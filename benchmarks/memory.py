@@ -1,0 +1,71 @@
+"""How much memory does a training step need, against molecule size and batch?
+
+Command: python benchmarks/memory.py
+
+Method: published size, forward, loss and backward of the cloze test on random molecules, with
+dropout, in the precision of the hardware; plain, and with activation checkpointing. Every
+cell is a fresh process; on a CPU the peak is that of the resident memory (VmHWM of Linux), which
+includes the interpreter, PyTorch, weights and gradients; on CUDA that of the allocator.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import record
+import torch
+
+SIZES = (32, 64, 128, 256, 512)
+BATCHES = (1, 8, 32)
+MOST = 140_000  # pair cells; beyond, a cell is left out
+
+
+def step(n: int, batch_size: int, recompute: bool, device: str) -> float:
+    """Runs in a process of its own; the peak in GiB."""
+    from encoder import random_molecules
+    from torch_geometric.data import Batch
+
+    from molae_pyg import ClozeDrop, MolAE, cloze_loss
+    from molae_pyg.models.precision import autocast
+
+    torch.manual_seed(0)
+    model = MolAE().to(device).train()
+    model.encoder.transformer.recompute = model.decoder.transformer.recompute = recompute
+    molecule = random_molecules(n)[0]
+    batch = ClozeDrop()(Batch.from_data_list([molecule] * batch_size)).to(device)
+    with autocast(torch.device(device)):
+        out = model(batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy)
+        loss = cloze_loss(out, batch)["total"]
+    loss.backward()
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
+
+
+def main() -> None:
+    question = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=question)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cell", nargs=3, type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.cell:
+        print(step(args.cell[0], args.cell[1], bool(args.cell[2]), args.device))
+        return
+    result: dict[str, dict] = {"plain": {}, "recompute": {}}
+    for number, way in enumerate(result):
+        for n in SIZES:
+            for batch_size in BATCHES:
+                if batch_size * (n + 2) ** 2 > MOST and batch_size > 1:
+                    continue
+                cell = [str(n), str(batch_size), str(number)]
+                command = [sys.executable, __file__, "--device", args.device, "--cell", *cell]
+                done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+                result[way][f"{n} atoms x {batch_size}"] = round(float(done.stdout), 2)
+                print(way, cell[:2], done.stdout.strip(), flush=True)
+    print("written:", record.write("memory", question, result, args.device))
+
+
+if __name__ == "__main__":
+    main()
