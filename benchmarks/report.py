@@ -1,0 +1,88 @@
+"""Draws the plots of docs/performance.md from benchmarks/results: python benchmarks/report.py"""
+
+import json
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from record import RESULTS, ROOT
+
+PICTURES = ROOT / "docs" / "_static" / "performance"
+INK = "#7d7d7d"  # readable on white and on black
+COLOURS = ("#3f86d1", "#e0792b", "#4ca64c")
+PEER = "unimol_tools"
+
+
+def read(name: str) -> dict | None:
+    """The figures of a benchmark, None where it was not run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["result"] if path.is_file() else None
+
+
+def figure(title: str, y: str) -> tuple[Figure, Axes]:
+    drawn = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axes = drawn.subplots()
+    axes.set_title(title, color=INK, fontsize=10)
+    axes.set_ylabel(y, color=INK, fontsize=9)
+    axes.tick_params(colors=INK, labelsize=8)
+    axes.grid(axis="y", color=INK, alpha=0.25, linewidth=0.5)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(INK)
+    return drawn, axes
+
+
+def save(drawn: Figure, axes: Axes, name: str) -> None:
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(PICTURES / f"{name}.png", dpi=160, transparent=True)
+
+
+def encoder(result: dict) -> None:
+    """Speed-up over unimol_tools by size: bars to the median, lines from least to greatest."""
+    sizes = [key for key, value in result.items() if isinstance(value, dict) and "forward" in value]
+    for direction in ("forward", "forward and backward"):
+        drawn, axes = figure(f"Encoder, {direction}", f"speed-up over {PEER}")
+        ways = [way for way in result[sizes[0]][direction] if way != PEER]
+        for number, way in enumerate(ways):
+            places = [i + 0.8 * (number + 0.5) / len(ways) - 0.4 for i in range(len(sizes))]
+            cells = [result[size][direction][way][f"speed-up over {PEER}"] for size in sizes]
+            middle = [cell["median"] for cell in cells]
+            spread = [
+                [cell["median"] - cell["min"] for cell in cells],
+                [cell["max"] - cell["median"] for cell in cells],
+            ]
+            axes.bar(
+                places, middle, 0.7 / len(ways), yerr=spread, ecolor=INK,
+                color=COLOURS[number], label=way,
+            )  # fmt: skip
+        axes.axhline(1, color=INK, linewidth=0.8)
+        axes.set_xticks(range(len(sizes)), sizes)
+        save(drawn, axes, "encoder_" + direction.replace(" ", "_"))
+
+
+def memory(result: dict) -> None:
+    """Peak against the number of atoms, one molecule a batch."""
+    drawn, axes = figure("Training step, one molecule a batch", "peak memory, GiB")
+    for colour, (way, cells) in zip(COLOURS, result.items(), strict=False):
+        points = {
+            int(cell.split()[0]): value for cell, value in cells.items() if cell.endswith(" x 1")
+        }
+        axes.plot(list(points), list(points.values()), "o-", color=colour, label=way, markersize=4)
+    axes.set_xlabel("atoms", color=INK, fontsize=9)
+    axes.set_ylim(bottom=0)
+    save(drawn, axes, "memory")
+
+
+def main() -> None:
+    for name, draw in (("encoder", encoder), ("memory", memory)):
+        result = read(name)
+        if result is None:
+            print(f"{name}: not measured")
+            continue
+        draw(result)
+        print(f"{name}: drawn into {Path(PICTURES).relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
