@@ -1,6 +1,6 @@
 """Does pre-training help? Pre-trained and random weights of one architecture under one protocol.
 
-    python experiments/transfer.py --weights runs/pretrain/model
+    python experiments/transfer.py --weights molae-small
     python experiments/transfer.py --weights runs/pretrain/model --datasets esol bace
 
 Every data set is split by scaffold. On frozen encoders linear probes are fitted; then both arms
@@ -24,11 +24,11 @@ from moleculenet import load_encoder, read_config
 from probe import embed, probe
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
+from molae_pyg.checkpoint import weights_digest
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.metrics import ERRORS, evaluate
 from molae_pyg.splits import Split, scaffold_split
 from molae_pyg.training import Finetuning, finetune, predict
-from molae_pyg.training.run import weights_digest
 
 CONFIG = Path(__file__).parent / "configs" / "transfer.yaml"
 METHODS = ("fine-tuned", "probe")
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", required=True, help="folder, or official .pt file")
+    parser.add_argument("--weights", required=True, help="molae-small, folder or official .pt file")
     parser.add_argument("--root", default="data", help="folder of data files and conformers")
     parser.add_argument("--config", default=CONFIG, help="YAML of settings")
     parser.add_argument("--datasets", nargs="+", help="names; default: all of the YAML file")
