@@ -1,6 +1,6 @@
 # Needs make, Python 3.10 to 3.13 and a package index; everything else goes into .venv.
 #
-#   make run     the MoleculeNet experiment with its defaults (RUN_ARGS="..." passes flags)
+#   make run     fine-tunes the weights that ship with the package (RUN_ARGS="..." passes flags)
 #   make test    the test suite (PYTEST_ARGS="-k gaussian" passes flags to pytest)
 #   make lint    ruff: rules and format
 #   make docs    the documentation, into docs/_build/html
