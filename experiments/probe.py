@@ -34,7 +34,7 @@ class ProbeResult(NamedTuple):
 def embed(
     encoder: MolAEEncoder, molecules: Dataset | Sequence[Data], batch_size: int = 32
 ) -> np.ndarray:
-    """Mean over atoms beside their sum, averaged over the conformers, ``[n, 2 C]``."""
+    """CLS beside the mean over atoms, averaged over the conformers, ``[n, 2 C]``."""
     molecules = list(molecules)
     order = sorted(range(len(molecules)), key=lambda i: molecules[i].z.numel())  # little padding
     device = next(encoder.parameters()).device
@@ -45,12 +45,9 @@ def embed(
         batch = batch.to(device)
         total = 0
         for pos in batch.conformers.unbind(1):  # K times [N, 3]
-            x = encoder(batch.z, pos, batch.batch).x  # [N, C]
-            pooled = [
-                scatter(x, batch.batch, dim_size=batch.num_graphs, reduce=reduce)
-                for reduce in ("mean", "sum")
-            ]
-            total = total + torch.cat(pooled, dim=1)  # [B, 2 C]
+            out = encoder(batch.z, pos, batch.batch)
+            atoms = scatter(out.x, batch.batch, dim_size=batch.num_graphs, reduce="mean")  # [B, C]
+            total = total + torch.cat([out.molecule, atoms], dim=1)  # [B, 2 C]
         found.append((total / batch.conformers.size(1)).cpu())
     encoder.train(was_training)
     result = np.empty((len(molecules), found[0].size(1)), dtype=np.float64)
