@@ -1,0 +1,47 @@
+"""Small molecules from larger ones."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rdkit import Chem
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def fragments(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    yield importlib.import_module("fragments").fragments
+    sys.modules.pop("fragments", None)
+
+
+def test_an_amide_is_cut_on_both_sides(fragments):
+    """Benzanilide: benzene on either side, and what is between, with hydrogens at the cuts."""
+    found = fragments("O=C(Nc1ccccc1)c1ccccc1", most=20)
+    assert {"c1ccccc1", "Nc1ccccc1", "O=Cc1ccccc1", "NC=O"} <= found
+    assert "O=C(Nc1ccccc1)c1ccccc1" in found  # uncut, where it is small enough
+
+
+def test_size_and_form(fragments):
+    found = fragments("COc1ccc2[nH]c(nc2c1)S(=O)Cc1ncc(C)c(OC)c1C", most=12)
+    sizes = [Chem.MolFromSmiles(smiles).GetNumHeavyAtoms() for smiles in found]
+    assert min(sizes) >= 2
+    assert max(sizes) <= 12
+    assert all("*" not in smiles and "." not in smiles for smiles in found)
+    assert found == {Chem.CanonSmiles(smiles) for smiles in found}
+
+
+def test_what_is_no_molecule_has_none(fragments):
+    assert fragments("C1CC", most=12) == set()
+
+
+def test_the_script(tmp_path):
+    (tmp_path / "some.smi").write_text("O=C(Nc1ccccc1)c1ccccc1\nCCOC(C)=O\n")
+    command = [sys.executable, EXPERIMENTS / "fragments.py", "some.smi", "out.smi", "--most", "9"]
+    subprocess.run([*command, "--workers", "1"], cwd=tmp_path, check=True)
+    lines = (tmp_path / "out.smi").read_text().split()
+    assert lines == sorted(set(lines))
+    assert "NC=O" in lines

@@ -1,0 +1,41 @@
+"""Two stores become one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from molae_pyg.datasets import ConformerStore, StoreWriter
+
+SCRIPT = Path(__file__).parents[2] / "experiments" / "merge_stores.py"
+
+
+def write(folder: Path, sizes: list[int], conformers: int) -> None:
+    """A store with a molecule of each size; 0 is a row without one."""
+    rng = np.random.default_rng(len(sizes))
+    with StoreWriter(folder, {"source": folder.name}) as writer:
+        for row, n in enumerate(sizes):
+            if n == 0:
+                writer.add(row, "failed", f"no {folder.name}")
+            else:
+                z, pos = rng.integers(6, 9, n), rng.normal(size=(n, conformers, 3))
+                writer.add(row, "3d", "", f"m{n}", z, pos.astype(np.float32))
+        writer.finish(len(sizes))
+
+
+def test_all_rows_come_along(tmp_path):
+    write(tmp_path / "one", [3, 0, 5], 1)
+    write(tmp_path / "two", [0, 4], 2)
+    command = [sys.executable, SCRIPT, *(str(tmp_path / name) for name in ("one", "two", "both"))]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "3 molecules of 5 rows" in printed
+    both = ConformerStore(tmp_path / "both")
+    assert [row.reason for row in both.rows()] == ["", "no one", "", "no two", ""]
+    parts = [*ConformerStore(tmp_path / "one"), *ConformerStore(tmp_path / "two")]
+    assert [int(data.row) for data in both] == [0, 2, 4]
+    for merged, part in zip(both, parts, strict=True):
+        assert merged.smiles == part.smiles
+        assert (merged.z == part.z).all()
+        assert (merged.conformers == part.conformers).all()
+    assert [part["source"] for part in both.meta["merged"]] == ["one", "two"]
