@@ -40,7 +40,7 @@ def fragments(smiles: str, most: int) -> set[str]:
     return found
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,7 +49,11 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=15, help="heavy atoms (default: 15)")
     parser.add_argument("--first", type=int, help="take so many molecules; default: all")
     parser.add_argument("--workers", type=int, help="processes; default: all cores")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     smiles = list(islice(read_smiles(args.molecules), args.first))
     found: set[str] = set()
     with ProcessPoolExecutor(args.workers) as pool:

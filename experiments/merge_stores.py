@@ -12,13 +12,17 @@ from tqdm.auto import tqdm
 from molae_pyg.datasets import ConformerStore, StoreWriter
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("stores", nargs="+", help="folders of complete stores")
     parser.add_argument("output", help="folder to write")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     stores = [ConformerStore(folder) for folder in args.stores]
     total, row = sum(store.num_rows for store in stores), 0
     meta = {"merged": [{"num_rows": store.num_rows, **store.meta} for store in stores]}
