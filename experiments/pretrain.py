@@ -43,6 +43,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", default=CONFIG, help="YAML of settings")
     parser.add_argument("--output", default="runs/pretrain", help="folder of results")
     parser.add_argument("--held-out", type=float, default=0.05, help="share for validation")
+    parser.add_argument("--held-out-of", type=int, help="... of the first so many; default: all")
     parser.add_argument("--weights", help="folder of a model to train further, default: random")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
@@ -82,9 +83,12 @@ def main() -> None:
     store = open_store(args.input, output, config["data"])
     if len(store) < 2:
         raise SystemExit(f"{args.input}: {len(store)} molecules, pre-training needs two")
-    order = np.random.default_rng(args.seed).permutation(len(store))
-    num_valid = max(1, round(args.held_out * len(store)))
-    train, valid = store[np.sort(order[num_valid:])], store[np.sort(order[:num_valid])]
+    eligible = min(len(store), args.held_out_of or len(store))
+    order = np.random.default_rng(args.seed).permutation(eligible)
+    num_valid = max(1, round(args.held_out * eligible))
+    held_out = np.zeros(len(store), bool)
+    held_out[order[:num_valid]] = True
+    train, valid = store[~held_out], store[held_out]
 
     L.seed_everything(args.seed, verbose=False)
     model = MolAE.from_pretrained(args.weights) if args.weights else MolAE(**config["model"])

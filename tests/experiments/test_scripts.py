@@ -99,8 +99,9 @@ def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
 
     # The store serves the next run, which starts from these weights.
     again = ["--config", "pretrain.yaml", "--output", "more", "--weights", "runs/pretrain/model"]
+    again += ["--held-out", "0.3", "--held-out-of", "10"]
     printed = run(tmp_path, "pretrain.py", "runs/pretrain/store", *again)
-    assert "19 molecules, 1 held out" in printed
+    assert "17 molecules, 3 held out" in printed
 
     table = pd.DataFrame({"smiles": SMILES, "y": [float(len(s)) for s in SMILES]})
     table.to_csv(tmp_path / "my.csv", index=False)
