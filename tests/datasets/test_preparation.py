@@ -122,7 +122,10 @@ def num_journalled(store: Path) -> int:
 def start(source: Path, store: Path) -> subprocess.Popen:
     """Starts a run in another process and returns when some rows are done."""
     code = f"""
+        import signal
         from molae_pyg.datasets import prepare
+        # A shell's background jobs ignore it, and their children inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         prepare({str(source)!r}, {str(store)!r}, 2, workers=2, shard_rows=5, progress=False)
     """
     process = subprocess.Popen(
