@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
 import record
 import torch
 from encoder import zinc_molecules
@@ -40,9 +41,7 @@ def embed(number: int) -> dict[str, float]:
     vectors = model.embed(texts)
     seconds = time.perf_counter() - start
     assert vectors.shape[0] == number
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    return {"seconds": seconds, "peak GiB": peak / 2**20}
+    return {"seconds": seconds, "peak GiB": machine.memory("VmHWM") / 2**10}
 
 
 def called(number: int, folder: str) -> dict[str, float]:

@@ -19,7 +19,6 @@ batch of them and without checksums: that is the obvious other way.
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,12 +27,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import machine
 import numpy as np
 import record
 import torch
 import zinc
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
+from turns import summary
 
 from molae_pyg.datasets import ConformerStore
 from molae_pyg.datasets.manifest import Manifest, shard_name
@@ -87,15 +88,9 @@ def rate(way: Callable[[], int]) -> float:
     return num / (time.process_time() - start)
 
 
-def summary(values: list[float]) -> dict[str, float]:
-    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
-
-
 def resident() -> float:
     """Resident memory of this process in MiB."""
-    (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in x)
-    return round(int(line.split()[1]) / 1024, 1)
+    return round(machine.memory("VmRSS"), 1)
 
 
 def one_pass(folder: str, mapped: bool) -> dict[str, dict[str, float]]:

@@ -1,6 +1,7 @@
 """What the machine can do at best: matrix products and copies."""
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -35,3 +36,9 @@ def copy(device: str = "cpu") -> float:
     a = torch.zeros(COPY // 4, device=device)
     b = torch.empty_like(a)
     return _rate(lambda: b.copy_(a), 2 * COPY)
+
+
+def memory(field: str) -> float:
+    """Memory of this process in MiB, as Linux tells it: ``VmRSS`` now, ``VmHWM`` at most so far."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024

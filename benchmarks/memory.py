@@ -11,8 +11,8 @@ includes the interpreter, PyTorch, weights and gradients; on CUDA that of the al
 import argparse
 import subprocess
 import sys
-from pathlib import Path
 
+import machine
 import record
 import torch
 
@@ -40,8 +40,7 @@ def step(n: int, batch_size: int, recompute: bool, device: str) -> float:
     loss.backward()
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
+    return machine.memory("VmHWM") / 2**10
 
 
 def main() -> None:
