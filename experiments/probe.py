@@ -1,11 +1,13 @@
 """What an encoder knows before any fine-tuning: linear models on its frozen representations."""
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold
 from sklearn.preprocessing import StandardScaler
 from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
@@ -13,7 +15,7 @@ from torch_geometric.utils import scatter
 
 from molae_pyg import MolAEEncoder
 from molae_pyg.metrics import ERRORS, TaskType, evaluate
-from molae_pyg.splits import Split
+from molae_pyg.splits import scaffold_groups
 
 #: Penalties tried on the squared weights, weak to strong.
 PENALTIES = {
@@ -21,20 +23,28 @@ PENALTIES = {
     "classification": tuple(10.0 ** np.arange(-2, 5)),
 }
 
+#: Parts of the cross-validation that chooses readout and penalty.
+NUM_FOLDS = 5
+
 
 class ProbeResult(NamedTuple):
-    """The chosen penalty, its validation score, and the test predictions ``[n, T]``."""
+    """What cross-validation chose, its mean score there, and the test predictions ``[n, T]``."""
 
+    readout: str
     penalty: float
-    valid: float
+    cross_validated: float
     predicted: np.ndarray
 
 
 @torch.no_grad()
 def embed(
     encoder: MolAEEncoder, molecules: Dataset | Sequence[Data], batch_size: int = 32
-) -> np.ndarray:
-    """CLS beside the mean over atoms, averaged over the conformers, ``[n, 2 C]``."""
+) -> dict[str, np.ndarray]:
+    """Readouts of frozen states, averaged over conformers: CLS, mean of atoms, and both.
+
+    Returns:
+        ``cls`` and ``mean`` ``[n, C]``, ``cls, mean`` ``[n, 2 C]``.
+    """
     molecules = list(molecules)
     order = sorted(range(len(molecules)), key=lambda i: molecules[i].z.numel())  # little padding
     device = next(encoder.parameters()).device
@@ -47,50 +57,85 @@ def embed(
         for pos in batch.conformers.unbind(1):  # K times [N, 3]
             out = encoder(batch.z, pos, batch.batch)
             atoms = scatter(out.x, batch.batch, dim_size=batch.num_graphs, reduce="mean")  # [B, C]
-            total = total + torch.cat([out.molecule, atoms], dim=1)  # [B, 2 C]
+            total = total + torch.stack([out.molecule, atoms])  # [2, B, C]
         found.append((total / batch.conformers.size(1)).cpu())
     encoder.train(was_training)
-    result = np.empty((len(molecules), found[0].size(1)), dtype=np.float64)
-    result[order] = torch.cat(found).numpy()
-    return result
+    found = torch.cat(found, dim=1).double().numpy()  # [2, n, C], small molecules first
+    states = np.empty_like(found)
+    states[:, order] = found
+    cls, mean = states
+    return {"cls": cls, "mean": mean, "cls, mean": np.concatenate([cls, mean], axis=1)}
 
 
-def probe(x: np.ndarray, y: np.ndarray, split: Split, task_type: TaskType, metric: str):
+def scaffold_folds(smiles: Sequence[str], rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Splits rows into folds that share no scaffold: ``NUM_FOLDS`` pairs (fitted, held out)."""
+    group_of = np.empty(len(smiles), dtype=np.int64)
+    for number, members in enumerate(scaffold_groups(smiles)):
+        group_of[members] = number
+    folds = GroupKFold(NUM_FOLDS).split(rows, groups=group_of[rows])
+    return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
+
+
+def probe(
+    readouts: dict[str, np.ndarray],
+    y: np.ndarray,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    test: np.ndarray,
+    task_type: TaskType,
+    metric: str,
+) -> ProbeResult:
     """Fits ridge or logistic regressions, one a task, on standardised features.
 
-    All tasks share the penalty, the one with the best mean score on the validation molecules.
+    Readout and penalty, the same for all tasks, are those with the best mean score over the
+    folds; with them the models are fitted once more, to the molecules of all folds.
 
     Args:
-        x: Representations ``[n, C]``.
+        readouts: Representations ``[n, C]`` by name.
         y: Labels ``[n, T]``, NaN = missing.
-        split: Rows of train, valid and test.
+        folds: Rows to fit and rows held out, see :func:`scaffold_folds`; no test rows.
+        test: Rows to predict.
         task_type: ``"regression"`` or ``"classification"``.
         metric: Name of the score that chooses, see :func:`~molae_pyg.metrics.evaluate`.
-
-    Returns:
-        :class:`ProbeResult`.
     """
-    x = StandardScaler().fit(x[split.train]).transform(x)
-    best = None
-    for penalty in PENALTIES[task_type]:
-        predicted = np.stack(
-            [_fit_predict(x, labels, split, task_type, penalty) for labels in y.T], axis=1
-        )  # [n, T]
-        valid = evaluate(y[split.valid], predicted[split.valid], task_type)[metric]
-        if best is None or (valid < best.valid if metric in ERRORS else valid > best.valid):
-            best = ProbeResult(float(penalty), valid, predicted[split.test])
-    return best
+    sign = -1 if metric in ERRORS else 1  # from here on, more is better
+    scores = {}
+    for name, penalty in product(readouts, PENALTIES[task_type]):
+        x = readouts[name]
+        of_folds = []
+        for fitted, held_out in folds:
+            predicted = _fit_predict(x, y, fitted, held_out, task_type, penalty)
+            of_folds.append(evaluate(y[held_out], predicted, task_type)[metric])
+        scores[name, penalty] = sign * np.mean(of_folds)
+    name, penalty = max(scores, key=scores.get)
+    development = np.unique(np.concatenate([held_out for _, held_out in folds]))
+    predicted = _fit_predict(readouts[name], y, development, test, task_type, penalty)
+    return ProbeResult(name, float(penalty), float(sign * scores[name, penalty]), predicted)
 
 
 def _fit_predict(
-    x: np.ndarray, labels: np.ndarray, split: Split, task_type: TaskType, penalty: float
+    x: np.ndarray,
+    y: np.ndarray,
+    fitted: np.ndarray,
+    wanted: np.ndarray,
+    task_type: TaskType,
+    penalty: float,
 ) -> np.ndarray:
-    """Values or probabilities of class 1 of every molecule, ``[n]``."""
-    train = split.train[~np.isnan(labels[split.train])]
-    y = labels[train]
+    """Values or probabilities of class 1 of the wanted rows, ``[n, T]``."""
+    scaler = StandardScaler().fit(x[fitted])
+    x_fitted, x_wanted = scaler.transform(x[fitted]), scaler.transform(x[wanted])
+    columns = []
+    for labels in y[fitted].T:
+        known = ~np.isnan(labels)
+        columns.append(_fit_task(x_fitted[known], labels[known], x_wanted, task_type, penalty))
+    return np.stack(columns, axis=1)
+
+
+def _fit_task(
+    x: np.ndarray, y: np.ndarray, x_wanted: np.ndarray, task_type: TaskType, penalty: float
+) -> np.ndarray:
     if task_type == "regression":
-        return Ridge(penalty).fit(x[train], y).predict(x)
+        return Ridge(penalty).fit(x, y).predict(x_wanted)
     if y.min() == y.max():  # one class only: nothing to fit
-        return np.full(len(x), y[0])
+        return np.full(len(x_wanted), y[0])
     model = LogisticRegression(C=1 / penalty, solver="newton-cholesky")  # converges in few steps
-    return model.fit(x[train], y).predict_proba(x)[:, 1]
+    return model.fit(x, y).predict_proba(x_wanted)[:, 1]

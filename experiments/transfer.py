@@ -21,7 +21,7 @@ import lightning as L
 import numpy as np
 import yaml
 from moleculenet import load_encoder, read_config
-from probe import embed, probe
+from probe import embed, probe, scaffold_folds
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
 from molae_pyg.checkpoint import weights_digest
@@ -83,9 +83,12 @@ def sorted_by_size(split: Split, dataset: MoleculeNet) -> Split:
 def run_probe(encoder: MolAEEncoder, dataset: MoleculeNet, split: Split) -> dict:
     """Scores a linear model on the frozen encoder."""
     y = dataset.y.numpy()
-    found = probe(embed(encoder, dataset), y, split, dataset.task_type, dataset.metric)
+    folds = scaffold_folds(dataset.smiles, np.concatenate([split.train, split.valid]))
+    readouts = embed(encoder, dataset)
+    found = probe(readouts, y, folds, split.test, dataset.task_type, dataset.metric)
     test = evaluate(y[split.test], found.predicted, dataset.task_type)
-    return {"penalty": found.penalty, "valid": found.valid, "test": test[dataset.metric]}
+    chosen = {name: getattr(found, name) for name in ("readout", "penalty", "cross_validated")}
+    return {**chosen, "test": test[dataset.metric]}
 
 
 def run_finetuning(

@@ -56,7 +56,7 @@ def scaffold_split(
             a fraction above zero would stay empty.
     """
     limit_train, limit_valid = _limits(len(smiles), fractions)
-    groups = _scaffold_groups(smiles, chirality)
+    groups = scaffold_groups(smiles, chirality)
     train, valid, test = [], [], []
     for rows in sorted(groups, key=lambda rows: (len(rows), rows[0]), reverse=True):
         if len(train) + len(rows) <= limit_train:
@@ -68,6 +68,39 @@ def scaffold_split(
     largest = max(map(len, groups), default=0)
     found = f"{len(smiles)} molecules in {len(groups)} scaffolds, the largest with {largest}"
     return _checked(train, valid, test, fractions, found)
+
+
+def scaffold_groups(smiles: Sequence[str], chirality: bool = False) -> list[list[int]]:
+    """Rows that share a Bemis-Murcko scaffold, in order of first appearance.
+
+    Molecules without a ring share the empty scaffold.
+
+    Args:
+        smiles: The molecules, :math:`n` SMILES.
+        chirality: Whether scaffolds that differ only in stereo marks are different.
+            (default: :obj:`False`)
+
+    Returns:
+        One list of row numbers for each scaffold, together every row exactly once.
+
+    Raises:
+        ValueError: If a SMILES cannot be parsed.
+    """
+    from rdkit import Chem, rdBase
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    groups: dict[str, list[int]] = {}
+    with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
+        for row, text in enumerate(smiles):
+            mol = Chem.MolFromSmiles(text)
+            if mol is None or mol.GetNumAtoms() == 0:
+                raise ValueError(
+                    f"row {row}: RDKit reads no molecule from SMILES {text!r}; "
+                    "drop such rows before splitting"
+                )
+            key = MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=chirality)
+            groups.setdefault(key, []).append(row)
+    return list(groups.values())
 
 
 def random_split(n: int, fractions: Fractions = (0.8, 0.1, 0.1), seed: int = 0) -> Split:
@@ -109,25 +142,6 @@ def load_split(path: str | Path, smiles: Sequence[str]) -> Split:
             f"{len(smiles)} SMILES given (content and order) does not match"
         )
     return Split(*(np.array(content[name], dtype=np.int64) for name in Split._fields))
-
-
-def _scaffold_groups(smiles: Sequence[str], chirality: bool) -> list[list[int]]:
-    """Rows that share a scaffold, in order of first appearance."""
-    from rdkit import Chem, rdBase
-    from rdkit.Chem.Scaffolds import MurckoScaffold
-
-    groups: dict[str, list[int]] = {}
-    with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
-        for row, text in enumerate(smiles):
-            mol = Chem.MolFromSmiles(text)
-            if mol is None or mol.GetNumAtoms() == 0:
-                raise ValueError(
-                    f"row {row}: RDKit reads no molecule from SMILES {text!r}; "
-                    "drop such rows before splitting"
-                )
-            key = MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=chirality)
-            groups.setdefault(key, []).append(row)
-    return list(groups.values())
 
 
 def _limits(n: int, fractions: Fractions) -> tuple[int, int]:
