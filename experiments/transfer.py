@@ -1,19 +1,20 @@
 """Does pre-training help? Pre-trained and random weights of one architecture under one protocol.
 
-    python experiments/transfer.py --weights molae-small
+    python experiments/transfer.py --weights molae-small --seen zinc250k.smi.gz
     python experiments/transfer.py --weights runs/pretrain/model --datasets esol bace
 
-Every data set is split by scaffold. On frozen encoders linear probes are fitted; then both arms
-are fine-tuned with the same settings, and the test molecules are scored once a run. Finished runs
-stand in <output>/results.jsonl; called again, the script makes the ones that are missing. The
-comparison is written to <output>/table.md.
+Every seed splits the data sets by scaffold in its own way. On frozen encoders linear probes are
+fitted; then both arms are fine-tuned with the same settings, and the test molecules are scored
+once a run. Finished runs stand in <output>/results.jsonl; called again, the script makes the ones
+that are missing. The comparison is written to <output>/table.md.
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,13 @@ import numpy as np
 import yaml
 from moleculenet import load_encoder, read_config
 from probe import embed, probe, scaffold_folds
+from rdkit import Chem, rdBase
+from tqdm import tqdm
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
 from molae_pyg.checkpoint import weights_digest
 from molae_pyg.datasets import MoleculeNet
+from molae_pyg.datasets.reading import read_smiles
 from molae_pyg.metrics import ERRORS, evaluate
 from molae_pyg.splits import Split, scaffold_split
 from molae_pyg.training import Finetuning, finetune, predict
@@ -54,15 +58,39 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", help="names; default: all of the YAML file")
     parser.add_argument("--output", default="runs/transfer", help="folder of results")
     parser.add_argument("--seeds", type=int, default=3, help="runs an arm, seeds 0 ... n - 1")
+    parser.add_argument(
+        "--seen", nargs="+", default=[], help="SMILES of pre-training: not tested on"
+    )
     return parser.parse_args()
 
 
 def planned(dataset: str, seeds: int) -> Iterator[Run]:
-    """The runs on a data set; the probe of given weights has nothing random."""
-    yield Run(dataset, "probe", "pre-trained", 0)
-    yield from (Run(dataset, "probe", "random", seed) for seed in range(seeds))
-    for seed in range(seeds):
-        yield from (Run(dataset, "fine-tuned", arm, seed) for arm in ARMS)
+    """The runs on a data set."""
+    for method in reversed(METHODS):  # probes first, they are quick
+        for seed in range(seeds):
+            yield from (Run(dataset, method, arm, seed) for arm in ARMS)
+
+
+def without_stereo(smiles: str) -> str | None:
+    """Canonical SMILES without stereochemistry and isotopes, of readable molecules."""
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    return mol and Chem.MolToSmiles(mol, isomericSmiles=False)
+
+
+def read_seen(files: Sequence[str]) -> set[str | None]:
+    """The molecules in files of SMILES, without stereochemistry."""
+    smiles = [text for file in files for text in read_smiles(file)]
+    return {without_stereo(text) for text in tqdm(smiles, "seen", unit="mol", delay=1.0)}
+
+
+def make_split(dataset: MoleculeNet, seed: int, seen: set[str | None]) -> Split:
+    """Scaffold split of a seed, without seen test molecules, small molecules first in each part."""
+    train, valid, test = scaffold_split(dataset.smiles, seed=seed)
+    is_new = [without_stereo(dataset.smiles[row]) not in seen for row in test]
+    num_atoms = np.array([data.z.numel() for data in dataset])
+    parts = (train, valid, test[is_new])
+    return Split(*(part[np.argsort(num_atoms[part], kind="stable")] for part in parts))
 
 
 def make_encoder(weights: str, run: Run) -> MolAEEncoder:
@@ -72,12 +100,6 @@ def make_encoder(weights: str, run: Run) -> MolAEEncoder:
         L.seed_everything(run.seed, verbose=False)
         encoder = MolAEEncoder(**encoder.config)
     return encoder
-
-
-def sorted_by_size(split: Split, dataset: MoleculeNet) -> Split:
-    """The same parts, small molecules first: less padding in evaluation."""
-    num_atoms = np.array([data.z.numel() for data in dataset])
-    return Split(*(part[np.argsort(num_atoms[part], kind="stable")] for part in split))
 
 
 def run_probe(encoder: MolAEEncoder, dataset: MoleculeNet, split: Split) -> dict:
@@ -122,14 +144,19 @@ def read_results(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def check_identity(path: Path, config: dict, weights: str) -> None:
-    """Results of other settings or other weights do not belong into the same folder."""
-    identity = {"config": config, "weights": weights_digest(load_encoder(weights, {}))}
-    if path.is_file() and json.loads(path.read_text()) != identity:
+def check_settings(path: Path, config: dict, weights: str, seen: Sequence[str]) -> None:
+    """Results of other settings, weights or exclusions do not belong into the same folder."""
+    settings = {
+        "config": config,
+        "weights": weights_digest(load_encoder(weights, {})),
+        "seen": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in seen],
+    }
+    if path.is_file() and json.loads(path.read_text()) != settings:
         raise SystemExit(
-            f"{path.parent} holds results of other settings or weights: give another --output"
+            f"{path.parent} holds results of other settings, weights or --seen: "
+            "give another --output"
         )
-    path.write_text(json.dumps(identity, indent=2) + "\n")
+    path.write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def table(results: list[dict], method: str) -> str:
@@ -169,7 +196,10 @@ def _cell(scores: list[float], is_best: bool) -> str:
 def write_table(results: list[dict], path: Path, limit: int | None) -> None:
     """The comparison in Markdown."""
     cropped = {r["dataset"]: r["cropped"] for r in results if r["cropped"]}
-    note = "Test molecules of a scaffold split, mean ± sample standard deviation over seeds."
+    note = (
+        "Test molecules of scaffold splits, another one for each seed; mean ± sample standard "
+        "deviation over seeds."
+    )
     if cropped:
         which = ", ".join(f"{number} in {name}" for name, number in cropped.items())
         note += f" Molecules cropped to {limit} atoms, for all alike: {which}."
@@ -181,19 +211,20 @@ def main() -> None:
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     whole = yaml.safe_load(Path(args.config).read_text())
-    check_identity(output / "settings.json", whole, args.weights)
+    check_settings(output / "settings.json", whole, args.weights, args.seen)
     file = output / "results.jsonl"
     finished = {Run(*(r[field] for field in Run._fields)) for r in read_results(file)}
+    seen = read_seen(args.seen)
     for name in args.datasets or whole["datasets"]:
         missing = [run for run in planned(name, args.seeds) if run not in finished]
         if not missing:
             continue
         config = read_config(args.config, name)
         dataset = MoleculeNet(args.root, name, **config["data"])
-        split = sorted_by_size(scaffold_split(dataset.smiles), dataset)
         print(dataset, dataset.report.summary(), sep="\n", flush=True)
         for run in missing:
             start = time.perf_counter()
+            split = make_split(dataset, run.seed, seen)
             encoder = make_encoder(args.weights, run)
             if run.method == "probe":
                 scores = run_probe(encoder, dataset, split)
@@ -204,6 +235,7 @@ def main() -> None:
                 **run._asdict(),
                 "metric": dataset.metric,
                 **scores,
+                "tested": len(split.test),
                 "cropped": sum(number > 0 for number in dataset.report.num_cropped),
                 "seconds": round(time.perf_counter() - start, 1),
             }

@@ -35,6 +35,7 @@ def scaffold_split(
     smiles: Sequence[str],
     fractions: Fractions = (0.8, 0.1, 0.1),
     chirality: bool = False,
+    seed: int | None = None,
 ) -> Split:
     r"""Splits molecules so that no Bemis-Murcko scaffold occurs in two parts.
 
@@ -44,12 +45,19 @@ def scaffold_split(
     and test that it does not overfill (test takes what is left). With ``chirality=True`` it
     reproduces the official splits of OGB's ``ogbg-mol*`` sets.
 
+    That rule leaves the rarest scaffolds for the test. With a :obj:`seed` the groups come in
+    random order instead, after those of more than half the size wanted for valid or test, as
+    in the balanced scaffold split of `Yang et al., "Analyzing Learned Molecular
+    Representations" <https://arxiv.org/abs/1904.01561>`_; other seeds give other tests.
+
     Args:
         smiles: The molecules, :math:`n` SMILES.
         fractions: Parts of the molecules wanted in train, valid and test; they sum to 1.
             (default: :obj:`(0.8, 0.1, 0.1)`)
         chirality: Whether scaffolds that differ only in stereo marks are different.
             (default: :obj:`False`)
+        seed: Seed of the order of groups; :obj:`None` sorts them by size.
+            (default: :obj:`None`)
 
     Raises:
         ValueError: If a SMILES cannot be parsed, the fractions are unusable, or a part with
@@ -58,7 +66,12 @@ def scaffold_split(
     limit_train, limit_valid = _limits(len(smiles), fractions)
     groups = scaffold_groups(smiles, chirality)
     train, valid, test = [], [], []
-    for rows in sorted(groups, key=lambda rows: (len(rows), rows[0]), reverse=True):
+    if seed is None:
+        groups = sorted(groups, key=lambda rows: (len(rows), rows[0]), reverse=True)
+    else:
+        sizes = [limit_valid - limit_train, len(smiles) - limit_valid]
+        groups = _shuffled(groups, min(filter(None, sizes), default=0), seed)
+    for rows in groups:
         if len(train) + len(rows) <= limit_train:
             train += rows
         elif len(train) + len(valid) + len(rows) <= limit_valid:
@@ -142,6 +155,12 @@ def load_split(path: str | Path, smiles: Sequence[str]) -> Split:
             f"{len(smiles)} SMILES given (content and order) does not match"
         )
     return Split(*(np.array(content[name], dtype=np.int64) for name in Split._fields))
+
+
+def _shuffled(groups: list[list[int]], smallest: int, seed: int) -> list[list[int]]:
+    """Random order, but first the groups of more than half the smallest held-out part."""
+    order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
+    return sorted((groups[i] for i in order), key=lambda rows: 2 * len(rows) <= smallest)
 
 
 def _limits(n: int, fractions: Fractions) -> tuple[int, int]:

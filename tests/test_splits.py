@@ -50,6 +50,18 @@ def test_chirality_separates_scaffolds():
         scaffold_split(pair, (0.5, 0.0, 0.5), chirality=False)
 
 
+def test_seeded_scaffold_split():
+    rings = ["c1ccncc1", "C1CCCCC1", "c1ccoc1", "c1ccsc1", "C1CCOC1", "C1CC1", "C1CCC1", "C1CCNC1"]
+    smiles = ["c1ccccc1" + "C" * n for n in range(4)] + [ring + "C" for ring in rings * 2]
+    splits = [scaffold_split(smiles, (0.6, 0.2, 0.2), seed=seed) for seed in range(20)]
+    for split in splits:
+        assert {0, 1, 2, 3} <= set(split.train.tolist())  # four of twenty: too large for a test
+        assert [len(part) for part in split] == [12, 4, 4]
+    assert len({tuple(split.test) for split in splits}) > 10
+    again = scaffold_split(smiles, (0.6, 0.2, 0.2), seed=7)
+    assert all(map(np.array_equal, again, splits[7]))
+
+
 def test_fraction_of_zero_leaves_a_part_empty():
     split = scaffold_split(SMILES, (0.8, 0.0, 0.2))
     assert [len(part) for part in split] == [8, 0, 2]
@@ -94,10 +106,17 @@ def test_no_row_is_lost_to_rounding():  # (0.7 + 0.1) * 10 = 7.999999999999999
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(SMILES), min_size=1, max_size=40), st.booleans())
-def test_scaffold_split_partitions_the_rows_and_separates_scaffolds(smiles, chirality):
+@given(
+    st.lists(st.sampled_from(SMILES), min_size=1, max_size=40),
+    st.sampled_from([(0.6, 0.2, 0.2), (0.6, 0.4, 0.0), (0.6, 0.0, 0.4)]),
+    st.booleans(),
+    st.none() | st.integers(0, 9),
+)
+def test_scaffold_split_partitions_the_rows_and_separates_scaffolds(
+    smiles, fractions, chirality, seed
+):
     try:
-        split = scaffold_split(smiles, (0.6, 0.2, 0.2), chirality)
+        split = scaffold_split(smiles, fractions, chirality, seed)
     except ValueError as error:
         if "would be empty" not in str(error):
             raise

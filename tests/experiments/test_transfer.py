@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from molae_pyg import MolAE
-from molae_pyg.splits import Split, scaffold_split
+from molae_pyg.splits import scaffold_split
 
 ROOT = Path(__file__).parents[2]
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
@@ -62,9 +63,10 @@ def run(folder: Path, script: str, *args: str) -> subprocess.CompletedProcess:
 
 def test_planned_runs(transfer):
     runs = list(transfer.planned("esol", 3))
-    assert len(set(runs)) == len(runs) == 1 + 3 + 6
-    arms = [(r.weights, r.seed) for r in runs if r.method == "fine-tuned"]
-    assert sorted(arms) == [(w, s) for w in ("pre-trained", "random") for s in range(3)]
+    assert len(set(runs)) == len(runs) == 2 * 2 * 3
+    for method in transfer.METHODS:
+        arms = [(r.weights, r.seed) for r in runs if r.method == method]
+        assert sorted(arms) == [(w, s) for w in ("pre-trained", "random") for s in range(3)]
 
 
 def test_encoders_of_the_arms(transfer, folder):
@@ -116,23 +118,51 @@ def test_other_weights_need_another_folder(transfer, tmp_path):
     for name in ("one", "two"):
         MolAE.tiny().save_pretrained(tmp_path / name)
     path = tmp_path / "settings.json"
-    transfer.check_identity(path, {"data": {}}, str(tmp_path / "one"))
-    transfer.check_identity(path, {"data": {}}, str(tmp_path / "one"))
-    for config, weights in (({"data": {}}, "two"), ({"data": {"seed": 1}}, "one")):
+    (tmp_path / "seen.smi").write_text("CCO\n")
+    seen = [str(tmp_path / "seen.smi")]
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    transfer.check_settings(path, {"data": {}}, one, seen)
+    transfer.check_settings(path, {"data": {}}, one, seen)
+    for config, weights, files in (
+        ({"data": {}}, two, seen),
+        ({"data": {"seed": 1}}, one, seen),
+        ({"data": {}}, one, []),
+    ):
         with pytest.raises(SystemExit, match="give another --output"):
-            transfer.check_identity(path, config, str(tmp_path / weights))
+            transfer.check_settings(path, config, weights, files)
 
 
-def test_parts_are_sorted_by_size(transfer):
-    class Item:
-        def __init__(self, n):
-            self.z = torch.zeros(n)
+class Molecules(list):
+    """Molecules as large as their SMILES are long."""
 
-    dataset = [Item(n) for n in (5, 3, 4, 9, 2)]
-    split = transfer.sorted_by_size(
-        Split(np.array([0, 1]), np.array([2]), np.array([3, 4])), dataset
-    )
-    assert [part.tolist() for part in split] == [[1, 0], [2], [4, 3]]
+    smiles = SMILES
+
+    def __init__(self):
+        super().__init__(Data(z=torch.zeros(len(smiles))) for smiles in SMILES)
+
+
+def test_split_of_a_seed(transfer):
+    molecules = Molecules()
+    splits = [transfer.make_split(molecules, seed, set()) for seed in range(3)]
+    assert len({tuple(sorted(split.test)) for split in splits}) > 1
+    for seed, split in enumerate(splits):
+        plain = scaffold_split(SMILES, seed=seed)
+        for part, expected in zip(split, plain, strict=True):
+            assert np.sort(part).tolist() == expected.tolist()
+            assert (np.diff([len(SMILES[row]) for row in part]) >= 0).all()  # small ones first
+
+
+def test_seen_molecules_are_not_tested_on(transfer, tmp_path):
+    molecules = Molecules()
+    whole = transfer.make_split(molecules, 0, set())
+    known, new = whole.test[:2], whole.test[2:]
+    (tmp_path / "seen.smi").write_text("".join(f"{SMILES[row]} id\n" for row in known) + "C1CC\n")
+    (tmp_path / "other.csv").write_text("smiles\nC[C@H](F)[13CH3]\n")
+    seen = transfer.read_seen([tmp_path / "seen.smi", tmp_path / "other.csv"])
+    split = transfer.make_split(molecules, 0, seen)
+    assert split.test.tolist() == new.tolist()
+    assert split.train.tolist() == whole.train.tolist()
+    assert transfer.without_stereo("CC(C)F") in seen  # neither stereo marks nor isotopes count
 
 
 @pytest.mark.slow
@@ -141,16 +171,16 @@ def test_script(folder):
     done = run(folder, "transfer.py", *args, "--datasets", "freesolv")
     assert done.returncode == 0, done.stderr
     file = folder / "runs" / "transfer" / "results.jsonl"
-    assert len(file.read_text().splitlines()) == 1 + 2 + 4
+    assert len(file.read_text().splitlines()) == 2 * 2 * 2
 
     lines = file.read_text().splitlines()
     file.write_text("".join(f"{line}\n" for line in lines[:-1]))  # as if killed in the last run
     done = run(folder, "transfer.py", *args)
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(results) == 2 * (1 + 2 + 4)
+    assert len(results) == 2 * 2 * 2 * 2
     again = json.loads(lines[-1])  # the same seed gives the same run
-    assert results[6]["test"] == pytest.approx(again["test"], rel=1e-5)
+    assert results[7]["test"] == pytest.approx(again["test"], rel=1e-5)
     assert {r["metric"] for r in results} == {"rmse", "roc_auc"}
     text = (folder / "runs" / "transfer" / "table.md").read_text()
     assert text in done.stdout
