@@ -3,8 +3,8 @@
     python experiments/test_molecules.py                # those of experiments/transfer.py
     molae prepare ... --exclude test_molecules.smi
 
-One SMILES a line, each once: the test parts of the scaffold split that moleculenet.py and
-transfer.py make. Only the tables are read; no conformers are needed.
+One SMILES a line, each once: the test parts of the scaffold splits that moleculenet.py (one for
+all seeds) and transfer.py (one a seed) make. Only the tables are read; no conformers are needed.
 """
 
 import argparse
@@ -26,6 +26,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--datasets", nargs="+", help="names; default: those of transfer.yaml")
     parser.add_argument("--root", default="data", help="folder of data files")
+    parser.add_argument("--seeds", type=int, default=3, help="as given to transfer.py")
     parser.add_argument("--output", default="test_molecules.smi", help="file of results")
     return parser.parse_args()
 
@@ -39,19 +40,20 @@ def is_readable(smiles: str) -> bool:
     return True
 
 
-def read_test_part(root: str, name: str) -> list[str]:
-    """The SMILES in the test part of a data set, as its table has them."""
+def read_test_parts(root: str, name: str, seeds: int) -> list[str]:
+    """The SMILES in the test parts of a data set, as its table has them."""
     with rdBase.BlockLogs():
         smiles = [text for text in MoleculeNet.read(root, name).smiles if is_readable(text)]
-    return [smiles[row] for row in scaffold_split(smiles).test]
+    splits = [scaffold_split(smiles, seed=seed) for seed in (None, *range(seeds))]
+    return [smiles[row] for split in splits for row in split.test]
 
 
 def main() -> None:
     args = parse_args()
     found: dict[str, None] = {}  # in order, each once
     for name in args.datasets or yaml.safe_load(CONFIG.read_text())["datasets"]:
-        molecules = read_test_part(args.root, name)
-        found |= dict.fromkeys(molecules)
+        molecules = dict.fromkeys(read_test_parts(args.root, name, args.seeds))
+        found |= molecules
         print(f"{name:10}{len(molecules):6} test molecules")
     Path(args.output).write_text("".join(f"{smiles}\n" for smiles in found))
     print(f"{len(found)} different SMILES written to {args.output}")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from molae_pyg.checkpoint import OfficialFile, load_official, read_official
 from molae_pyg.chem.elements import CLS, MASK, PAD, SEP, atomic_number_table
 from molae_pyg.models import MolAE
+from molae_pyg.official_checkpoint import OfficialFile, load_official, read_official
 
 FOLDER = Path(__file__).parent / "data" / "goldens"
 
@@ -81,3 +81,10 @@ def pairs_in_our_order(x: Tensor, inputs: dict[str, Tensor]) -> Tensor:
     """Official ``[B, N, N, ...]`` -> ``[B, L, L, ...]``."""
     index, _ = slots(inputs)
     return x[torch.arange(len(index))[:, None, None], index[:, :, None], index[:, None, :]]
+
+
+def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    a, b = one.state_dict(), other.state_dict()
+    assert a.keys() == b.keys()
+    for key in a:
+        assert torch.equal(a[key], b[key]), key

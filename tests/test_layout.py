@@ -18,6 +18,7 @@ VOCABULARY = "chem.elements"
 LEVELS = (
     {VOCABULARY, "_version", "metrics", "nn", "splits", "transforms"},
     {"chem", "checkpoint", "loss"},
+    {"official_checkpoint"},
     {"datasets", "models"},
     {"training"},
     {"analysis", "estimators"},

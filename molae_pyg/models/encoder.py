@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from molae_pyg.checkpoint import OfficialReport, load_official_encoder, read_official
 from molae_pyg.chem.elements import CLS, NUM_TOKENS, PAD, SEP, token_table
 from molae_pyg.nn.dense import dense_tokens, flat_atoms
 from molae_pyg.nn.gaussian import GaussianInit, PairBias
 from molae_pyg.nn.heads import TokenHead
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
+from molae_pyg.official_checkpoint import OfficialReport, load_official_encoder, read_official
 
 
 def init_weights(module: nn.Module) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from molae_pyg import checkpoint
+from molae_pyg import checkpoint, official_checkpoint
 from molae_pyg.chem.elements import MASK, MASKED_Z
 from molae_pyg.models.cloze import Ablation, ClozeOutput, ClozeTest
 from molae_pyg.models.decoder import MolAEDecoder
@@ -277,11 +277,12 @@ class MolAE(nn.Module):
                 unknown (a Uni-Mol checkpoint has no decoder: use
                 :meth:`MolAEEncoder.from_official`).
         """
-        return checkpoint.load_official(cls, checkpoint.read_official(checkpoint_path)).eval()
+        file = official_checkpoint.read_official(checkpoint_path)
+        return official_checkpoint.load_official(cls, file).eval()
 
     def to_official(self) -> dict[str, Tensor]:
         """The weights under the official key names, in the official shapes."""
-        return checkpoint.to_official(self)
+        return official_checkpoint.to_official(self)
 
     def __repr__(self) -> str:
         c = self.config

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from molae_pyg import MolAE, ReferenceMolAE, cloze_loss
-from molae_pyg.checkpoint import official_name
 from molae_pyg.nn.dense import dense_tokens
+from molae_pyg.official_checkpoint import official_name
 
 ATOL = {"tiny": 1e-5, "base": 1e-4}
 VARIANTS = [

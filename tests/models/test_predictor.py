@@ -6,8 +6,8 @@ import torch
 from torch_geometric.data import Data
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
-from molae_pyg.checkpoint import OfficialFile, load_official_encoder, official_name
 from molae_pyg.chem.elements import CLS, PAD, SEP, atomic_number_table
+from molae_pyg.official_checkpoint import OfficialFile, load_official_encoder, official_name
 
 ATOL = {"tiny": 1e-5, "base": 1e-4}
 
