@@ -3,12 +3,14 @@
 Command: MOLAE_DATA=... python benchmarks/encoder.py (needs unimol_tools, see peers.py)
 
 Method: published size, random weights, dropout as published in training. Sizes: molecules of N
-random atoms, without padding, as many as 20,000 pair cells allow. ZINC: real molecules, as many as
-`--molecules`, in batches of 32; unimol_tools gets them in random order, as its data path does,
-already laid out as dense tensors; MolAEEncoder takes flat PyG batches, sorted by size as `embed`
-does. Forward (evaluation, no gradient), and forward with backward (training). All ways take turns
-in this process; reported are median, least and greatest of the turns, and the quotients within a
-turn. FLOPs are counted by PyTorch; the peak is the best product of two square matrices before that.
+random atoms, without padding, as many as 20,000 pair cells allow; the slope is that of the line
+through log(seconds a molecule) against log(N + 2). Batches: molecules of 32 random atoms. ZINC:
+real molecules, as many as `--molecules`, in batches of 32; unimol_tools gets them in random order,
+as its data path does, already laid out as dense tensors; MolAEEncoder takes flat PyG batches,
+sorted by size as `embed` does. Forward (evaluation, no gradient), and forward with backward
+(training). All ways take turns in this process; reported are median, least and greatest of the
+turns, and the quotients within a turn. FLOPs are counted by PyTorch; the peak is the best product
+of two square matrices before that.
 """
 
 import argparse
@@ -32,12 +34,13 @@ from molae_pyg.models.precision import precision
 CELLS = 20_000
 BATCH = 32
 PEER = "unimol_tools"
+DIRECTIONS = {"forward": False, "forward and backward": True}  # name -> whether it trains
 
 
-def random_molecules(n: int, seed: int = 0) -> list[Data]:
+def random_molecules(n: int, number: int | None = None, seed: int = 0) -> list[Data]:
     """Molecules of n atoms at about the density of real ones."""
     rng = np.random.default_rng(seed)
-    number = max(1, CELLS // (n + 2) ** 2)
+    number = number or max(1, CELLS // (n + 2) ** 2)
     width = 1.4 * n ** (1 / 3)
     return [
         Data(
@@ -128,7 +131,7 @@ def measure(models: dict[str, nn.Module], molecules: list[Data], turns: int, pea
         for name, model in models.items()
     }
     result = {"molecules": len(molecules)}
-    for title, train in (("forward", False), ("forward and backward", True)):
+    for title, train in DIRECTIONS.items():
         make = training if train else forward
         ways = {name: make(model, batches[name]) for name, model in models.items()}
         found = compare(ways, turns, PEER, title)
@@ -142,10 +145,30 @@ def measure(models: dict[str, nn.Module], molecules: list[Data], turns: int, pea
     return result
 
 
+def slope(sizes: list[int], rates: list[float]) -> float:
+    """The exponent of the size in the cost of a molecule."""
+    return round(float(np.polyfit(np.log(np.add(sizes, 2)), -np.log(rates), 1)[0]), 2)
+
+
+def slopes(result: dict, sizes: list[int], ways: list[str]) -> dict[str, dict[str, float]]:
+    """Direction -> way -> slope."""
+    return {
+        title: {
+            way: slope(
+                sizes,
+                [result[f"{n} atoms"][title][way]["molecules per second"] for n in sizes],
+            )
+            for way in ways
+        }
+        for title in DIRECTIONS
+    }
+
+
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--sizes", type=int, nargs="*", default=[16, 32, 64, 128, 256])
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 4, 16])
     parser.add_argument("--molecules", type=int, default=256, help="of ZINC (default: 256)")
     parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
     args = parser.parse_args()
@@ -157,6 +180,11 @@ def main() -> None:
     result = {"fp32 peak, GFLOP/s": round(peak / 1e9, 1), "copy, GB/s": machine.copy() / 1e9}
     for n in args.sizes:
         result[f"{n} atoms"] = measure(models, random_molecules(n), args.turns, peak)
+    if len(args.sizes) > 1:
+        result["slopes"] = slopes(result, args.sizes, list(models))
+    for number in args.batches:
+        molecules = random_molecules(32, number)
+        result[f"32 atoms x {number}"] = measure(models, molecules, args.turns, peak)
     result["ZINC"] = measure(models, zinc_molecules(args.molecules), args.turns, peak)
     print(json.dumps(result, indent=2))
     print("written:", record.write("encoder", question, result))

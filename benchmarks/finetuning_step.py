@@ -1,0 +1,96 @@
+"""How fast is a fine-tuning step, beside the model of unimol_tools?
+
+Command: MOLAE_DATA=... python benchmarks/finetuning_step.py (needs unimol_tools, see peers.py)
+
+Method: published size with the published head, one value a molecule, real ZINC molecules, batches
+of 32 in random order. One step is: collate, forward, squared error, backward, clip, Adam. Ours is
+what `finetune` does: plain, and with a budget of pair cells, within which a batch is computed in
+parts of similar size. unimol_tools' model gets the same batches, laid out as its own collater does,
+fp32. All ways take turns in this process; reported are molecules per second as median, least and
+greatest of the turns, and the quotient within a turn.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+
+import peers
+import record
+import torch
+from encoder import PEER, zinc_molecules
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
+from turns import Way, compare
+
+from molae_pyg import MolAEEncoder, MolAEPredictor
+from molae_pyg.models.precision import autocast, precision
+from molae_pyg.training.property import predict_in_parts
+from molae_pyg.training.schedule import configure_adam
+
+BATCH = 32
+BUDGET = 10_000
+
+Predict = Callable[[list[Data] | Batch], Tensor]
+
+
+def trainer(model: nn.Module, predict: Predict, loader: torch.utils.data.DataLoader) -> Way:
+    """A turn: one epoch over the loader."""
+    optimiser = configure_adam(model, 1e-4, 0.0, 1_000_000, 10_000)["optimizer"]
+
+    def way() -> None:
+        model.train()
+        for batch in loader:
+            predicted = predict(batch)  # [B]
+            loss = F.mse_loss(predicted, torch.zeros_like(predicted))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+
+    return way
+
+
+def ours(molecules: list[Data], mode: str, budget: int | None) -> Way:
+    model = MolAEPredictor(MolAEEncoder(), num_tasks=1)
+
+    def predict(batch: Batch) -> Tensor:
+        with autocast(torch.device("cpu"), mode):
+            if budget is None:
+                return model(batch.z, batch.pos, batch.batch)[:, 0]
+            return predict_in_parts(model, batch, budget)[:, 0]
+
+    return trainer(model, predict, DataLoader(molecules, BATCH, shuffle=True))
+
+
+def peer(molecules: list[Data]) -> Way:
+    model = peers.unimol_encoder()
+    loader = torch.utils.data.DataLoader(
+        molecules, BATCH, shuffle=True, collate_fn=peers.unimol_batch
+    )
+    return trainer(model, lambda batch: model(**batch)[:, 0], loader)
+
+
+def main() -> None:
+    question = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=question)
+    parser.add_argument("--molecules", type=int, default=128, help="a turn (default: 128)")
+    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    molecules = zinc_molecules(args.molecules)
+    ways = {PEER: peer(molecules)}
+    for mode in dict.fromkeys(("32-true", precision())):
+        ways[f"molae_pyg, {mode}"] = ours(molecules, mode, None)
+        ways[f"molae_pyg, {mode}, in parts"] = ours(molecules, mode, BUDGET)
+    result = compare(ways, args.turns, PEER)
+    for found in result.values():
+        found["molecules per second"] = round(args.molecules / found["seconds"]["median"], 2)
+    result["molecules a turn"] = args.molecules
+    print(json.dumps(result, indent=2))
+    print("written:", record.write("finetuning_step", question, result))
+
+
+if __name__ == "__main__":
+    main()
