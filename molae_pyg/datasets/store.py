@@ -1,6 +1,8 @@
 """Reads a conformer store: millions of molecules as a PyTorch Geometric data set."""
 
 import copy
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -94,6 +96,13 @@ class ConformerStore(Dataset):
     def num_conformers(self) -> np.ndarray:
         """Conformers of every molecule (of those selected, in a subset), int32."""
         return self._selected(self._files.num_conformers)
+
+    def digest(self) -> str:
+        """A checksum of the molecules: other ones, or others selected, have another."""
+        entries = [entry for _, entry in sorted(self._files.manifest.shards.items())]
+        digest = hashlib.sha256(json.dumps([entry.crc32 for entry in entries]).encode())
+        digest.update(np.asarray(self.indices(), dtype=np.int64).tobytes())
+        return digest.hexdigest()
 
     def outcomes(self) -> dict[str, int]:
         """Number of input rows for each status (of the whole store, in a subset as well)."""

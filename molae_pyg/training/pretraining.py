@@ -111,6 +111,7 @@ def pretrain(
         "transform": repr(data.transform),
         "train": len(train),
         "valid": len(valid),
+        "molecules": [train.digest(), valid.digest()],
         "processes": trainer.world_size,
     }
     resume = resumable(folder, identity, trainer.is_global_zero)

@@ -207,6 +207,13 @@ def test_bad_indices(store, idx):
             call(idx)
 
 
+def test_digest_tells_stores_and_selections_apart(store, folder, tmp_path):
+    write(tmp_path / "other", random_rows(30, seed=1))
+    stores = [store, ConformerStore(tmp_path / "other"), store[1:], store[[1, 0]], store[[0, 1]]]
+    assert len({each.digest() for each in stores}) == len(stores)
+    assert ConformerStore(folder).digest() == store.digest() == store[:].digest()
+
+
 def test_shuffle(store):
     torch.manual_seed(0)
     shuffled, perm = store.shuffle(return_perm=True)
