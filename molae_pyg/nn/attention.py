@@ -27,7 +27,8 @@ def plain_attention(
         logits = torch.baddbmm(pair, q, k.transpose(1, 2), alpha=D**-0.5)
     logits = logits.view(B, H, L, L)
     attn = logits
-    if qkv.is_cuda or not mask.all():  # a GPU would have to wait for the answer
+    # A GPU would have to wait for the answer, a compiler to break its graph.
+    if qkv.is_cuda or torch.compiler.is_compiling() or not mask.all():
         attn = torch.where(mask[:, None, None, :], logits, -torch.inf)
     attn = F.dropout(attn.softmax(dim=-1), dropout, dropout > 0)
     out = torch.bmm(attn.view(B * H, L, L), v).view(B, H, L, D)

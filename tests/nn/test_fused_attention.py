@@ -8,6 +8,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from molae_pyg.nn import attention
 from molae_pyg.nn.attention import PairBiasAttention, plain_attention
 from molae_pyg.nn.fused_attention import pair_attention
+from molae_pyg.nn.transformer import PairTransformer
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 3e-2}
@@ -146,6 +147,32 @@ def test_the_layer_runs_it(monkeypatch):
         results.append([out, logits, *torch.autograd.grad(loss, [x, pair, *layer.parameters()])])
     for one, other in zip(*results, strict=True):
         assert distance(one, other) < 2e-5
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_compiles_to_one_graph(monkeypatch, fused):
+    monkeypatch.setattr(attention, "_is_fused", lambda qkv: fused)
+    torch.manual_seed(0)
+    model = PairTransformer(24, 48, 3, num_layers=2, dropout=0.0, attn_dropout=0.0).to(DEVICE)
+    _, pair, mask = inputs(2, 11, 3, 8)
+    x = torch.randn(2, 11, 24, device=DEVICE, requires_grad=True)
+    results = []
+    for run in (model, torch.compile(model, backend="aot_eager", fullgraph=True)):
+        out = run(x, pair, mask)
+        loss = out.x.square().sum() + out.pair.square().sum()
+        results.append([out.x, out.pair, *torch.autograd.grad(loss, [x, pair])])
+    for one, other in zip(*results, strict=True):
+        assert distance(one, other) < 1e-6
+
+
+def test_compiles_with_dropout(monkeypatch):
+    monkeypatch.setattr(attention, "_is_fused", lambda qkv: True)
+    model = PairTransformer(24, 48, 3, num_layers=1).to(DEVICE)
+    _, pair, mask = inputs(2, 11, 3, 8)
+    x = torch.randn(2, 11, 24, device=DEVICE)
+    out = torch.compile(model, backend="aot_eager", fullgraph=True)(x, pair, mask)
+    out.x.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 def test_it_is_a_sound_operator():
