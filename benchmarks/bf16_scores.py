@@ -1,0 +1,106 @@
+"""Does fine-tuning in bf16 end with the scores of fp32, and how far apart are their embeddings?
+
+Command: MOLAE_DATA=... python benchmarks/bf16_scores.py
+
+Method: molae-small is fine-tuned as in experiments/transfer.py, with the same seeds, splits and
+settings in both precisions; test scores side by side. Embeddings are those of 1,000 ZINC molecules.
+Hardware without bf16 arithmetic gets it emulated: products of bf16 matrices are computed in fp32 and
+rounded to bf16, as by a unit that adds up in fp32. Scores then are those of bf16, times are not.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import record
+import torch
+from encoder import zinc_molecules
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch_geometric.data import Batch
+from tqdm import tqdm
+from turns import summary
+
+from molae_pyg import MolAE
+from molae_pyg.datasets import MoleculeNet
+from molae_pyg.models.precision import autocast, precision
+
+sys.path.insert(0, str(record.ROOT / "experiments"))
+import transfer
+
+PRECISIONS = ("32-true", "bf16-mixed")
+PRODUCTS = {getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm")}
+
+
+class EmulatedProducts(TorchDispatchMode):
+    """Products of bf16 matrices, computed in fp32 and rounded."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        tensors = [a for a in args if isinstance(a, torch.Tensor)]
+        if func in PRODUCTS and all(t.dtype == torch.bfloat16 for t in tensors):
+            wide = [a.float() if isinstance(a, torch.Tensor) else a for a in args]
+            return func(*wide, **(kwargs or {})).bfloat16()
+        return func(*args, **(kwargs or {}))
+
+
+def emulated() -> contextlib.AbstractContextManager:
+    return contextlib.nullcontext() if precision() == "bf16-mixed" else EmulatedProducts()
+
+
+def scores(name: str, root: str, seeds: int) -> dict[str, dict[str, float]]:
+    """Test scores of a data set by precision."""
+    found = {}
+    for mode in PRECISIONS:
+        config = transfer.read_config(transfer.CONFIG, name)
+        config["training"]["precision"] = mode
+        dataset = MoleculeNet(root, name, **config["data"])
+        tests = []
+        for seed in range(seeds):
+            encoder = MolAE.from_pretrained("molae-small").encoder
+            split = transfer.make_split(dataset, seed, set())
+            with tempfile.TemporaryDirectory() as folder, emulated():
+                run = transfer.run_finetuning(encoder, dataset, split, config, Path(folder), seed)
+            tests.append(run["test"])
+        spread = {"std": float(f"{np.std(tests, ddof=1):.3g}")} if seeds > 1 else {}
+        found[mode] = {"mean": float(f"{np.mean(tests):.4g}"), **spread, "seeds": tests}
+    return {"metric": dataset.metric, **found}
+
+
+@torch.inference_mode()
+def embeddings(number: int) -> dict[str, float]:
+    """Cosine between the vectors of both precisions."""
+    encoder = MolAE.from_pretrained("molae-small").encoder
+    molecules = sorted(zinc_molecules(number), key=lambda data: data.z.numel())
+    cosines = []
+    for start in tqdm(range(0, number, 32), "embeddings"):
+        batch = Batch.from_data_list(molecules[start : start + 32])
+        vectors = []
+        for mode in PRECISIONS:
+            with autocast(torch.device("cpu"), mode), emulated():
+                vectors.append(encoder(batch.z, batch.pos, batch.batch).molecule.float())
+        cosines += torch.cosine_similarity(*vectors).tolist()
+    return summary(cosines)
+
+
+def main() -> None:
+    question = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=question)
+    parser.add_argument("--datasets", nargs="+", default=["freesolv", "bace"])
+    parser.add_argument("--root", default="data", help="folder of data files and conformers")
+    parser.add_argument("--seeds", type=int, default=3, help="default: 3")
+    parser.add_argument("--molecules", type=int, default=1000, help="to embed (default: 1000)")
+    args = parser.parse_args()
+    result = {
+        "bf16": "hardware" if precision() == "bf16-mixed" else "emulated",
+        "cosine": embeddings(args.molecules),
+        **{name: scores(name, args.root, args.seeds) for name in args.datasets},
+    }
+    print(json.dumps(result, indent=2))
+    print("written:", record.write("bf16_scores", question, result))
+
+
+if __name__ == "__main__":
+    main()
