@@ -4,7 +4,7 @@ Command: MOLAE_DATA=... python benchmarks/bf16_scores.py
 
 Method: molae-small is fine-tuned as in experiments/transfer.py, with the same seeds, splits and
 settings in both precisions; test scores side by side. Embeddings are those of 1,000 ZINC molecules.
-Hardware without bf16 arithmetic gets it emulated: products of bf16 matrices are computed in fp32 and
+Without bf16 arithmetic in hardware it is emulated: products of bf16 matrices, computed in fp32,
 rounded to bf16, as by a unit that adds up in fp32. Scores then are those of bf16, times are not.
 """
 
