@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import record
 import torch
-from encoder import zinc_molecules
+from encoder import parts, zinc_molecules
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import Batch
 from tqdm import tqdm
@@ -52,15 +52,15 @@ def emulated() -> contextlib.AbstractContextManager:
 
 def scores(name: str, root: str, seeds: int) -> dict[str, dict[str, float]]:
     """Test scores of a data set by precision."""
+    config = transfer.read_config(transfer.CONFIG, name)
+    dataset = MoleculeNet(root, name, **config["data"])
+    splits = [transfer.make_split(dataset, seed, set()) for seed in range(seeds)]
     found = {}
     for mode in PRECISIONS:
-        config = transfer.read_config(transfer.CONFIG, name)
         config["training"]["precision"] = mode
-        dataset = MoleculeNet(root, name, **config["data"])
         tests = []
-        for seed in range(seeds):
+        for seed, split in enumerate(splits):
             encoder = MolAE.from_pretrained("molae-small").encoder
-            split = transfer.make_split(dataset, seed, set())
             with tempfile.TemporaryDirectory() as folder, emulated():
                 run = transfer.run_finetuning(encoder, dataset, split, config, Path(folder), seed)
             tests.append(run["test"])
@@ -73,10 +73,9 @@ def scores(name: str, root: str, seeds: int) -> dict[str, dict[str, float]]:
 def embeddings(number: int) -> dict[str, float]:
     """Cosine between the vectors of both precisions."""
     encoder = MolAE.from_pretrained("molae-small").encoder
-    molecules = sorted(zinc_molecules(number), key=lambda data: data.z.numel())
     cosines = []
-    for start in tqdm(range(0, number, 32), "embeddings"):
-        batch = Batch.from_data_list(molecules[start : start + 32])
+    for part in tqdm(parts(zinc_molecules(number), by_size=True), "embeddings"):
+        batch = Batch.from_data_list(part)
         vectors = []
         for mode in PRECISIONS:
             with autocast(torch.device("cpu"), mode), emulated():

@@ -21,7 +21,7 @@ from pathlib import Path
 import machine
 import record
 import torch
-from encoder import zinc_molecules
+from encoder import parts, zinc_molecules
 from turns import summary
 
 from molae_pyg import MolAE
@@ -57,13 +57,13 @@ def model_alone(number: int, turns: int) -> dict:
     from torch_geometric.data import Batch
 
     encoder = MolAE.from_pretrained("molae-small").encoder
-    molecules = sorted(zinc_molecules(number), key=lambda data: data.z.numel())
+    by_size = parts(zinc_molecules(number), by_size=True)
     rates = []
     for _ in range(turns + 1):
         start = time.perf_counter()
         with torch.inference_mode():
-            for first in range(0, number, 32):
-                batch = Batch.from_data_list(molecules[first : first + 32])
+            for part in by_size:
+                batch = Batch.from_data_list(part)
                 encoder(batch.z, batch.pos, batch.batch)
         rates.append(number / (time.perf_counter() - start))
     return {"molecules per second": summary(rates[1:])}

@@ -18,6 +18,7 @@ import peers
 import record
 import torch
 from encoder import PEER, zinc_molecules
+from pretraining_step import update
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
@@ -43,11 +44,7 @@ def trainer(model: nn.Module, predict: Predict, loader: torch.utils.data.DataLoa
         model.train()
         for batch in loader:
             predicted = predict(batch)  # [B]
-            loss = F.mse_loss(predicted, torch.zeros_like(predicted))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
+            update(model, optimiser, F.mse_loss(predicted, torch.zeros_like(predicted)))
 
     return way
 

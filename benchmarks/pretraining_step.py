@@ -40,6 +40,14 @@ BATCH = 128
 REFERENCE = "reference's way, fp32"
 
 
+def update(model: torch.nn.Module, optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """Backward, clip, Adam."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimiser.step()
+
+
 def stepper(model: MolAE, device: str, precision: str):
     """One update of a model on one batch."""
     model.to(device).train()
@@ -50,10 +58,7 @@ def stepper(model: MolAE, device: str, precision: str):
         with autocast(torch.device(device), precision):
             out = model(batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy)
             loss = cloze_loss(out, batch)["total"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        update(model, optimiser, loss)
 
     return step
 

@@ -19,7 +19,6 @@ Needs pyarrow and lmdb besides the package.
 import argparse
 import os
 import shutil
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ import record
 import torch
 import zinc
 from torch_geometric.data import Data, OnDiskDataset
+from turns import summary
 
 from molae_pyg.datasets.manifest import Manifest, shard_name
 from molae_pyg.datasets.shard import SCALE, write_shard
@@ -268,11 +268,6 @@ def check(read: Read, molecules: zinc.Molecules, index: np.ndarray) -> None:
         assert z[low:high].tolist() == molecules.z[start : start + high - low].tolist()
         conformers = molecules.conformers(i) * np.float32(SCALE)
         assert (np.abs(conformers - pos[low:high].numpy()).max((1, 2)) < 1e-5).any()
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
 
 
 def main() -> None:

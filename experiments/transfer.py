@@ -72,7 +72,10 @@ def planned(dataset: str, seeds: int) -> Iterator[Run]:
 
 
 def without_stereo(smiles: str) -> str | None:
-    """Canonical SMILES without stereochemistry and isotopes, of readable molecules."""
+    """Canonical SMILES without stereochemistry and isotopes, of readable molecules.
+
+    :func:`molae_pyg.chem.parsing.identity` tells apart the same compounds in many times the time.
+    """
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(smiles)
     return mol and Chem.MolToSmiles(mol, isomericSmiles=False)
@@ -214,17 +217,19 @@ def main() -> None:
     check_settings(output / "settings.json", whole, args.weights, args.seen)
     file = output / "results.jsonl"
     finished = {Run(*(r[field] for field in Run._fields)) for r in read_results(file)}
-    seen = read_seen(args.seen)
+    to_do = {}
     for name in args.datasets or whole["datasets"]:
-        missing = [run for run in planned(name, args.seeds) if run not in finished]
-        if not missing:
-            continue
+        if missing := [run for run in planned(name, args.seeds) if run not in finished]:
+            to_do[name] = missing
+    seen = read_seen(args.seen) if to_do else set()
+    for name, missing in to_do.items():
         config = read_config(args.config, name)
         dataset = MoleculeNet(args.root, name, **config["data"])
         print(dataset, dataset.report.summary(), sep="\n", flush=True)
+        splits = {seed: make_split(dataset, seed, seen) for seed in {run.seed for run in missing}}
         for run in missing:
             start = time.perf_counter()
-            split = make_split(dataset, run.seed, seen)
+            split = splits[run.seed]
             encoder = make_encoder(args.weights, run)
             if run.method == "probe":
                 scores = run_probe(encoder, dataset, split)
