@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
-from turns import Way, compare
+from turns import Way, beside, take
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
 from molae_pyg.models.precision import autocast, precision
@@ -81,7 +81,7 @@ def main() -> None:
     for mode in dict.fromkeys(("32-true", precision())):
         ways[f"molae_pyg, {mode}"] = ours(molecules, mode, None)
         ways[f"molae_pyg, {mode}, in parts"] = ours(molecules, mode, BUDGET)
-    result = compare(ways, args.turns, PEER)
+    result = beside(take(ways, args.turns), PEER)
     for found in result.values():
         found["molecules per second"] = round(args.molecules / found["seconds"]["median"], 2)
     result["molecules a turn"] = args.molecules

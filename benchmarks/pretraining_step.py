@@ -25,7 +25,7 @@ from loading import write_store
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import Compose
-from turns import Way, compare
+from turns import Way, beside, take
 
 from molae_pyg import ClozeDrop, MolAE, ReferenceMolAE, cloze_loss
 from molae_pyg.datasets import ConformerStore
@@ -102,7 +102,7 @@ def main() -> None:
         ways = {REFERENCE: reference(folder, args.molecules, args.device)}
         for name in dict.fromkeys(("32-true", hardware_precision())):
             ways[f"molae_pyg, {name}"] = ours(store, args.molecules, args.device, name)
-        result = compare(ways, args.turns, REFERENCE)
+        result = beside(take(ways, args.turns), REFERENCE)
     for found in result.values():
         found["molecules per second"] = round(args.molecules / found["seconds"]["median"], 2)
     result["molecules a turn"] = args.molecules

@@ -25,27 +25,29 @@ def seconds(way: Way) -> float:
     return time.perf_counter() - start
 
 
-def compare(ways: dict[str, Way], turns: int, base: str, title: str = "turns") -> dict[str, dict]:
+def take(ways: dict[str, Way], turns: int, title: str = "turns") -> list[dict[str, float]]:
     """Times the ways one after another, again and again; the first turn warms up.
 
     Args:
         ways: What to time, by name.
         turns: Counted turns.
-        base: The way the others are compared with.
         title: Of the progress bar.
 
     Returns:
-        By name: ``seconds``, and ``speed-up over <base>``, which is the quotient of the two
-        times of one turn; each as median, least and greatest.
+        For each counted turn the seconds of each way.
     """
     rows = []
     for _ in tqdm(range(turns + 1), title, leave=False):
         rows.append({name: seconds(way) for name, way in ways.items()})
-    rows = rows[1:]
+    return rows[1:]
+
+
+def beside(rows: list[dict[str, float]], base: str) -> dict[str, dict]:
+    """By way: ``seconds``, and ``speed-up over <base>``, the quotient of the times of one turn."""
     return {
         name: {
             "seconds": summary([row[name] for row in rows]),
             f"speed-up over {base}": summary([row[base] / row[name] for row in rows]),
         }
-        for name in ways
+        for name in rows[0]
     }

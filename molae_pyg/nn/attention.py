@@ -4,12 +4,13 @@ import importlib.util
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from molae_pyg.nn.dropout import dropout
 
 
 def plain_attention(
-    qkv: Tensor, pair: Tensor | None, mask: Tensor, heads: int, dropout: float
+    qkv: Tensor, pair: Tensor | None, mask: Tensor, heads: int, p: float
 ) -> tuple[Tensor, Tensor]:
     """The attention of :class:`PairBiasAttention` between its two projections, in PyTorch.
 
@@ -30,7 +31,7 @@ def plain_attention(
     # A GPU would have to wait for the answer, a compiler to break its graph.
     if qkv.is_cuda or torch.compiler.is_compiling() or not mask.all():
         attn = torch.where(mask[:, None, None, :], logits, -torch.inf)
-    attn = F.dropout(attn.softmax(dim=-1), dropout, dropout > 0)
+    attn = dropout(attn.softmax(dim=-1), p)
     out = torch.bmm(attn.view(B * H, L, L), v).view(B, H, L, D)
     return out.transpose(1, 2).reshape(B, L, C), logits
 
@@ -79,12 +80,12 @@ class PairBiasAttention(nn.Module):
 
     def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         qkv = self.in_proj(x)  # [B, L, 3 C]
-        dropout = self.dropout if self.training else 0.0
+        p = self.dropout if self.training else 0.0
         if _is_fused(qkv):
             from molae_pyg.nn.fused_attention import pair_attention  # loads Triton
 
-            seed = torch.randint(2**31, (1,), device=qkv.device) if dropout > 0 else None
-            out, pair, _ = pair_attention(qkv, pair, mask, seed, self.heads, dropout)
+            seed = torch.randint(2**31, (1,), device=qkv.device) if p > 0 else None
+            out, pair, _ = pair_attention(qkv, pair, mask, seed, self.heads, p)
         else:
-            out, pair = plain_attention(qkv, pair, mask, self.heads, dropout)
+            out, pair = plain_attention(qkv, pair, mask, self.heads, p)
         return self.out_proj(out), pair

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import segment
 
 from molae_pyg.chem.elements import NUM_TOKENS
+from molae_pyg.nn.dropout import Dropout
 
 
 class TokenHead(nn.Module):
@@ -121,7 +122,7 @@ class PropertyHead(nn.Module):
         if readout not in ("cls", "mean", "sum", "max"):
             raise ValueError(f"readout must be 'cls', 'mean', 'sum' or 'max', not {readout!r}")
         self.readout = readout
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, num_tasks)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from molae_pyg.nn.attention import PairBiasAttention
+from molae_pyg.nn.dropout import Dropout
 
 
 def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -86,7 +87,7 @@ class TransformerLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(channels)
         self.linear1 = nn.Linear(channels, ffn_channels)
         self.linear2 = nn.Linear(ffn_channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
         out, pair = self.attention(self.attn_norm(x), pair, mask)
@@ -126,7 +127,7 @@ class PairTransformer(nn.Module):
         super().__init__()
         self.recompute = False
         self.input_norm = nn.LayerNorm(channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(channels, ffn_channels, heads, dropout, attn_dropout)
             for _ in range(num_layers)
