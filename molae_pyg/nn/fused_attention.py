@@ -12,7 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK_QUERIES = 16  # rows of a tile
-MAX_BLOCK_KEYS = 128  # columns of a tile; longer molecules take several
+MAX_BLOCK_KEYS = 64  # columns of a tile; longer molecules take several
+NUM_WARPS = 4  # of a program: with these tiles, the registers suffice
 MIN_DOT = 16  # least side of a tile that tl.dot takes
 
 
@@ -24,29 +25,52 @@ def _tile(pointer, rows, cols, row_stride, num_rows, num_cols):
 
 
 @triton.jit
-def _kept(seed, rows, cols, L, dropout):
-    """Which probabilities dropout keeps; the same in both kernels, whatever the tiles."""
-    return tl.rand(seed, rows[:, None] * L + cols[None, :]) >= dropout
+def _place(num_tiles):
+    """Head and tile of a program; one axis, as the others of a CUDA grid end at 65,535."""
+    program = tl.program_id(0)
+    return (program // num_tiles).to(tl.int64), program % num_tiles
+
+
+@triton.jit
+def _keys(seed, bh):
+    """Two random numbers of 32 bits for each head, by Philox."""
+    first, second, _, _ = tl.randint4x(tl.load(seed), bh.to(tl.int32))
+    return first.to(tl.uint32, bitcast=True), second.to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def _kept(first, second, rows, cols, L, dropout):
+    """Which probabilities dropout keeps; the same in both kernels, whatever the tiles.
+
+    Two rounds of multiplying and folding mix the place of a pair with the keys of its head. Philox
+    for every pair would be several times the work of the attention itself.
+    """
+    x = (rows[:, None] * L + cols[None, :]).to(tl.uint32) ^ first
+    x = (x ^ (x >> 16)) * 0x7FEB352D
+    x = (x ^ (x >> 15) ^ second) * 0x846CA68B
+    x = x ^ (x >> 16)
+    return (x >> 8).to(tl.float32) * 2.0**-24 >= dropout  # 24 bits, uniform in [0, 1)
 
 
 @triton.jit
 def _forward_kernel(
     qkv, pair, mask, seed, out, logits, lse,
-    L, H, scale, dropout,
+    L, H, num_tiles, scale, dropout,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr,
     PRECISION: tl.constexpr, HAS_PAIR: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """One program: BLOCK_I queries of one head of one molecule, over all keys."""
-    bh = tl.program_id(1).to(tl.int64)
+    bh, tile = _place(num_tiles)
     b, h = bh // H, bh % H
     C = H * D
-    i = tl.program_id(0) * BLOCK_I + tl.arange(0, BLOCK_I)
+    square = bh * L * L  # where the pairs of this head start
+    i = tile * BLOCK_I + tl.arange(0, BLOCK_I)
     d = tl.arange(0, BLOCK_D)
     head = qkv + b * L * 3 * C + h * D  # qkv [B, L, 3, H, D]
-    at, inside = _tile(head, i, d, 3 * C, L, D)
-    q = tl.load(at, mask=inside, other=0.0).to(tl.float32)  # [I, D]
+    at_q, inside_q = _tile(head, i, d, 3 * C, L, D)
+    q = tl.load(at_q, mask=inside_q, other=0.0).to(tl.float32)  # [I, D]
     if DROPOUT:
-        seed_bh = tl.load(seed) + (bh << 32)
+        first, second = _keys(seed, bh)
 
     top = tl.full([BLOCK_I], float("-inf"), tl.float32)  # running maximum
     total = tl.zeros([BLOCK_I], tl.float32)  # running sum of exponentials
@@ -56,11 +80,11 @@ def _forward_kernel(
         at, inside = _tile(head + C, j, d, 3 * C, L, D)
         k = tl.load(at, mask=inside, other=0.0).to(tl.float32)  # [J, D]
         a = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale  # [I, J]
-        at, inside = _tile(bh * L * L, i, j, L, L, L)
+        at, inside = _tile(0, i, j, L, L, L)
         if HAS_PAIR:
-            a += tl.load(pair + at, mask=inside, other=0.0).to(tl.float32)
+            a += tl.load(pair + square + at, mask=inside, other=0.0).to(tl.float32)
         rounded = a.to(logits.dtype.element_ty)  # what the backward pass will see
-        tl.store(logits + at, rounded, mask=inside)
+        tl.store(logits + square + at, rounded, mask=inside)
         real = tl.load(mask + b * L + j, mask=j < L, other=0) != 0
         a = tl.where(real[None, :], rounded.to(tl.float32), float("-inf"))
 
@@ -71,7 +95,7 @@ def _forward_kernel(
         total = total * decay + tl.sum(p, 1)
         top = new_top
         if DROPOUT:
-            p = tl.where(_kept(seed_bh, i, j, L, dropout), p / (1 - dropout), 0.0)
+            p = tl.where(_kept(first, second, i, j, L, dropout), p / (1 - dropout), 0.0)
         at, inside = _tile(head + 2 * C, j, d, 3 * C, L, D)
         v = tl.load(at, mask=inside, other=0.0).to(tl.float32)  # [J, D]
         acc = acc * decay[:, None] + tl.dot(p, v, input_precision=PRECISION)
@@ -84,7 +108,7 @@ def _forward_kernel(
 @triton.jit
 def _backward_kernel(
     qkv, logits, mask, seed, lse, delta, grad_out, grad_logits, grad_qkv, grad_pair, grad_q,
-    L, H, scale, dropout, grad_q_block, grad_q_row,
+    L, H, num_tiles, scale, dropout, grad_q_block, grad_q_row,
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr,
     PRECISION: tl.constexpr, HAS_GRAD_LOGITS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
@@ -94,18 +118,19 @@ def _backward_kernel(
         dP_{ij} = do_i \\cdot v_j, \\qquad
         da_{ij} = p_{ij} (dP_{ij} - do_i \\cdot o_i) + da^{next}_{ij}
     """
-    bh = tl.program_id(1).to(tl.int64)
+    bh, tile = _place(num_tiles)
     b, h = bh // H, bh % H
     C = H * D
-    j = tl.program_id(0) * BLOCK_J + tl.arange(0, BLOCK_J)
+    square = bh * L * L  # where the pairs of this head start
+    j = tile * BLOCK_J + tl.arange(0, BLOCK_J)
     d = tl.arange(0, BLOCK_D)
     head = b * L * 3 * C + h * D
-    at, at_keys = _tile(qkv + head + C, j, d, 3 * C, L, D)
-    k = tl.load(at, mask=at_keys, other=0.0).to(tl.float32)  # [J, D]
-    v = tl.load(at + C, mask=at_keys, other=0.0).to(tl.float32)
+    at_k, inside_k = _tile(qkv + head + C, j, d, 3 * C, L, D)
+    k = tl.load(at_k, mask=inside_k, other=0.0).to(tl.float32)  # [J, D]
+    v = tl.load(at_k + C, mask=inside_k, other=0.0).to(tl.float32)
     real = tl.load(mask + b * L + j, mask=j < L, other=0) != 0
     if DROPOUT:
-        seed_bh = tl.load(seed) + (bh << 32)
+        first, second = _keys(seed, bh)
 
     grad_k = tl.zeros([BLOCK_J, BLOCK_D], tl.float32)
     grad_v = tl.zeros([BLOCK_J, BLOCK_D], tl.float32)
@@ -118,29 +143,29 @@ def _backward_kernel(
         row_lse = tl.load(lse + bh * L + i, mask=i < L, other=0.0)
         row_delta = tl.load(delta + bh * L + i, mask=i < L, other=0.0)
 
-        at, inside = _tile(bh * L * L, i, j, L, L, L)
-        a = tl.load(logits + at, mask=inside, other=0.0).to(tl.float32)
+        at, inside = _tile(0, i, j, L, L, L)
+        a = tl.load(logits + square + at, mask=inside, other=0.0).to(tl.float32)
         p = tl.where(inside & real[None, :], tl.exp(a - row_lse[:, None]), 0.0)  # [I, J]
         grad_p = tl.dot(do, tl.trans(v), input_precision=PRECISION)
         dropped = p
         if DROPOUT:
-            kept = _kept(seed_bh, i, j, L, dropout)
+            kept = _kept(first, second, i, j, L, dropout)
             dropped = tl.where(kept, p / (1 - dropout), 0.0)
             grad_p = tl.where(kept, grad_p / (1 - dropout), 0.0)
         grad_v += tl.dot(tl.trans(dropped), do, input_precision=PRECISION)
         grad_a = p * (grad_p - row_delta[:, None])
         if HAS_GRAD_LOGITS:
-            grad_a += tl.load(grad_logits + at, mask=inside, other=0.0).to(tl.float32)
-        tl.store(grad_pair + at, grad_a.to(grad_pair.dtype.element_ty), mask=inside)
+            grad_a += tl.load(grad_logits + square + at, mask=inside, other=0.0).to(tl.float32)
+        tl.store(grad_pair + square + at, grad_a.to(grad_pair.dtype.element_ty), mask=inside)
         grad_k += tl.dot(tl.trans(grad_a), q, input_precision=PRECISION) * scale
-        part = grad_q + tl.program_id(0) * grad_q_block + b * L * grad_q_row + h * D
+        part = grad_q + tile.to(tl.int64) * grad_q_block + b * L * grad_q_row + h * D
         at, inside = _tile(part, i, d, grad_q_row, L, D)
         grad_i = tl.dot(grad_a, k, input_precision=PRECISION) * scale  # [I, D]
         tl.store(at, grad_i.to(grad_q.dtype.element_ty), mask=inside)
 
-    at, inside = _tile(grad_qkv + head + C, j, d, 3 * C, L, D)
-    tl.store(at, grad_k.to(grad_qkv.dtype.element_ty), mask=inside)
-    tl.store(at + C, grad_v.to(grad_qkv.dtype.element_ty), mask=inside)
+    at_k, _ = _tile(grad_qkv + head + C, j, d, 3 * C, L, D)
+    tl.store(at_k, grad_k.to(grad_qkv.dtype.element_ty), mask=inside_k)
+    tl.store(at_k + C, grad_v.to(grad_qkv.dtype.element_ty), mask=inside_k)
 
 
 def _sizes(qkv: Tensor, heads: int) -> tuple[int, int, int, dict]:
@@ -181,11 +206,12 @@ def pair_attention(
     if pair is not None:
         pair = pair.contiguous()
     out, logits, lse = _empty_outputs(qkv, pair, heads)
-    grid = (triton.cdiv(L, tiles["BLOCK_I"]), B * heads)
+    num_tiles = triton.cdiv(L, tiles["BLOCK_I"])
     with torch.cuda.device_of(qkv):
-        _forward_kernel[grid](
+        _forward_kernel[(B * heads * num_tiles,)](
             qkv, pair, mask.contiguous().view(torch.uint8), seed, out, logits, lse,
-            L, heads, D**-0.5, dropout, **tiles, HAS_PAIR=pair is not None, DROPOUT=dropout > 0,
+            L, heads, num_tiles, D**-0.5, dropout,
+            **tiles, HAS_PAIR=pair is not None, DROPOUT=dropout > 0, num_warps=NUM_WARPS,
         )  # fmt: skip
     return out, logits, lse
 
@@ -234,11 +260,11 @@ def pair_attention_backward(
     else:  # each block of keys has its share; added below in a fixed order
         grad_q, row = qkv.new_empty(num_parts, B, L, C, dtype=torch.float32), C
     with torch.cuda.device_of(qkv):
-        _backward_kernel[(num_parts, B * heads)](
+        _backward_kernel[(B * heads * num_parts,)](
             qkv, logits, mask.contiguous().view(torch.uint8), seed, lse, delta,
             grad_out, grad_logits, grad_qkv, grad_pair, grad_q,
-            L, heads, D**-0.5, dropout, B * L * C, row, **tiles,
-            HAS_GRAD_LOGITS=grad_logits is not None, DROPOUT=dropout > 0,
+            L, heads, num_parts, D**-0.5, dropout, B * L * C, row, **tiles,
+            HAS_GRAD_LOGITS=grad_logits is not None, DROPOUT=dropout > 0, num_warps=NUM_WARPS,
         )  # fmt: skip
     if num_parts > 1:
         grad_qkv[..., :C] = grad_q.sum(0)

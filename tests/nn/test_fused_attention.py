@@ -1,13 +1,22 @@
 """The Triton kernels against the plain path: on a GPU where there is one, else interpreted."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
+import triton
+import triton.language as tl
+
 from molae_pyg.nn import attention
 from molae_pyg.nn.attention import PairBiasAttention, plain_attention
-from molae_pyg.nn.fused_attention import pair_attention
+from molae_pyg.nn.fused_attention import _kept, _keys, pair_attention
 from molae_pyg.nn.transformer import PairTransformer
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -131,6 +140,51 @@ def test_dropout_is_fair_and_differentiable():
         assert distance(one, other) < 2e-5
     other_seed = pair_attention(qkv, pair, mask, seed + 1, H, rate)[0]
     assert not torch.equal(other_seed, out)
+
+
+@triton.jit
+def kept_kernel(seed, out, L, BLOCK: tl.constexpr):
+    """A head a program: which of its pairs are kept at a rate of 1/4."""
+    bh = tl.program_id(0).to(tl.int64)
+    first, second = _keys(seed, bh)
+    place = tl.arange(0, BLOCK)
+    kept = _kept(first, second, place, place, L, 0.25)
+    at = out + bh * L * L + place[:, None] * L + place[None, :]
+    tl.store(at, kept.to(tl.uint8), mask=(place[:, None] < L) & (place[None, :] < L))
+
+
+def test_dropout_is_random_in_every_direction():
+    """Pairs nearby, the same pair of the next head, and of another seed, are independent."""
+    heads, L = 64, 30
+    numbers = []
+    for seed in (7, 8):
+        out = torch.zeros(heads, L, L, dtype=torch.uint8, device=DEVICE)
+        kept_kernel[(heads,)](torch.tensor([seed], device=DEVICE), out, L, BLOCK=32)
+        numbers.append(out.double().cpu() - 0.75)
+    one, other = numbers
+    error = 0.1875 / one.numel() ** 0.5  # of a mean of products of independent numbers
+    assert one.mean().abs() < 5 * 0.1875**0.5 / one.numel() ** 0.5
+    assert one.mean((1, 2)).abs().max() < 6 * 0.1875**0.5 / L
+    assert (one * other).mean().abs() < 5 * error
+    for dim in range(3):
+        for step in (1, 2, 3, 16):
+            nearby = one * one.roll(step, dim)
+            assert nearby.mean().abs() < 5 * error, (dim, step)
+    turned = one * one.transpose(1, 2) * (1 - torch.eye(L))
+    assert turned.mean().abs() < 8 * error  # each product comes twice
+
+
+def test_kernels_compile_for_gpus(tmp_path):
+    """For two generations, whether or not one is there, and without spilling registers."""
+    command = [sys.executable, str(Path(__file__).with_name("compile_kernels.py"))]
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    kernels = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(kernels) == 8
+    for kernel in kernels:
+        assert kernel["spilled"] <= 32, kernel
+        assert kernel["shared"] <= 48 * 1024, kernel  # bytes that every GPU grants a program
 
 
 def test_the_layer_runs_it(monkeypatch):
