@@ -72,8 +72,8 @@ def peer(molecules: list[Data]) -> Way:
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--molecules", type=int, default=128, help="a turn (default: 128)")
-    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    parser.add_argument("--molecules", type=int, default=64, help="a turn (default: 64)")
+    parser.add_argument("--turns", type=int, default=15, help="counted turns (default: 15)")
     args = parser.parse_args()
     torch.manual_seed(0)
     molecules = zinc_molecules(args.molecules)

@@ -10,6 +10,7 @@ from record import RESULTS, ROOT
 PICTURES = ROOT / "docs" / "_static" / "performance"
 INK = "#7d7d7d"  # readable on white and on black
 COLOURS = ("#3f86d1", "#e0792b", "#4ca64c")
+MANY = (*COLOURS, "#a05fc4", "#c9a227", "#c44f6b", "#4fb3b3", "#8a8a8a")
 PEER = "unimol_tools"
 
 
@@ -32,8 +33,9 @@ def figure(title: str, y: str) -> tuple[Figure, Axes]:
     return drawn, axes
 
 
-def save(drawn: Figure, axes: Axes, name: str) -> None:
-    axes.legend(fontsize=8, frameon=False, labelcolor=INK)
+def save(drawn: Figure, axes: Axes, name: str, outside: bool = False) -> None:
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if outside else {}
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK, **place)
     PICTURES.mkdir(parents=True, exist_ok=True)
     drawn.savefig(PICTURES / f"{name}.png", dpi=160, transparent=True)
 
@@ -74,8 +76,29 @@ def memory(result: dict) -> None:
     save(drawn, axes, "memory")
 
 
+def operators(after: dict) -> None:
+    """Where the time goes, before and after: bars of seconds, cut into groups of operations."""
+    runs = {"before": read("operators_before"), "now": after}
+    for direction in after:
+        bars = {f"{when}": run[direction] for when, run in runs.items() if run}
+        groups = list(dict.fromkeys(group for bar in bars.values() for group in bar))
+        drawn, axes = figure(f"Encoder, {direction}, 32 molecules", "")
+        left = dict.fromkeys(bars, 0.0)
+        for number, group in enumerate(groups):
+            widths = [bar.get(group, {"seconds": 0.0})["seconds"] for bar in bars.values()]
+            axes.barh(
+                list(bars), widths, 0.6, left=list(left.values()),
+                color=MANY[number % len(MANY)], label=group,
+            )  # fmt: skip
+            left = {when: left[when] + width for when, width in zip(bars, widths, strict=True)}
+        axes.invert_yaxis()
+        axes.set_xlabel("seconds", color=INK, fontsize=9)
+        axes.grid(visible=False, axis="y")
+        save(drawn, axes, "operators_" + direction.replace(" ", "_"), outside=True)
+
+
 def main() -> None:
-    for name, draw in (("encoder", encoder), ("memory", memory)):
+    for name, draw in (("encoder", encoder), ("memory", memory), ("operators", operators)):
         result = read(name)
         if result is None:
             print(f"{name}: not measured")

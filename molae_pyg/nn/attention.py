@@ -10,9 +10,11 @@ from molae_pyg.nn.dropout import dropout
 
 
 def plain_attention(
-    qkv: Tensor, pair: Tensor | None, mask: Tensor, heads: int, p: float
+    qkv: Tensor, pair: Tensor | None, mask: Tensor, heads: int, p: float, overwrite: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The attention of :class:`PairBiasAttention` between its two projections, in PyTorch.
+
+    Where ``overwrite`` says so, the new pair tensor may take the place of the old one.
 
     Shapes:
         qkv ``[B, L, 3 C]`` (queries, keys, values), pair ``[B, H, L, L]`` (None: zeros), mask
@@ -25,15 +27,19 @@ def plain_attention(
         logits = torch.bmm(q * D**-0.5, k.transpose(1, 2))  # [B H, L, L]
     else:
         pair = pair.reshape(B * H, L, L)
-        logits = torch.baddbmm(pair, q, k.transpose(1, 2), alpha=D**-0.5)
+        add_product = pair.baddbmm_ if overwrite else pair.baddbmm
+        logits = add_product(q, k.transpose(1, 2), alpha=D**-0.5)
     logits = logits.view(B, H, L, L)
     attn = logits
     # A GPU would have to wait for the answer, a compiler to break its graph.
     if qkv.is_cuda or torch.compiler.is_compiling() or not mask.all():
         attn = torch.where(mask[:, None, None, :], logits, -torch.inf)
-    attn = dropout(attn.softmax(dim=-1), p)
-    out = torch.bmm(attn.view(B * H, L, L), v).view(B, H, L, D)
-    return out.transpose(1, 2).reshape(B, L, C), logits
+    attn = dropout(attn.softmax(dim=-1), p).view(B * H, L, L)
+    if torch.is_grad_enabled():
+        out = torch.bmm(attn, v).view(B, H, L, D).transpose(1, 2)
+    else:  # the same from the other side, [D, L] a head: faster on a CPU, its gradients are not
+        out = torch.bmm(v.transpose(1, 2), attn.transpose(1, 2)).view(B, C, L).transpose(1, 2)
+    return out.reshape(B, L, C), logits
 
 
 @cache
@@ -66,7 +72,8 @@ class PairBiasAttention(nn.Module):
 
     Shapes:
         x ``[B, L, C]``, pair ``[B, H, L, L]`` (None: zeros), mask ``[B, L]`` (True = real) ->
-        ``[B, L, C]`` and the new pair tensor ``[B, H, L, L]``.
+        ``[B, L, C]`` and the new pair tensor ``[B, H, L, L]``. With ``overwrite`` the latter may
+        take the place of the old one, which saves a copy where no gradient is wanted.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.1):
@@ -78,7 +85,9 @@ class PairBiasAttention(nn.Module):
         self.in_proj = nn.Linear(channels, 3 * channels)
         self.out_proj = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, pair: Tensor | None, mask: Tensor, overwrite: bool = False
+    ) -> tuple[Tensor, Tensor]:
         qkv = self.in_proj(x)  # [B, L, 3 C]
         p = self.dropout if self.training else 0.0
         if _is_fused(qkv):
@@ -87,5 +96,5 @@ class PairBiasAttention(nn.Module):
             seed = torch.randint(2**31, (1,), device=qkv.device) if p > 0 else None
             out, pair, _ = pair_attention(qkv, pair, mask, seed, self.heads, p)
         else:
-            out, pair = plain_attention(qkv, pair, mask, self.heads, p)
+            out, pair = plain_attention(qkv, pair, mask, self.heads, p, overwrite)
         return self.out_proj(out), pair

@@ -64,7 +64,7 @@ class PairGaussian(nn.Module):
         width = 1 / (math.sqrt(2) * std)
         u = torch.addcmul(-self.mean * width, t, width)  # [..., K]
         exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
-        return torch.exp(exponent.clamp(min=LEAST_EXPONENT))
+        return exponent.clamp(min=LEAST_EXPONENT).exp_()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_gaussians}, init={self.init!r})"

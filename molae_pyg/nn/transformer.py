@@ -89,8 +89,10 @@ class TransformerLayer(nn.Module):
         self.linear2 = nn.Linear(ffn_channels, channels)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> tuple[Tensor, Tensor]:
-        out, pair = self.attention(self.attn_norm(x), pair, mask)
+    def forward(
+        self, x: Tensor, pair: Tensor | None, mask: Tensor, overwrite: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        out, pair = self.attention(self.attn_norm(x), pair, mask, overwrite)
         x = x + self.dropout(out)
         out = self.linear2(F.gelu(self.linear1(self.ffn_norm(x))))
         return x + self.dropout(out), pair
@@ -140,6 +142,7 @@ class PairTransformer(nn.Module):
         for layer in self.layers:
             if self.recompute and torch.is_grad_enabled():
                 x, pair = checkpoint(layer, x, pair, mask, use_reentrant=False)
-            else:
-                x, pair = layer(x, pair, mask)
+            else:  # without gradients, one tensor holds the logits of all layers
+                overwrite = pair is not pair_in and not torch.is_grad_enabled()
+                x, pair = layer(x, pair, mask, overwrite)
         return TransformerOutput(self.final_norm(x), x, pair, pair_in, mask)

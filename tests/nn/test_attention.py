@@ -45,9 +45,10 @@ def naive(layer, x, pair, mask):
     return layer.out_proj(out), logits
 
 
-@torch.no_grad()
-def test_equals_the_definition(attention, x, pair):
-    assert_close(attention(x, pair, MASK), naive(attention, x, pair, MASK), atol=1e-12)
+@pytest.mark.parametrize("gradients", [True, False])
+def test_equals_the_definition(attention, x, pair, gradients):
+    with torch.set_grad_enabled(gradients):
+        assert_close(attention(x, pair, MASK), naive(attention, x, pair, MASK), atol=1e-12)
 
 
 def test_padded_keys_have_no_influence(attention, x, pair):
@@ -76,6 +77,15 @@ def test_dropout_of_probabilities_only_in_training(attention, x, pair):
     dropped, same_logits = attention.train()(x, pair, MASK)
     assert not torch.allclose(dropped, out)
     assert torch.equal(same_logits, logits)
+
+
+@torch.no_grad()
+def test_may_overwrite_the_pair_only_where_told(attention, x, pair):
+    before = pair.clone()
+    out, logits = attention(x, pair, MASK)
+    assert torch.equal(pair, before)
+    for one, other in zip(attention(x, pair, MASK, overwrite=True), (out, logits), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_heads_must_divide_the_width():

@@ -75,6 +75,20 @@ def test_finite_with_gradients(stack, inputs):
     assert pair.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("with_pair", [True, False])
+def test_same_without_gradients(stack, inputs, with_pair):
+    """One tensor holds the logits of all layers then, but not those that came in."""
+    x, pair = inputs
+    before = pair.clone()
+    expected = stack(x, pair if with_pair else None, MASK)
+    with torch.no_grad():
+        found = stack(x, pair if with_pair else None, MASK)
+    assert torch.equal(pair, before)
+    for name in ("x", "hidden", "pair"):
+        assert_close(getattr(found, name), getattr(expected, name), atol=1e-12)
+    assert_close(found.delta(), expected.delta(), atol=1e-12)
+
+
 def test_no_layers(inputs):
     stack = PairTransformer(C, 16, H, num_layers=0).double().eval()
     x, pair = inputs
