@@ -22,7 +22,7 @@ GROUPS = {
     "random numbers of dropout": r"bernoulli_|random_",
     "softmax": r"_softmax(_backward_data)?",
     "GELU": r"gelu(_backward)?",
-    "exponentials of the Gaussians": r"exp",
+    "Gaussian features": r"exp_?|clamp|addcmul",
     "masks": r"where",
     "copies": r"copy_|cat",
 }
