@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import Subset
 from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
@@ -146,7 +147,7 @@ def finetune(
     run.fit(
         module,
         DataLoader(_DrawConformer(train), settings.batch_size, shuffle=True),
-        DataLoader(valid, 2 * settings.batch_size),
+        DataLoader(Subset(valid, _by_size(valid)), 2 * settings.batch_size),
         ckpt_path=resume,
         weights_only=True,
     )
@@ -164,6 +165,8 @@ def predict(
 ) -> np.ndarray:
     """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities.
 
+    Molecules of like size share a batch, which spares padding; rows are in the order given.
+
     Args:
         model: The predictor.
         molecules: With ``conformers``.
@@ -172,12 +175,19 @@ def predict(
     """
     device = model.mean.device
     model.eval()
-    loader = tqdm(DataLoader(molecules, batch_size), "predicting", leave=False, delay=2)
-    batches = (batch.to(device) for batch in loader)
+    order = _by_size(molecules)
+    loader = DataLoader(Subset(molecules, order), batch_size)
+    batches = (batch.to(device) for batch in tqdm(loader, "predicting", leave=False, delay=2))
     with autocast(device, precision):
-        return np.concatenate(
+        predicted = np.concatenate(
             [model.predict(b.z, b.conformers, b.batch).float().cpu().numpy() for b in batches]
         )
+    return predicted[np.argsort(order)]
+
+
+def _by_size(molecules: Molecules) -> np.ndarray:
+    """The order of molecules from small to large."""
+    return np.argsort([data.z.numel() for data in molecules], kind="stable")
 
 
 def _check_valid(y: torch.Tensor, model: MolAEPredictor) -> None:

@@ -51,6 +51,23 @@ def test_finetuning_learns_in_real_units_and_restores_the_best_epoch(tmp_path):
     assert np.array_equal(predict(again, valid), predicted)
 
 
+def test_predictions_are_in_the_order_given_whatever_the_batches(monkeypatch):
+    model, some = predictor().eval(), molecules(12)
+    sizes = []
+    whole = model.predict
+
+    def noting(z, conformers, batch):
+        sizes.extend(batch.bincount().tolist())
+        return whole(z, conformers, batch)
+
+    monkeypatch.setattr(model, "predict", noting)
+    found = predict(model, some, batch_size=5, precision="32-true")
+    alone = np.concatenate([predict(model, [one], precision="32-true") for one in some])
+    np.testing.assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+    assert np.ptp(alone) > 1e-3  # so that the order shows
+    assert sizes[:12] == sorted(data.num_nodes for data in some)
+
+
 def test_classification_predicts_probabilities(tmp_path):
     train, valid = molecules(48, classes=True), molecules(16, seed=1, classes=True)
     model = predictor(task_type="classification")
