@@ -5,12 +5,13 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from operators import GROUPS, OTHERS
 from record import RESULTS, ROOT
 
 PICTURES = ROOT / "docs" / "_static" / "performance"
 INK = "#7d7d7d"  # readable on white and on black
 COLOURS = ("#3f86d1", "#e0792b", "#4ca64c")
-MANY = (*COLOURS, "#a05fc4", "#c9a227", "#c44f6b", "#4fb3b3", "#8a8a8a")
+MANY = (*COLOURS, "#a05fc4", "#c9a227", "#c44f6b", "#4fb3b3", "#8a8a8a")  # of operations
 PEER = "unimol_tools"
 
 
@@ -60,6 +61,7 @@ def encoder(result: dict) -> None:
             )  # fmt: skip
         axes.axhline(1, color=INK, linewidth=0.8)
         axes.set_xticks(range(len(sizes)), sizes)
+        axes.margins(y=0.2)  # room for the legend
         save(drawn, axes, "encoder_" + direction.replace(" ", "_"))
 
 
@@ -80,15 +82,14 @@ def operators(after: dict) -> None:
     """Where the time goes, before and after: bars of seconds, cut into groups of operations."""
     runs = {"before": read("operators_before"), "now": after}
     for direction in after:
-        bars = {f"{when}": run[direction] for when, run in runs.items() if run}
-        groups = list(dict.fromkeys(group for bar in bars.values() for group in bar))
+        bars = {when: run[direction] for when, run in runs.items() if run}
         drawn, axes = figure(f"Encoder, {direction}, 32 molecules", "")
         left = dict.fromkeys(bars, 0.0)
-        for number, group in enumerate(groups):
+        for colour, group in zip(MANY, (*GROUPS, OTHERS), strict=True):
             widths = [bar.get(group, {"seconds": 0.0})["seconds"] for bar in bars.values()]
             axes.barh(
                 list(bars), widths, 0.6, left=list(left.values()),
-                color=MANY[number % len(MANY)], label=group,
+                color=colour, label=group,
             )  # fmt: skip
             left = {when: left[when] + width for when, width in zip(bars, widths, strict=True)}
         axes.invert_yaxis()
