@@ -32,7 +32,8 @@ sys.path.insert(0, str(record.ROOT / "experiments"))
 import transfer
 
 PRECISIONS = ("32-true", "bf16-mixed")
-PRODUCTS = {getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm")}
+NAMES = ("mm", "addmm", "bmm", "baddbmm", "baddbmm_")
+PRODUCTS = {getattr(torch.ops.aten, name).default for name in NAMES}
 
 
 class EmulatedProducts(TorchDispatchMode):
@@ -42,7 +43,8 @@ class EmulatedProducts(TorchDispatchMode):
         tensors = [a for a in args if isinstance(a, torch.Tensor)]
         if func in PRODUCTS and all(t.dtype == torch.bfloat16 for t in tensors):
             wide = [a.float() if isinstance(a, torch.Tensor) else a for a in args]
-            return func(*wide, **(kwargs or {})).bfloat16()
+            found = func(*wide, **(kwargs or {})).bfloat16()
+            return args[0].copy_(found) if func is torch.ops.aten.baddbmm_.default else found
         return func(*args, **(kwargs or {}))
 
 
