@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +51,9 @@ def emulated() -> contextlib.AbstractContextManager:
     return contextlib.nullcontext() if precision() == "bf16-mixed" else EmulatedProducts()
 
 
-def scores(name: str, root: str, seeds: int) -> dict[str, dict[str, float]]:
-    """Test scores of a data set by precision."""
+def scores(name: str, root: str, seeds: int, file: Path) -> dict[str, dict[str, float]]:
+    """Test scores of a data set by precision; finished runs stand in the file."""
+    done = {(r["dataset"], r["precision"], r["seed"]): r for r in transfer.read_results(file)}
     config = transfer.read_config(transfer.CONFIG, name)
     dataset = MoleculeNet(root, name, **config["data"])
     splits = [transfer.make_split(dataset, seed, set()) for seed in range(seeds)]
@@ -62,9 +62,15 @@ def scores(name: str, root: str, seeds: int) -> dict[str, dict[str, float]]:
         config["training"]["precision"] = mode
         tests = []
         for seed, split in enumerate(splits):
-            encoder = MolAE.from_pretrained("molae-small").encoder
-            with tempfile.TemporaryDirectory() as folder, emulated():
-                run = transfer.run_finetuning(encoder, dataset, split, config, Path(folder), seed)
+            run = done.get((name, mode, seed))
+            if run is None:
+                encoder = MolAE.from_pretrained("molae-small").encoder
+                folder = file.parent / f"{name}-{mode}-{seed}"
+                with emulated():
+                    run = transfer.run_finetuning(encoder, dataset, split, config, folder, seed)
+                run |= {"dataset": name, "precision": mode, "seed": seed}
+                with file.open("a") as lines:
+                    print(json.dumps(run), file=lines)
             tests.append(run["test"])
         spread = {"std": float(f"{np.std(tests, ddof=1):.3g}")} if seeds > 1 else {}
         found[mode] = {"mean": float(f"{np.mean(tests):.4g}"), **spread, "seeds": tests}
@@ -93,11 +99,14 @@ def main() -> None:
     parser.add_argument("--root", default="data", help="folder of data files and conformers")
     parser.add_argument("--seeds", type=int, default=3, help="default: 3")
     parser.add_argument("--molecules", type=int, default=1000, help="to embed (default: 1000)")
+    parser.add_argument("--output", default="runs/bf16_scores", help="of runs, which resume")
     args = parser.parse_args()
+    file = Path(args.output, "results.jsonl")
+    file.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "bf16": "hardware" if precision() == "bf16-mixed" else "emulated",
         "cosine": embeddings(args.molecules),
-        **{name: scores(name, args.root, args.seeds) for name in args.datasets},
+        **{name: scores(name, args.root, args.seeds, file) for name in args.datasets},
     }
     print(json.dumps(result, indent=2))
     print("written:", record.write("bf16_scores", question, result))

@@ -135,7 +135,7 @@ def run_finetuning(
     )
     settings = Finetuning(**{"metric": dataset.metric, **config["training"]})
     best = finetune(model, dataset[split.train], dataset[split.valid], folder, settings, seed)
-    predicted = predict(model, dataset[split.test])
+    predicted = predict(model, dataset[split.test], precision=settings.precision)
     np.savez(folder / "test.npz", item=split.test, predicted=predicted)
     shutil.rmtree(folder / "model")
     test = evaluate(dataset.y.numpy()[split.test], predicted, dataset.task_type)
