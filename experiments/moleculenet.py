@@ -103,15 +103,10 @@ def run_molae(
         task_type=dataset.task_type,
         **config["head"],
     )
-    best = finetune(
-        model,
-        dataset[split.train],
-        dataset[split.valid],
-        Path(args.output) / f"seed{seed}",
-        Finetuning(**{"metric": dataset.metric, **config["training"]}),
-        seed,
-    )
-    predicted = predict(model, dataset[split.test])
+    settings = Finetuning(**{"metric": dataset.metric, **config["training"]})
+    folder = Path(args.output) / f"seed{seed}"
+    best = finetune(model, dataset[split.train], dataset[split.valid], folder, settings, seed)
+    predicted = predict(model, dataset[split.test], precision=settings.precision)
     parameters = sum(p.numel() for p in model.parameters())
     return predicted, {**best, "parameters": parameters, "seconds": time.perf_counter() - start}
 
