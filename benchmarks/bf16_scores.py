@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import record
 import torch
+import yaml
 from encoder import parts, zinc_molecules
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import Batch
@@ -69,8 +70,7 @@ def scores(name: str, root: str, seeds: int, file: Path) -> dict[str, dict[str, 
                 with emulated():
                     run = transfer.run_finetuning(encoder, dataset, split, config, folder, seed)
                 run |= {"dataset": name, "precision": mode, "seed": seed}
-                with file.open("a") as lines:
-                    print(json.dumps(run), file=lines)
+                transfer.add_result(file, run)
             tests.append(run["test"])
         spread = {"std": float(f"{np.std(tests, ddof=1):.3g}")} if seeds > 1 else {}
         found[mode] = {"mean": float(f"{np.mean(tests):.4g}"), **spread, "seeds": tests}
@@ -103,6 +103,8 @@ def main() -> None:
     args = parser.parse_args()
     file = Path(args.output, "results.jsonl")
     file.parent.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_load(Path(transfer.CONFIG).read_text())
+    transfer.check_settings(file.parent / "settings.json", config, "molae-small", [])
     result = {
         "bf16": "hardware" if precision() == "bf16-mixed" else "emulated",
         "cosine": embeddings(args.molecules),

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 
 SIZE = 2048  # of the square matrices
+PRODUCTS = 4  # of them, one after another: less noise
+FLOPS = 2 * SIZE**3 * PRODUCTS
 COPY = 256 * 2**20  # bytes: no cache holds them
 
 
@@ -23,10 +25,6 @@ def _rate(work, amount: float, least: float = 1.0) -> float:
             torch.cuda.synchronize()
         best = max(best, amount / (time.perf_counter() - begin))
     return best
-
-
-PRODUCTS = 4  # one after another: less noise
-FLOPS = 2 * SIZE**3 * PRODUCTS
 
 
 def product(dtype: torch.dtype, device: str = "cpu") -> Callable[[], object]:

@@ -147,6 +147,11 @@ def read_results(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
+def add_result(path: Path, result: dict) -> None:
+    with path.open("a") as lines:
+        lines.write(json.dumps(result) + "\n")
+
+
 def check_settings(path: Path, config: dict, weights: str, seen: Sequence[str]) -> None:
     """Results of other settings, weights or exclusions do not belong into the same folder."""
     settings = {
@@ -244,8 +249,7 @@ def main() -> None:
                 "cropped": sum(number > 0 for number in dataset.report.num_cropped),
                 "seconds": round(time.perf_counter() - start, 1),
             }
-            with open(file, "a") as lines:
-                lines.write(json.dumps(result) + "\n")
+            add_result(file, result)
             print(json.dumps(result), flush=True)
     write_table(read_results(file), output / "table.md", whole["data"].get("max_atoms"))
     print("", (output / "table.md").read_text(), f"written to {output}", sep="\n")

@@ -67,7 +67,8 @@ def spilled(ptx: str, capability: int) -> int:
         file.write(ptx)
         file.flush()
         command = [triton.knobs.nvidia.ptxas.path, "-v", f"-arch={arch}", file.name]
-        done = subprocess.run([*command, "-o", "/dev/null"], capture_output=True, text=True)
+        command += ["-o", "/dev/null"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     return sum(int(number) for number in re.findall(r"(\d+) bytes spill stores", done.stderr))
 
 

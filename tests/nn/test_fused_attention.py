@@ -175,7 +175,7 @@ def test_dropout_is_random_in_every_direction():
 
 
 def test_kernels_compile_for_gpus(tmp_path):
-    """For two generations, whether or not one is there, and without spilling registers."""
+    """For two generations, whether or not one is there; a few bytes at most leave the registers."""
     command = [sys.executable, str(Path(__file__).with_name("compile_kernels.py"))]
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
