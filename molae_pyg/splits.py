@@ -1,4 +1,4 @@
-"""Train, validation and test indices: scaffold split, random split, and files to keep them.
+"""Train, validation and test indices: by scaffold, at random, folds, and files to keep them.
 
 Two different splits go by the name "scaffold split". Both sort and fill the same way; they
 differ in whether stereo marks count as part of a scaffold. DeepChem, MolCLR and GROVER leave
@@ -133,6 +133,43 @@ def random_split(n: int, fractions: Fractions = (0.8, 0.1, 0.1), seed: int = 0) 
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
     parts = order[:first], order[first:second], order[second:]
     return _checked(*parts, fractions, f"{n} rows")
+
+
+def repeated_folds(
+    n: int, num_folds: int = 5, num_repeats: int = 5, valid: float = 0.1, seed: int = 0
+) -> list[Split]:
+    r"""Repeated cross-validation at random: every row is a test row once in each repeat.
+
+    Source: the 5 x 5 protocol of Ash et al., `"Practically Significant Method Comparison
+    Protocols" <https://doi.org/10.1021/acs.jcim.5c01609>`_.
+
+    Args:
+        n: Number of rows.
+        num_folds: Parts of which one is the test. (default: :obj:`5`)
+        num_repeats: Other parts, so many times. (default: :obj:`5`)
+        valid: Part of the other rows that is set aside to choose by. (default: :obj:`0.1`)
+        seed: Seed of the permutations. (default: :obj:`0`)
+
+    Returns:
+        ``num_repeats * num_folds`` splits, all folds of the first repeat first.
+
+    Raises:
+        ValueError: If there are fewer than 2 folds or a part would stay empty.
+    """
+    if num_folds < 2 or num_repeats < 1:
+        raise ValueError(f"{num_repeats} times {num_folds} folds: at least 2 folds, once")
+    if not 0 < valid < 1:
+        raise ValueError(f"valid must be between 0 and 1, got {valid}")
+    generator = torch.Generator().manual_seed(seed)
+    splits = []
+    for _ in range(num_repeats):
+        folds = np.array_split(torch.randperm(n, generator=generator).numpy(), num_folds)
+        for held_out, test in enumerate(folds):
+            rest = np.concatenate([fold for k, fold in enumerate(folds) if k != held_out])
+            rest = rest[torch.randperm(len(rest), generator=generator).numpy()]
+            first = math.floor(valid * len(rest))
+            splits.append(_checked(rest[first:], rest[:first], test, (1, 1, 1), f"{n} rows"))
+    return splits
 
 
 def save_split(split: Split, path: str | Path, smiles: Sequence[str]) -> None:

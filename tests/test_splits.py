@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from rdkit import Chem
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from molae_pyg.splits import Split, load_split, random_split, save_split, scaffold_split
+from molae_pyg.splits import (
+    Split,
+    load_split,
+    random_split,
+    repeated_folds,
+    save_split,
+    scaffold_split,
+)
 
 DATA = os.environ.get("MOLAE_DATA")
 
@@ -131,6 +138,37 @@ def test_scaffold_split_partitions_the_rows_and_separates_scaffolds(
 
 def _scaffold(smiles: str) -> str:
     return MurckoScaffold.MurckoScaffoldSmiles(mol=Chem.MolFromSmiles(smiles))
+
+
+@settings(max_examples=30)
+@given(st.integers(20, 200), st.integers(2, 5), st.integers(1, 3), st.integers(0, 99))
+def test_repeated_folds(n, num_folds, num_repeats, seed):
+    splits = repeated_folds(n, num_folds, num_repeats, seed=seed)
+    assert len(splits) == num_folds * num_repeats
+    for split in splits:
+        assert sorted(np.concatenate(split).tolist()) == list(range(n))
+        assert len(split.valid) == (n - len(split.test)) // 10
+    for repeat in range(num_repeats):
+        folds = [split.test for split in splits[repeat * num_folds : (repeat + 1) * num_folds]]
+        assert sorted(np.concatenate(folds).tolist()) == list(range(n))
+        assert max(map(len, folds)) - min(map(len, folds)) <= 1
+    again = repeated_folds(n, num_folds, num_repeats, seed=seed)
+    assert all(map(np.array_equal, splits[-1], again[-1]))
+
+
+def test_repeats_and_seeds_of_folds_differ():
+    splits = repeated_folds(100)
+    assert len({tuple(split.test) for split in splits}) == 25
+    assert not np.array_equal(splits[0].test, repeated_folds(100, seed=1)[0].test)
+
+
+def test_folds_that_cannot_be():
+    with pytest.raises(ValueError, match="at least 2 folds"):
+        repeated_folds(10, num_folds=1)
+    with pytest.raises(ValueError, match="valid must be between 0 and 1"):
+        repeated_folds(10, valid=0.0)
+    with pytest.raises(ValueError, match="the valid part would be empty"):
+        repeated_folds(10)
 
 
 def test_save_and_load(tmp_path):

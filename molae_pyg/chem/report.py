@@ -1,6 +1,7 @@
 """What became of every input row."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 OUTCOMES = ("3d", "2d", "failed", "invalid")
@@ -43,6 +44,19 @@ class FeaturizeReport:
     def kept(self) -> list[int]:
         """The input row of each returned ``Data``: ``labels[report.kept]`` goes with the list."""
         return [row for row, outcome in enumerate(self.outcomes) if outcome in ("3d", "2d")]
+
+    def raise_first(self, smiles: Sequence[str]) -> None:
+        """Makes the first row without a molecule an error.
+
+        Raises:
+            ValueError: Naming the row (from 0), the SMILES given and the reason, if there is one.
+        """
+        for row, (outcome, reason) in enumerate(zip(self.outcomes, self.reasons, strict=True)):
+            if outcome in ("failed", "invalid"):
+                raise ValueError(
+                    f"row {row}: {outcome}: {smiles[row]!r}: {reason}. Correct the SMILES, or "
+                    "leave such rows out (on_error='skip' does so, and counts them)"
+                )
 
     def summary(self, examples: int = 3) -> str:
         """Returns a short table: outcomes, then each reason with its first rows.

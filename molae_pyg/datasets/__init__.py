@@ -7,11 +7,14 @@ _HOME = {
     "CSVDataset": "molae_pyg.datasets.csv_dataset",
     "ChEMBLActivities": "molae_pyg.datasets.chembl",
     "ConformerStore": "molae_pyg.datasets.store",
+    "Integrity": "molae_pyg.datasets.integrity",
     "MoleculeNet": "molae_pyg.datasets.moleculenet",
     "MoleculeTable": "molae_pyg.datasets.table",
+    "OfficialFolder": "molae_pyg.datasets.official_folder",
     "PrepareReport": "molae_pyg.datasets.prepare_report",
     "StoreError": "molae_pyg.datasets.shard",
     "StoreWriter": "molae_pyg.datasets.store_writer",
+    "check_integrity": "molae_pyg.datasets.integrity",
     "prepare": "molae_pyg.datasets.preparation",
 }
 
@@ -19,18 +22,23 @@ __all__ = [
     "CSVDataset",
     "ChEMBLActivities",
     "ConformerStore",
+    "Integrity",
     "MoleculeNet",
     "MoleculeTable",
+    "OfficialFolder",
     "PrepareReport",
     "StoreError",
     "StoreWriter",
+    "check_integrity",
     "prepare",
 ]
 
 if TYPE_CHECKING:
     from molae_pyg.datasets.chembl import ChEMBLActivities
     from molae_pyg.datasets.csv_dataset import CSVDataset
+    from molae_pyg.datasets.integrity import Integrity, check_integrity
     from molae_pyg.datasets.moleculenet import MoleculeNet
+    from molae_pyg.datasets.official_folder import OfficialFolder
     from molae_pyg.datasets.preparation import prepare
     from molae_pyg.datasets.prepare_report import PrepareReport
     from molae_pyg.datasets.shard import StoreError

@@ -30,8 +30,8 @@ class ChEMBLActivities(MoleculeTable):
     is called ``Act``.
 
     Args:
-        root: Folder for the conformer cache, ``<root>/processed``. (default: :obj:`None`, no
-            cache)
+        root: Folder for the conformers, ``<root>/conformers``. (default: :obj:`None`, they are
+            kept in memory only)
         num_conformers: 3D conformers a molecule. (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
         seed: Seed of the conformers. (default: :obj:`0`)

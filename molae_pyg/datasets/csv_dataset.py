@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from torch_geometric.data import Data
 
@@ -24,11 +25,13 @@ class CSVDataset(MoleculeTable):
         target_columns: Columns with the targets. (default: :obj:`None`, the numeric columns)
         task_type: ``"regression"`` or ``"classification"``. (default: :obj:`None`,
             classification if every label is 0 or 1)
-        root: Folder for the conformer cache, ``<root>/processed``. (default: :obj:`None`, no
-            cache)
+        root: Folder for the conformers, ``<root>/conformers``. (default: :obj:`None`, they are
+            kept in memory only)
         num_conformers: 3D conformers a molecule. (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
         seed: Seed of the conformers. (default: :obj:`0`)
+        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
+        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
         workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
         transform: Applied to every item on access. (default: :obj:`None`)
 
@@ -46,6 +49,8 @@ class CSVDataset(MoleculeTable):
         num_conformers: int = 10,
         add_2d: bool = True,
         seed: int = 0,
+        max_atoms: int | None = None,
+        on_error: Literal["raise", "skip"] = "skip",
         workers: int | None = None,
         transform: Callable[[Data], Data] | None = None,
     ) -> None:
@@ -60,6 +65,8 @@ class CSVDataset(MoleculeTable):
             num_conformers=num_conformers,
             add_2d=add_2d,
             seed=seed,
+            max_atoms=max_atoms,
+            on_error=on_error,
             workers=workers,
             transform=transform,
         )

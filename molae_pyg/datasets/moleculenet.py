@@ -1,7 +1,10 @@
 """MoleculeNet, read from files at hand or downloaded."""
 
+import gzip
+import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,15 +15,21 @@ from molae_pyg.datasets.reading import Table, read_table
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import TaskType
 
+# The sets of QM8, of which DeepChem's file holds the four of PBE0 twice.
+QM8 = tuple(
+    f"{which}-{theory}" for theory in ("CC2", "PBE0", "CAM") for which in ("E1", "E2", "f1", "f2")
+)
+
 
 class Source(NamedTuple):
     """Where a data set of MoleculeNet is found, what its columns mean, and its score."""
 
     file: str  # as it is downloaded
     smiles_column: str
-    target_columns: tuple[str, ...] | None  # None: every other column
+    target_columns: tuple[str, ...] | None  # None: every other numeric column
     task_type: TaskType
     metric: str
+    sha256: str | None = None  # of the copy known here: unpacked, without carriage returns
 
 
 class MoleculeNet(MoleculeTable):
@@ -33,23 +42,32 @@ class MoleculeNet(MoleculeTable):
     esol      1,128   log10 of the solubility in water in mol/L, measured  regression
     freesolv  642     hydration free energy in kcal/mol, measured          regression
     lipo      4,200   octanol/water log D at pH 7.4, measured              regression
+    qm7       6,830   atomisation energy in kcal/mol, computed             regression
+    qm8       21,786  12 excitation energies and oscillator strengths      regression
+    qm9       133,885 HOMO, LUMO and their gap in Hartree, computed        regression
     bace      1,513   inhibits human beta-secretase 1                      classification
     bbbp      2,050   passes the blood-brain barrier                       classification
     clintox   1,484   approved by the FDA; failed a trial for toxicity     classification
     sider     1,427   side effects in 27 organ classes                     classification
-    qm7       6,830   atomisation energy in kcal/mol, computed             regression
+    tox21     7,831   12 assays of toxicity                                classification
+    toxcast   8,576   617 assays of toxicity                               classification
+    hiv       41,127  inhibits replication of HIV                          classification
+    muv       93,087  17 assays, chosen for virtual screening              classification
+    pcba      437,929 128 assays of PubChem                                classification
     ========= ======= ==================================================== ==============
 
     The file is looked for as ``<root>/<file>``, as ``<root>/<name>/raw/<file>`` (where PyTorch
     Geometric keeps it), as ``$MOLAE_DATA/moleculenet/<file>`` and as
     ``$MOLAE_DATA/<name>/<file>``, each plain and as ``.gz``, and otherwise downloaded. Items and
     attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; :obj:`dataset.metric` is
-    the score that is published for the data set (MAE for qm7). Rows whose SMILES RDKit rejects
-    (11 in bbbp, 4 in clintox) are left out and listed in :obj:`dataset.report`; duplicates are
-    kept.
+    the score that is published for the data set (MAE for qm7, qm8 and qm9). Rows whose SMILES RDKit
+    rejects (11 in bbbp, 4 in clintox, 8 in tox21, 7 in hiv) are left out and listed in
+    :obj:`dataset.report`; duplicates are kept. toxcast has 8,576 rows in the copy that chemprop
+    cleaned, more in others; molecules and labels of the other files may differ from copy to copy as
+    well: of ten sets a checksum is known, and a file with another one is read with a warning.
 
     Args:
-        root: Folder for the file and, in ``<root>/processed``, the conformer cache.
+        root: Folder for the file and, in ``<root>/conformers``, the conformers.
         name: Name of the data set, in any case.
         num_conformers: 3D conformers a molecule. (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
@@ -73,16 +91,78 @@ class MoleculeNet(MoleculeTable):
             ("measured log solubility in mols per litre",),
             "regression",
             "rmse",
+            "8c06a76f0c6487d29ab0f903e6a7a7139f189ab3c1178f159c8be8964602f189",
         ),
-        "freesolv": Source("SAMPL.csv", "smiles", ("expt",), "regression", "rmse"),
-        "lipo": Source("Lipophilicity.csv", "smiles", ("exp",), "regression", "rmse"),
-        "bace": Source("bace.csv", "mol", ("Class",), "classification", "roc_auc"),
-        "bbbp": Source("BBBP.csv", "smiles", ("p_np",), "classification", "roc_auc"),
+        "freesolv": Source(
+            "SAMPL.csv",
+            "smiles",
+            ("expt",),
+            "regression",
+            "rmse",
+            "a4fbf3b28fe2e604d6bd7ea0e20b4494ff732400a80f58d1b393677cfbc1b06c",
+        ),
+        "lipo": Source(
+            "Lipophilicity.csv",
+            "smiles",
+            ("exp",),
+            "regression",
+            "rmse",
+            "3d2a409dc8bdf620876bb7257faf4996df29a19dd0244d0b4a6a8064c306cded",
+        ),
+        "qm7": Source(
+            "qm7.csv",
+            "smiles",
+            ("u0_atom",),
+            "regression",
+            "mae",
+            "eb793e3172c4a74cfb74ef805e6cdea79d1db16fd1f40a42f459297ad6457548",
+        ),
+        "qm8": Source("qm8.csv", "smiles", QM8, "regression", "mae"),
+        "qm9": Source("qm9.csv", "smiles", ("homo", "lumo", "gap"), "regression", "mae"),
+        "bace": Source(
+            "bace.csv",
+            "mol",
+            ("Class",),
+            "classification",
+            "roc_auc",
+            "894a1efd23d2c391c6f6ee0fb5f719bf9d6633a6b534ec02472fa11e1d5862a3",
+        ),
+        "bbbp": Source(
+            "BBBP.csv",
+            "smiles",
+            ("p_np",),
+            "classification",
+            "roc_auc",
+            "6aecd84110e8c0549bc4e2e486c52267d4e775178fca8999f5465029e31e75bb",
+        ),
         "clintox": Source(
-            "clintox.csv.gz", "smiles", ("FDA_APPROVED", "CT_TOX"), "classification", "roc_auc"
+            "clintox.csv.gz",
+            "smiles",
+            ("FDA_APPROVED", "CT_TOX"),
+            "classification",
+            "roc_auc",
+            "9999816e760dd838358b5d88e81cea2fc062be4458ffa412ceecdba4f88a67b6",
         ),
-        "sider": Source("sider.csv.gz", "smiles", None, "classification", "roc_auc"),
-        "qm7": Source("qm7.csv", "smiles", ("u0_atom",), "regression", "mae"),
+        "sider": Source(
+            "sider.csv.gz",
+            "smiles",
+            None,
+            "classification",
+            "roc_auc",
+            "71efc6ac4ca82d6545bc512509863281be0f17234afd7adaf71a71899988302e",
+        ),
+        "tox21": Source(
+            "tox21.csv.gz",
+            "smiles",
+            None,
+            "classification",
+            "roc_auc",
+            "7d7e7facd853a63e79ddce4e9c3fcb7a0d83a1c300b603031c0f2c64fbe77761",
+        ),
+        "toxcast": Source("toxcast_data.csv.gz", "smiles", None, "classification", "roc_auc"),
+        "hiv": Source("HIV.csv", "smiles", ("HIV_active",), "classification", "roc_auc"),
+        "muv": Source("muv.csv.gz", "smiles", None, "classification", "roc_auc"),
+        "pcba": Source("pcba.csv.gz", "smiles", None, "classification", "roc_auc"),
     }
 
     def __init__(
@@ -122,6 +202,12 @@ class MoleculeNet(MoleculeTable):
             raise ValueError(f"unknown data set {name!r}; there are {list(cls.sources)}")
         source = cls.sources[name.lower()]
         path = cls._find(Path(root).expanduser().absolute(), name.lower(), source.file)
+        if source.sha256 not in (None, checksum(path)):
+            warnings.warn(
+                f"{path} is not the copy of {name} that is known here: its molecules or labels may "
+                "differ from those of published splits and scores",
+                stacklevel=2,
+            )
         return read_table(path, source.smiles_column, source.target_columns)
 
     @classmethod
@@ -152,3 +238,10 @@ class MoleculeNet(MoleculeTable):
                 ) from error
             os.replace(downloaded, path)
         return path
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, unpacked and without carriage returns: the same for all its packings."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rb") as file:
+        return hashlib.sha256(file.read().replace(b"\r", b"")).hexdigest()

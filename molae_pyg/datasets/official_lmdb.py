@@ -61,6 +61,31 @@ def read_record(record: tuple[bytes, bytes]) -> Item:
         RecordRefused: If the pickle names anything but plain data and arrays; nothing is called.
         ValueError: If it is damaged, an entry is missing, or shapes do not fit.
     """
+    name, content = _content(record)
+    try:
+        return _item(content)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def read_target(record: tuple[bytes, bytes]) -> np.ndarray:
+    """Reads the labels of a record of a fine-tuning file, its ``target``, float64 [T].
+
+    Raises:
+        RecordRefused, ValueError: As :func:`read_record`.
+    """
+    name, content = _content(record)
+    target = content.get("target") if isinstance(content, dict) else None
+    if target is None:
+        raise ValueError(f"{name} has no target")
+    try:
+        return np.asarray(target, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: its target is no list of numbers") from None
+
+
+def _content(record: tuple[bytes, bytes]) -> tuple[str, Any]:
+    """What to call a record, and what its pickle holds."""
     key, value = record
     name = f"record {key.decode(errors='backslashreplace')!r}"
     try:
@@ -72,10 +97,7 @@ def read_record(record: tuple[bytes, bytes]) -> Item:
         ) from None
     except Exception as error:  # a damaged pickle can raise anything
         raise ValueError(f"{name} cannot be read: {type(error).__name__}: {error}") from None
-    try:
-        return _item(content)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    return name, content
 
 
 def _item(content: Any) -> Item:

@@ -175,7 +175,9 @@ def _to_numbers(column: pd.Series, path: str | Path) -> np.ndarray:
 
 def _parse(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Numbers (NaN = missing) and the rows that hold something else."""
-    text = column.str.strip()
-    missing = text.str.lower().isin(MISSING).to_numpy()
-    values = pd.to_numeric(text.mask(missing), errors="coerce").to_numpy(np.float64)
-    return values, np.flatnonzero(~missing & ~np.isfinite(values))
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+    other = ~np.isfinite(values)
+    # A table of millions of empty cells has few different ones: look at each of these once.
+    different = pd.unique(column[other])
+    bad = [text for text in different if text.strip().lower() not in MISSING]
+    return values, np.flatnonzero(other & column.isin(bad).to_numpy())

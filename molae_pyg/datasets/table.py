@@ -1,7 +1,5 @@
 """Molecules and targets from a table, as a PyTorch Geometric data set with conformers."""
 
-import hashlib
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +10,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
-from molae_pyg._version import __version__
-from molae_pyg.chem import featurize
-from molae_pyg.datasets.cache import Molecules, collate, load_molecules, save_molecules, separate
+from molae_pyg.chem.options import Options
 from molae_pyg.datasets.reading import infer_task_type
+from molae_pyg.datasets.table_storage import (
+    Molecules,
+    fresh_molecules,
+    separate,
+    stored_molecules,
+)
 from molae_pyg.metrics import HEADLINE, TaskType
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
@@ -24,16 +26,17 @@ Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 class MoleculeTable(InMemoryDataset):
     r"""Molecules given as SMILES, with targets and conformers.
 
-    Every item is a :obj:`Data` as :func:`~molae_pyg.chem.featurize` makes it (:obj:`z`,
-    :obj:`conformers` in Å, :obj:`smiles`, :obj:`status`, :obj:`reason` ...) and besides has
-    :obj:`y` and :obj:`row`, the row of the source it comes from. Rows without a usable molecule
-    are left out; duplicates are kept. Select rows with index arrays, as in any data set of
-    PyTorch Geometric: :obj:`dataset[split.train]`.
+    Every item is a :obj:`Data` with what :func:`~molae_pyg.chem.featurize` makes of a molecule
+    (:obj:`z`, :obj:`conformers` in Å, :obj:`smiles`, :obj:`status`, :obj:`reason`,
+    :obj:`num_unknown`, :obj:`num_cropped`) and besides :obj:`y` and :obj:`row`, the row of the
+    source it comes from. Rows without a usable molecule are left out; duplicates are kept. Select
+    rows with index arrays, as in any data set of PyTorch Geometric: :obj:`dataset[split.train]`.
 
-    Conformers are made once. With a :obj:`root` they are kept in ``<root>/processed``, in a
-    safetensors file for the numbers and a JSON file for the text, named by a hash of the SMILES,
-    the settings below and the versions of this package and of RDKit. Targets are not part of
-    it: correcting one costs no new conformers.
+    With a :obj:`root`, conformers are made once, in a
+    :class:`~molae_pyg.datasets.ConformerStore` in ``<root>/conformers`` that is named by a hash of
+    the SMILES, the settings that concern coordinates, and the versions of this package and of
+    RDKit. After a kill, the same call goes on with the rows that are missing. Neither targets nor
+    :obj:`max_atoms` are part of it: changing them costs no new conformers.
 
     Args:
         smiles: The molecules.
@@ -41,7 +44,7 @@ class MoleculeTable(InMemoryDataset):
         task_names: Names of the tasks. (default: :obj:`None`, "y" or "y0", "y1" ...)
         task_type: ``"regression"`` or ``"classification"``. (default: :obj:`None`,
             classification if every label is 0 or 1)
-        root: Folder for the conformer cache. (default: :obj:`None`, no cache)
+        root: Folder for the conformers. (default: :obj:`None`, they are kept in memory only)
         num_conformers: 3D conformers a molecule. (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
         seed: Seed of the conformers. (default: :obj:`0`)
@@ -91,15 +94,14 @@ class MoleculeTable(InMemoryDataset):
         self.task_type = _checked_task_type(task_type, y)
         self.metric = HEADLINE[self.task_type]
         self.task_names = _checked_task_names(task_names, y.size(1))
-        settings = {
-            "num_conformers": num_conformers,
-            "add_2d": add_2d,
-            "seed": seed,
-            "max_atoms": max_atoms,
-            "on_error": on_error,
-        }
-        folder = None if root is None else Path(self.processed_dir)  # without a root it is "???"
-        molecules = self._molecules(smiles, settings, workers, folder)
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        options = Options(num_conformers, add_2d, max_atoms=max_atoms, seed=seed)
+        # Without a root PyTorch Geometric's `processed_dir` would be "???".
+        folder = None if root is None else Path(self.root) / "conformers"
+        molecules = self._molecules(smiles, options, workers, folder)
+        if on_error == "raise":
+            molecules.report.raise_first(smiles)
         self.report = molecules.report
         self._fill(molecules, y)
 
@@ -123,24 +125,14 @@ class MoleculeTable(InMemoryDataset):
         return f"{type(self).__name__}({self.name}, {len(self)})"
 
     def _molecules(
-        self,
-        smiles: list[str],
-        settings: dict[str, object],
-        workers: int | None,
-        folder: Path | None,
+        self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
     ) -> Molecules:
-        """Featurizes the molecules, or reads what an earlier call has made of them."""
-        path = None
-        if folder is not None:
-            path = folder / f"{self.name}-{_cache_key(smiles, settings)}.json"
-            if path.is_file():
-                return load_molecules(path)
-        items, report = featurize(smiles, workers=workers, **settings)
-        if not items:
-            raise ValueError(f"none of {len(smiles)} rows gave a molecule. {report}")
-        molecules = Molecules(*collate(items), report)
-        if path is not None:
-            save_molecules(molecules, path)
+        if folder is None:
+            molecules = fresh_molecules(smiles, options, workers)
+        else:
+            molecules = stored_molecules(smiles, options, workers, folder, self.name)
+        if not molecules.report.kept:
+            raise ValueError(f"none of {len(smiles)} rows gave a molecule. {molecules.report}")
         return molecules
 
     def _fill(self, molecules: Molecules, y: Tensor) -> None:
@@ -158,13 +150,6 @@ class MoleculeTable(InMemoryDataset):
         if len(data.row) == 1:  # PyTorch Geometric keeps a single item as it is
             data, slices = separate(data, slices), None
         self._data, self.slices = data, slices
-
-
-def _cache_key(smiles: list[str], settings: dict[str, object]) -> str:
-    from rdkit import rdBase
-
-    content = [smiles, settings, __version__, rdBase.rdkitVersion]
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]
 
 
 def _checked_targets(y: Targets, num_rows: int) -> Tensor:

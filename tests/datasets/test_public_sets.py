@@ -4,6 +4,7 @@ import gzip
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from urllib.error import URLError
 
@@ -17,6 +18,7 @@ from molae_pyg.datasets import ChEMBLActivities, MoleculeNet
 from molae_pyg.datasets.reading import infer_task_type
 from molae_pyg.metrics import evaluate
 
+QM8 = ("E1", "E2", "f1", "f2")
 DATA = os.environ.get("MOLAE_DATA")
 HEADER = "iupac,smiles,expt,calc\n"
 ROWS = HEADER + '"4-methoxy,x",COC,-1.0,2\nmethanol,CO ,-5.1,3\n'
@@ -91,7 +93,7 @@ def test_dataset(tmp_path):
     assert repr(dataset) == "MoleculeNet(freesolv, 2)"
     assert (dataset.task_type, dataset.metric) == ("regression", "rmse")
     assert dataset[1].y.tolist() == [[pytest.approx(-5.1)]]
-    assert list((tmp_path / "processed").glob("freesolv-*.safetensors"))
+    assert list((tmp_path / "conformers").glob("freesolv-*.csv"))
 
 
 def test_download_goes_where_pytorch_geometric_keeps_it(tmp_path, monkeypatch):
@@ -130,8 +132,32 @@ def test_no_file_and_no_network(tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown data set 'qm9'; there are \['esol', "):
-        MoleculeNet(tmp_path, "qm9")
+    with pytest.raises(ValueError, match=r"unknown data set 'qm10'; there are \['esol', "):
+        MoleculeNet(tmp_path, "qm10")
+
+
+@pytest.mark.skipif(DATA is None, reason="needs the files in $MOLAE_DATA/moleculenet")
+def test_a_file_with_another_checksum_is_read_with_a_warning(tmp_path):
+    known = (Path(DATA) / "moleculenet" / "SAMPL.csv").read_bytes()
+    packed = gzip.compress(known.replace(b"\n", b"\r\n"))
+    (tmp_path / "SAMPL.csv.gz").write_bytes(packed)  # the same text: no warning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert len(MoleculeNet.read(tmp_path, "freesolv").smiles) == 642
+    (tmp_path / "SAMPL.csv").write_bytes(known.replace(b"-11.01", b"-11.02"))
+    with pytest.warns(UserWarning, match="is not the copy of freesolv that is known"):
+        MoleculeNet.read(tmp_path, "freesolv")
+
+
+def test_quantum_sets(tmp_path):
+    (tmp_path / "qm9.csv").write_text("mol_id,smiles,A,homo,lumo,gap\ngdb_1,C,1,-0.39,0.12,0.5\n")
+    table = MoleculeNet.read(tmp_path, "qm9")
+    assert table.task_names == ["homo", "lumo", "gap"]
+    theories = [f"{what}-{how}" for how in ("CC2", "PBE0", "PBE0", "CAM") for what in QM8]
+    row = ",".join(map(str, range(16)))
+    (tmp_path / "qm8.csv").write_text(f"smiles,{','.join(theories)}\nC,{row}\n")
+    table = MoleculeNet.read(tmp_path, "qm8")
+    assert table.y.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15]]
 
 
 def test_wrong_file(tmp_path):
@@ -152,13 +178,17 @@ def test_wrong_file(tmp_path):
         ("clintox", 1484, 4, 2, (1390 + 112) / 2 / 1484),
         ("sider", 1427, 0, 27, 21868 / 27 / 1427),
         ("qm7", 6830, 0, 1, -1544.8361),
+        ("qm8", 21786, 0, 12, 0.1308),
+        ("tox21", 7831, 8, 12, 0.0752),
+        ("toxcast", 8576, 0, 617, 0.0826),
+        ("hiv", 41127, 7, 1, 1443 / 41127),
     ],
 )
 def test_real_files(monkeypatch, tmp_path, name, num_rows, num_invalid, num_tasks, mean):
     monkeypatch.setenv("MOLAE_DATA", DATA)
     table = MoleculeNet.read(tmp_path, name)
     assert table.y.shape == (num_rows, num_tasks)
-    assert table.y.double().mean().item() == pytest.approx(mean, abs=1e-4)
+    assert table.y.double().nanmean().item() == pytest.approx(mean, abs=1e-4)
     assert infer_task_type(table.y) == MoleculeNet.sources[name].task_type
     with rdBase.BlockLogs():
         assert sum(Chem.MolFromSmiles(smiles) is None for smiles in table.smiles) == num_invalid

@@ -1,6 +1,5 @@
 """The data set of molecules and targets: items, subsets, cache, errors."""
 
-import json
 import pickle
 import warnings
 
@@ -11,8 +10,7 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
-import molae_pyg.datasets.table as table_module
-from molae_pyg.datasets import CSVDataset, MoleculeTable
+from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter, preparation
 from molae_pyg.splits import scaffold_split
 
 NAN = float("nan")
@@ -106,9 +104,7 @@ def test_single_molecule(tmp_path):
 
 def test_cache(tmp_path, monkeypatch):
     first = make(tmp_path)
-    suffixes = sorted(path.suffix for path in (tmp_path / "processed").iterdir())
-    assert suffixes == [".json", ".safetensors"]
-    monkeypatch.setattr(table_module, "featurize", None)  # would fail if called
+    monkeypatch.setattr(preparation, "make_rows", None)  # would fail if called
     again = make(tmp_path, y=[row[:1] for row in Y])  # other targets, same molecules
     assert again.num_tasks == 1
     assert again.report == first.report
@@ -116,7 +112,7 @@ def test_cache(tmp_path, monkeypatch):
     for old, new in zip(first, again, strict=True):
         assert old.keys() == new.keys()
         assert torch.equal(new.y.nan_to_num(9), old.y[:, :1].nan_to_num(9))
-        for key in ("z", "conformers", "atom_map", "row", "num_unknown"):
+        for key in ("z", "conformers", "row", "num_unknown"):
             assert torch.equal(old[key], new[key]), key
             assert old[key].dtype == new[key].dtype
         assert (old.smiles, old.status, old.reason) == (new.smiles, new.status, new.reason)
@@ -131,25 +127,51 @@ def test_cache(tmp_path, monkeypatch):
         {"seed": 1},
         {"num_conformers": 1},
         {"add_2d": False},
-        {"max_atoms": 2},
         {"smiles": [*SMILES[:4], "CS"]},
     ],
 )
 def test_other_settings_are_not_read_from_the_cache(tmp_path, change):
     first = make(tmp_path)
     other = make(tmp_path, **change)
-    assert len(list((tmp_path / "processed").glob("*.json"))) == 2
+    assert len(list((tmp_path / "conformers").glob("*.csv"))) == 2
     assert not torch.equal(first[1].conformers, other[1].conformers) or "smiles" in change
     assert other[3].smiles == change.get("smiles", SMILES)[4]
 
 
-def test_half_written_cache_is_not_read(tmp_path):
+def test_store_and_memory_hold_the_same(tmp_path):
+    in_memory, stored = make(max_atoms=2), make(tmp_path, max_atoms=2)
+    assert stored.report == in_memory.report
+    assert stored.report.num_cropped == [1, 4, 0, 1, 0]
+    for ours, theirs in zip(stored, in_memory, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert (ours.smiles, ours.status, ours.num_nodes) == (theirs.smiles, theirs.status, 2)
+        assert torch.equal(ours.z, theirs.z)
+        assert torch.allclose(ours.conformers, theirs.conformers, atol=5.1e-4)  # of the store
+
+
+def test_cropping_needs_no_new_conformers(tmp_path, monkeypatch):
     make(tmp_path)
-    (path,) = (tmp_path / "processed").glob("*.json")
-    assert json.loads(path.read_text())["report"]["outcomes"][2] == "invalid"
-    path.unlink()  # as if it had stopped before the last step
+    monkeypatch.setattr(preparation, "make_rows", None)
+    assert [len(data.z) for data in make(tmp_path, max_atoms=2)] == [2, 2, 2, 2]
+
+
+def test_interrupted_conformers_go_on(tmp_path, monkeypatch):
+    real, added = StoreWriter.add, []
+
+    def add(self, number, *row):
+        if len(added) == 2:
+            raise KeyboardInterrupt
+        added.append(number)
+        real(self, number, *row)
+
+    monkeypatch.setattr(StoreWriter, "add", add)
+    with pytest.raises(KeyboardInterrupt, match="2 rows done"):
+        make(tmp_path)
+    monkeypatch.setattr(
+        StoreWriter, "add", lambda self, n, *row: (added.append(n), real(self, n, *row))
+    )
     assert len(make(tmp_path)) == 4
-    assert path.is_file()
+    assert sorted(added) == [0, 1, 2, 3, 4]
 
 
 def test_no_root_writes_nothing(tmp_path, monkeypatch):
@@ -207,7 +229,7 @@ def test_csv_dataset(tmp_path):
     assert dataset.task_type == "classification"
     assert dataset.smiles == ["CCO", "c1ccccc1", "CN"]
     assert dataset[0].conformers.shape == (3, 2, 3)
-    assert list((tmp_path / "processed").glob("assay-*.json"))
+    assert list((tmp_path / "conformers").glob("assay-*.csv"))
     flat = CSVDataset(path, "Smiles", "active", "regression", num_conformers=1, add_2d=False)
     assert flat.task_type == "regression"
     assert flat[0].conformers.shape == (3, 1, 3)
