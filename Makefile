@@ -4,6 +4,7 @@
 #   make test    the test suite (PYTEST_ARGS="-k gaussian" passes flags to pytest)
 #   make lint    ruff: rules and format
 #   make docs    the documentation, into docs/_build/html
+#   make chemprop installs chemprop, with which models are compared, into .venv-chemprop
 #   make scatter builds the optional torch-scatter against the installed torch
 #   make clean   removes what the targets above made, except .venv
 #
@@ -17,10 +18,11 @@ REQUIREMENTS := setup.cfg pyproject.toml constraints.txt molae_pyg/_version.py
 PYTEST_ARGS ?=
 RUN_ARGS ?=
 
-.PHONY: run test lint docs scatter clean
+.PHONY: run test lint docs chemprop scatter clean
 
 run: $(VENV)/.run
-	$(BIN)/python experiments/moleculenet.py $(RUN_ARGS)
+	$(BIN)/python experiments/moleculenet.py --config experiments/configs/quick.yaml --seeds 1 \
+	  $(RUN_ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -32,6 +34,11 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# Its RDKit is another one: an environment of its own, reached through files.
+chemprop:
+	$(PYTHON) -m venv --clear .venv-chemprop
+	.venv-chemprop/bin/python -m pip --disable-pip-version-check install --quiet chemprop==2.3.1
+
 # --use-pep517: the build needs no `wheel` package. The import fails if the build does not fit torch.
 scatter: $(VENV)/.run
 	$(PIP) --no-build-isolation --use-pep517 -e ".[scatter]"
@@ -39,7 +46,7 @@ scatter: $(VENV)/.run
 
 clean:
 	rm -rf build dist docs/_build .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path "./$(VENV)*/*" -prune -exec rm -rf {} +
 
 # Stamps: installed once, and again when a requirement changes. The extras contain the run time.
 $(VENV)/.dev: EXTRA := [dev]

@@ -63,16 +63,23 @@ class ForestBaseline:
             ValueError: If a SMILES cannot be parsed, a task has no label, or the lengths differ.
         """
         y = _checked_targets(smiles, y)
-        x = ecfp4(smiles, self.counts)  # [n, 2048]
+        return self.fit_features(ecfp4(smiles, self.counts), y)
+
+    def predict(self, smiles: Sequence[str]) -> np.ndarray:
+        """Returns values, or probabilities of class 1, ``[n, T]``."""
+        return self.predict_features(ecfp4(smiles, self.counts))
+
+    def fit_features(self, x: np.ndarray, y: np.ndarray) -> "ForestBaseline":
+        """Grows the forests on other features ``[n, F]`` than fingerprints."""
+        y = _checked_targets(x, y)
         self.forests = []
         for labels in y.T:
             present = ~np.isnan(labels)
             self.forests.append(self._forest().fit(x[present], labels[present]))
         return self
 
-    def predict(self, smiles: Sequence[str]) -> np.ndarray:
-        """Returns values, or probabilities of class 1, ``[n, T]``."""
-        x = ecfp4(smiles, self.counts)
+    def predict_features(self, x: np.ndarray) -> np.ndarray:
+        """Predicts from the features that :meth:`fit_features` takes, ``[n, T]``."""
         return np.stack([_predict(forest, x) for forest in self.forests], axis=1)
 
     def _forest(self) -> Forest:
@@ -111,10 +118,10 @@ def _predict(forest: Forest, x: np.ndarray) -> np.ndarray:
     return forest.predict_proba(x)[:, list(forest.classes_).index(1)]
 
 
-def _checked_targets(smiles: Sequence[str], y: np.ndarray) -> np.ndarray:
+def _checked_targets(molecules: Sequence[str] | np.ndarray, y: np.ndarray) -> np.ndarray:
     y = np.asarray(y, dtype=np.float64)
-    if y.ndim != 2 or len(y) != len(smiles):
-        raise ValueError(f"expected targets [n, T] for {len(smiles)} SMILES, got {y.shape}")
+    if y.ndim != 2 or len(y) != len(molecules):
+        raise ValueError(f"expected targets [n, T] for {len(molecules)} molecules, got {y.shape}")
     empty = np.flatnonzero(np.isnan(y).all(axis=0))
     if len(empty):
         raise ValueError(f"no training label in task {empty.tolist()}")

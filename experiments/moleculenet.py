@@ -1,194 +1,197 @@
-"""Fine-tunes Mol-AE on a data set, scaffold split, beside two baselines in the same run.
+"""Compares models on molecular data sets under a named protocol.
 
-    python experiments/moleculenet.py                      # activities that come with RDKit
-    python experiments/moleculenet.py --dataset esol       # or another of MoleculeNet
-    python experiments/moleculenet.py --dataset my.csv     # a SMILES column, numeric targets
+    python experiments/moleculenet.py                                # activities from RDKit
+    python experiments/moleculenet.py --dataset esol bace            # or all of MoleculeNet: all
+    python experiments/moleculenet.py --dataset my.csv               # a SMILES column, numbers
+    python experiments/moleculenet.py --dataset esol --protocol cv5x5 --model ecfp-forest dmpnn
 
-Prints the test metrics and writes metrics.json, predictions.csv, a PNG and the fine-tuned model.
+Finished runs stand in <output>/<protocol>/<data set>/<model>/<seed>-<fold>; called again, the
+script makes the ones that are missing. experiments/report.py makes a page of them.
 """
 
 import argparse
+import copy
 import json
-import platform
+import sys
 import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import lightning as L
 import numpy as np
-import pandas as pd
-import torch
 import yaml
-from baselines import ForestBaseline, MeanBaseline
+from models import MODELS, Fitted, Job, digest_of, molae
+from protocols import PROTOCOLS, make_trials
+from results import Key, environment, is_finished, prediction_table, read_runs, write_run
 
-from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor, __version__
-from molae_pyg.analysis import parity_plot, roc_plot
-from molae_pyg.datasets import ChEMBLActivities, CSVDataset, MoleculeNet
+from molae_pyg.datasets import (
+    ChEMBLActivities,
+    CSVDataset,
+    MoleculeNet,
+    OfficialFolder,
+    check_integrity,
+)
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import evaluate
-from molae_pyg.splits import Split, scaffold_split
-from molae_pyg.training import Finetuning, finetune, predict
+from molae_pyg.training import Finetuning
 
-CONFIG = Path(__file__).parent / "configs" / "moleculenet.yaml"
+#: Where a setting of a data set's line belongs, if not to the training.
+PLACES = {"pooler_dropout": "head", "dropout": "encoder"}
+CONFIGS = Path(__file__).parent / "configs"
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", default="chembl2321810", help="name, or path of a CSV file")
-    parser.add_argument("--root", default="data", help="folder of data files and conformers")
     parser.add_argument(
-        "--weights", help="molae-small, random, a folder or official .pt file; default: of the YAML"
+        "--dataset", nargs="+", default=["chembl2321810"], help="names, CSV files, folders; or all"
     )
-    parser.add_argument("--config", default=CONFIG, help="YAML of settings")
-    parser.add_argument("--seeds", type=int, default=1, help="runs, seeds 0 ... n - 1")
-    parser.add_argument("--output", help="folder of results; default: runs/<dataset>")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="scaffold", help="scaffold")
+    parser.add_argument(
+        "--model", nargs="+", help="names in the settings, folders or official .pt files"
+    )
+    parser.add_argument("--seeds", type=int, help="seeds, of cv5x5 repeats; default: 3, 5 of cv5x5")
+    parser.add_argument("--config", help="YAML of settings; default: moleculenet or published")
+    parser.add_argument("--root", default="data", help="folder of data files and conformers")
+    parser.add_argument("--output", default="runs/moleculenet", help="folder of the runs")
     return parser.parse_args()
 
 
-def read_config(path: str | Path, dataset: str) -> dict:
-    """The settings of a YAML file, with the line of the data set put into its sections."""
-    config = yaml.safe_load(Path(path).read_text())
-    line = dict(config.pop("datasets", {}).get(dataset, {}))
-    if "pooler_dropout" in line:
-        config["head"]["pooler_dropout"] = line.pop("pooler_dropout")
-    config["training"].update(line)
-    return config
-
-
-def load_dataset(name: str, root: str, settings: dict) -> MoleculeTable:
-    """The data set of a name, or of a CSV file, with conformers."""
-    if name.lower() == "chembl2321810":
-        return ChEMBLActivities(root, **settings)
+def load_dataset(name: str, root: str, settings: dict[str, Any]) -> MoleculeTable:
+    """The data set of a name, CSV file or official folder, with conformers."""
+    if Path(name, "train.lmdb").exists():
+        settings = {k: v for k, v in settings.items() if k != "add_2d"}  # the records have it
+        return OfficialFolder(name, **settings)
     if name.lower().endswith((".csv", ".csv.gz")):
         return CSVDataset(name, root=root, **settings)
-    return MoleculeNet(root, name.lower(), **settings)
+    if name.lower() == "chembl2321810":
+        return ChEMBLActivities(root, **settings)
+    return MoleculeNet(root, name, **settings)
 
 
-def load_encoder(weights: str, settings: dict) -> MolAEEncoder:
-    """A pre-trained encoder, or one of these settings with random weights."""
-    if weights == "random":
-        return MolAEEncoder(**settings)
-    if weights.endswith(".pt"):
-        encoder, report = MolAEEncoder.from_official(weights)
-        print(f"{weights}: {len(report.missing)} missing, {len(report.unexpected)} unexpected keys")
-        return encoder
-    return MolAE.from_pretrained(weights).encoder
+def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
+    """The settings of a model, with the line of the data set put into its sections.
+
+    Raises:
+        SystemExit: If the model is neither a name in the settings nor a path of weights.
+    """
+    sections = config["models"]
+    if model in sections:
+        section = copy.deepcopy(sections[model])
+    elif Path(model).exists():
+        section = copy.deepcopy(sections["molae"]) | {"weights": model}
+    else:
+        raise SystemExit(f"no model {model!r}: give one of {list(sections)} or a path of weights")
+    for key, value in section.pop("datasets", {}).get(dataset, {}).items():
+        section.setdefault(PLACES.get(key, "training"), {})[key] = value
+    return section
 
 
-def run_baselines(dataset: MoleculeTable, split: Split) -> dict[str, np.ndarray]:
-    """Test predictions ``[n, T]`` of the training mean and of a forest on fingerprints."""
-    smiles = np.array(dataset.smiles, dtype=object)
-    y = dataset.y.numpy()
-    models = {
-        "training mean": MeanBaseline(),
-        "ECFP4 + random forest": ForestBaseline(dataset.task_type),
-    }
-    return {
-        name: model.fit(smiles[split.train], y[split.train]).predict(smiles[split.test])
-        for name, model in models.items()
-    }
-
-
-def run_molae(
-    dataset: MoleculeTable, split: Split, args: argparse.Namespace, config: dict, seed: int
-) -> tuple[np.ndarray, dict]:
-    """Fine-tunes with one seed: test predictions ``[n, T]`` and facts about the run."""
+def make_run(
+    key: Key, fit: Callable[[Job], Fitted], job: Job, identity: dict[str, Any]
+) -> dict[str, Any]:
+    """Fits, scores and writes one run."""
     start = time.perf_counter()
-    L.seed_everything(seed, verbose=False)
-    model = MolAEPredictor(
-        load_encoder(config["weights"], config["encoder"]),
-        dataset.num_tasks,
-        task_names=dataset.task_names,
-        task_type=dataset.task_type,
-        **config["head"],
-    )
-    settings = Finetuning(**{"metric": dataset.metric, **config["training"]})
-    folder = Path(args.output) / f"seed{seed}"
-    best = finetune(model, dataset[split.train], dataset[split.valid], folder, settings, seed)
-    predicted = predict(model, dataset[split.test], precision=settings.precision)
-    parameters = sum(p.numel() for p in model.parameters())
-    return predicted, {**best, "parameters": parameters, "seconds": time.perf_counter() - start}
+    fitted = fit(job)
+    seconds = round(time.perf_counter() - start, 1)
+    dataset, y = job.dataset, job.dataset.y.numpy()
+    parts = {"valid": fitted.valid, "test": fitted.test}
+    result = {
+        **key._asdict(),
+        **identity,
+        "task_type": dataset.task_type,
+        "metric": dataset.metric,
+        "tasks": dataset.task_names,
+        "sizes": {part: len(rows) for part, rows in job.split._asdict().items()},
+        **{
+            part: evaluate(y[getattr(job.split, part)], predicted, dataset.task_type)
+            for part, predicted in parts.items()
+        },
+        **fitted.facts,
+        "seconds": seconds,
+        "environment": environment(),
+    }
+    write_run(job.folder, result, prediction_table(dataset, job.split, **parts))
+    return result
 
 
-def print_table(scores: dict[str, dict[str, float]]) -> None:
-    columns = list(next(iter(scores.values())))
-    print("\n" + " " * 26 + "".join(f"{c:>18}" for c in columns))
-    for name, values in scores.items():
-        print(f"{name:26}" + "".join(f"{values[c]:18.3f}" for c in columns))
+def run_dataset(name: str, args: argparse.Namespace, config: dict[str, Any]) -> list[str]:
+    """All runs on a data set; returns what failed, each with its reason in ``error.txt``."""
+    dataset = load_dataset(name, args.root, config["data"])
+    place = Path(args.output, args.protocol, dataset.name)
+    integrity = check_integrity(dataset)
+    print(f"\n{dataset}", integrity, sep="\n", flush=True)
+    trials = make_trials(dataset, args.protocol, args.seeds, place / "splits")
+    (place / "integrity.json").write_text(json.dumps(asdict(integrity), indent=2) + "\n")
+    failed = []
+    for model in args.model:
+        settings = model_settings(config, model, dataset.name)
+        weights = digest_of(settings.get("weights", "random"))
+        for trial, checksum in trials:
+            key = Key(dataset.name, args.protocol, Path(model).stem, trial.seed, trial.fold)
+            identity = {"source": name, "data": config["data"], "settings": settings}
+            identity |= {"weights_sha256": weights, "split_sha256": checksum}
+            folder = key.folder(Path(args.output))
+            if not is_finished(folder, identity):
+                job = Job(dataset, trial.split, copy.deepcopy(settings), trial.seed, folder)
+                failed += _try_run(key, MODELS.get(model, molae), job, identity)
+    _print_table(place)
+    return failed
 
 
-def write_predictions(
-    path: Path, dataset: MoleculeTable, split: Split, predictions: dict[str, np.ndarray]
-) -> None:
-    """One line a test molecule, then every row of the source that gave no molecule, with why."""
-    test = dataset[split.test]
-    table = pd.DataFrame({"row": [int(d.row) for d in test], "smiles": test.smiles})
-    for t, task in enumerate(dataset.task_names):
-        table[f"{task} measured"] = test.y[:, t].numpy()
-        for name, predicted in predictions.items():
-            table[f"{task} {name}"] = predicted[:, t]
-    table["note"] = [d.reason for d in test]
-    left_out = pd.DataFrame(
-        [
-            {"row": row, "note": f"{outcome}: {reason}"}
-            for row, (outcome, reason) in enumerate(
-                zip(dataset.report.outcomes, dataset.report.reasons, strict=True)
-            )
-            if outcome in ("failed", "invalid")
-        ]
-    )
-    pd.concat([table, left_out]).to_csv(path, index=False)
+def _try_run(
+    key: Key, fit: Callable[[Job], Fitted], job: Job, identity: dict[str, Any]
+) -> list[str]:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    error = job.folder / "error.txt"
+    try:
+        result = make_run(key, fit, job, identity)
+    except Exception:  # of whatever kind: the other runs go on, and the end says what failed
+        error.write_text(traceback.format_exc())
+        print(f"{job.folder} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
+        return [str(job.folder)]
+    error.unlink(missing_ok=True)
+    score = f"{result['metric']} {result['test'][result['metric']]:.4f}"
+    run = f"{key.dataset}, {key.model} {key.seed}-{key.fold}"
+    print(f"{run}: {score}, {result['seconds']} s", flush=True)
+    return []
+
+
+def _print_table(place: Path) -> None:
+    """Mean and sample standard deviation over runs of every test score."""
+    by_model: dict[str, list[dict[str, float]]] = {}
+    for _, result in read_runs(place):
+        by_model.setdefault(result["model"], []).append(result["test"])
+    for model, scores in by_model.items():
+        cells = []
+        for metric in scores[0]:
+            values = [score[metric] for score in scores]
+            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            cells.append(f"{metric} {np.mean(values):.3f}{spread}")
+        print(f"{model:>16}, {len(scores)} runs: {', '.join(cells)}", flush=True)
 
 
 def main() -> None:
     args = parse_args()
-    name = Path(args.dataset).name.split(".")[0].lower()
-    args.output = args.output or f"runs/{name}"
-    config = read_config(args.config, name)
-    config["weights"] = args.weights or config.get("weights", "random")
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
-
-    Finetuning(**config["training"])  # an unknown key stops here, not after the conformers
-    dataset = load_dataset(args.dataset, args.root, config["data"])
-    print(dataset, dataset.report.summary(), sep="\n")
-    split = scaffold_split(dataset.smiles)
-    sizes = {part: len(index) for part, index in split._asdict().items()}
-    print("scaffold split:", ", ".join(f"{n} {part}" for part, n in sizes.items()), flush=True)
-
-    print(f"weights: {config['weights']}", "fitting the baselines", sep="\n", flush=True)
-    predictions = run_baselines(dataset, split)
-    runs = {}
-    for seed in range(args.seeds):
-        key = f"Mol-AE seed {seed}"
-        predictions[key], runs[key] = run_molae(dataset, split, args, config, seed)
-
-    y = dataset.y.numpy()[split.test]
-    scores = {k: evaluate(y, p, dataset.task_type) for k, p in predictions.items()}
-    print_table(scores)
-    result = {
-        "dataset": dataset.name,
-        "task_type": dataset.task_type,
-        "rows": dict(dataset.report.counts),
-        "split": sizes,
-        "config": config,
-        "test": scores,
-        "runs": runs,
-        "versions": {
-            "molae_pyg": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    (output / "metrics.json").write_text(json.dumps(result, indent=2) + "\n")
-    write_predictions(output / "predictions.csv", dataset, split, predictions)
-    shown = {k: p[:, 0] for k, p in predictions.items()}
-    if dataset.task_type == "regression":
-        parity_plot(y[:, 0], shown, dataset.task_names[0], output / "parity.png")
-    else:
-        roc_plot(y[:, 0], shown, output / "roc.png")
-    print(f"\nwritten to {output}: metrics.json, predictions.csv, the picture, seed*/model")
+    default = "published" if args.protocol == "published" else "moleculenet"
+    config = yaml.safe_load(Path(args.config or CONFIGS / f"{default}.yaml").read_text())
+    args.model = args.model or config["default"]
+    for model in args.model:  # an unknown name or key stops here, not after the conformers
+        Finetuning(**model_settings(config, model, "").get("training", {}))
+    names = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
+    failed = []
+    for name in names:
+        try:
+            failed += run_dataset(name, args, config)
+        except Exception:  # a data set that cannot be had does not lose the others
+            print(f"{name} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
+            failed.append(name)
+    print(f"\nruns stand in {args.output}; python experiments/report.py makes a page of them")
+    if failed:
+        raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
 from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
@@ -68,11 +68,17 @@ def embed(
 
 
 def scaffold_folds(smiles: Sequence[str], rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Splits rows into folds that share no scaffold: ``NUM_FOLDS`` pairs (fitted, held out)."""
+    """Splits rows into folds that share no scaffold: ``NUM_FOLDS`` pairs (fitted, held out).
+
+    Rows of fewer scaffolds than that are split at random.
+    """
     group_of = np.empty(len(smiles), dtype=np.int64)
     for number, members in enumerate(scaffold_groups(smiles)):
         group_of[members] = number
-    folds = GroupKFold(NUM_FOLDS).split(rows, groups=group_of[rows])
+    if len(np.unique(group_of[rows])) < NUM_FOLDS:
+        folds = KFold(NUM_FOLDS, shuffle=True, random_state=0).split(rows)
+    else:
+        folds = GroupKFold(NUM_FOLDS).split(rows, groups=group_of[rows])
     return [(rows[fitted], rows[held_out]) for fitted, held_out in folds]
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import lightning as L
 import numpy as np
 import yaml
-from moleculenet import load_encoder, read_config
+from models import Job, load_encoder, train
 from probe import embed, probe, scaffold_folds
 from rdkit import Chem, rdBase
 from tqdm import tqdm
@@ -32,7 +32,6 @@ from molae_pyg.datasets import MoleculeNet
 from molae_pyg.datasets.reading import read_smiles
 from molae_pyg.metrics import ERRORS, evaluate
 from molae_pyg.splits import Split, scaffold_split
-from molae_pyg.training import Finetuning, finetune, predict
 
 CONFIG = Path(__file__).parent / "configs" / "transfer.yaml"
 METHODS = ("fine-tuned", "probe")
@@ -62,6 +61,13 @@ def parse_args() -> argparse.Namespace:
         "--seen", nargs="+", default=[], help="SMILES of pre-training: not tested on"
     )
     return parser.parse_args()
+
+
+def read_config(path: str | Path, dataset: str) -> dict:
+    """The settings of a YAML file, with the line of the data set put into its sections."""
+    config = yaml.safe_load(Path(path).read_text())
+    config["training"].update(config.pop("datasets", {}).get(dataset, {}))
+    return config
 
 
 def planned(dataset: str, seeds: int) -> Iterator[Run]:
@@ -133,14 +139,14 @@ def run_finetuning(
         task_type=dataset.task_type,
         **config["head"],
     )
-    settings = Finetuning(**{"metric": dataset.metric, **config["training"]})
-    best = finetune(model, dataset[split.train], dataset[split.valid], folder, settings, seed)
-    predicted = predict(model, dataset[split.test], precision=settings.precision)
-    np.savez(folder / "test.npz", item=split.test, predicted=predicted)
+    fitted = train(model, dataset, Job(dataset, split, config, seed, folder))
+    np.savez(folder / "test.npz", item=split.test, predicted=fitted.test)
     shutil.rmtree(folder / "model")
-    test = evaluate(dataset.y.numpy()[split.test], predicted, dataset.task_type)
-    valid = best[f"val_{dataset.metric}"]
-    return {"epoch": best["epoch"], "valid": valid, "test": test[dataset.metric]}
+    y = dataset.y.numpy()
+    valid = evaluate(y[split.valid], fitted.valid, dataset.task_type)
+    test = evaluate(y[split.test], fitted.test, dataset.task_type)
+    metric = dataset.metric
+    return {"epoch": fitted.facts["epoch"], "valid": valid[metric], "test": test[metric]}
 
 
 def read_results(path: Path) -> list[dict]:

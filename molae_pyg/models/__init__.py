@@ -4,7 +4,7 @@ from molae_pyg.models.cloze import Ablation, ClozeOutput
 from molae_pyg.models.decoder import MolAEDecoder
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.mol_ae import Encoding, MolAE
-from molae_pyg.models.predictor import MolAEPredictor
+from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
 from molae_pyg.models.reference import ReferenceMolAE
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "MolAEDecoder",
     "MolAEEncoder",
     "MolAEPredictor",
+    "PropertyModel",
     "ReferenceMolAE",
 ]

@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Batch
 from torch_geometric.utils import cumsum, degree
 
 from molae_pyg import checkpoint
@@ -12,7 +14,70 @@ from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.nn.heads import PropertyHead, Readout
 
 
-class MolAEPredictor(nn.Module):
+class PropertyModel(nn.Module):
+    """What fine-tuning needs of a model: the scale of its targets, and predictions of a batch.
+
+    The network works on standardised targets; mean and standard deviation are buffers of the
+    module, so that a saved model predicts in real units by itself. A subclass has a ``forward``
+    that returns real units (regression) or logits (classification), ``[B, T]``, and passes the
+    fields of a batch to it in :meth:`on_batch` and :meth:`predict_batch`.
+
+    Args:
+        num_tasks: Number of tasks T.
+        task_names: Names of the tasks, default ``task0`` ...
+        task_type: ``"regression"`` or ``"classification"``.
+
+    Attributes:
+        config: Arguments that build the model again.
+    """
+
+    config: dict[str, Any]
+
+    def __init__(self, num_tasks: int, task_names: Sequence[str] | None, task_type: str):
+        super().__init__()
+        if task_type not in ("regression", "classification"):
+            raise ValueError(f"task_type must be 'regression' or 'classification': {task_type!r}")
+        self.task_type = task_type
+        self.task_names = list(task_names or (f"task{i}" for i in range(num_tasks)))
+        if len(self.task_names) != num_tasks:
+            raise ValueError(f"{num_tasks} tasks, but names {self.task_names}")
+        self.register_buffer("mean", torch.zeros(num_tasks))
+        self.register_buffer("std", torch.ones(num_tasks))
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        """Real units or logits ``[B, T]`` of a training batch."""
+        raise NotImplementedError
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        """Real units or probabilities ``[B, T]`` of a batch as the data set gives it."""
+        raise NotImplementedError
+
+    def set_scaling(self, y: Tensor) -> None:
+        """Takes mean and standard deviation of regression targets ``[n, T]``, NaN = missing.
+
+        Raises:
+            ValueError: A task has fewer than two labels, or all its labels are equal.
+        """
+        for task, column in enumerate(y.T):
+            label = column[~column.isnan()].double()
+            if label.numel() == 0 or label.min() == label.max():  # std of equal ones may not be 0
+                raise ValueError(
+                    f"task {self.task_names[task]!r} has no two different labels in training: "
+                    "nothing to learn; drop the task or split differently"
+                )
+            self.mean[task], self.std[task] = label.mean(), label.std()
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""
+        checkpoint.save(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "PropertyModel":
+        """Reads a folder of :meth:`save_pretrained`, in evaluation mode."""
+        return checkpoint.load(cls, folder).eval()
+
+
+class MolAEPredictor(PropertyModel):
     """Molecular properties from a (pre-trained) encoder; the decoder is left behind.
 
     Predictions come in the units of the training targets: the network works on standardised
@@ -38,19 +103,11 @@ class MolAEPredictor(nn.Module):
         task_names: Sequence[str] | None = None,
         task_type: str = "regression",
     ):
-        super().__init__()
-        if task_type not in ("regression", "classification"):
-            raise ValueError(f"task_type must be 'regression' or 'classification': {task_type!r}")
+        super().__init__(num_tasks, task_names, task_type)
         self.encoder = encoder if isinstance(encoder, MolAEEncoder) else MolAEEncoder(**encoder)
         self.head = PropertyHead(
             self.encoder.config["hidden_channels"], num_tasks, pooler_dropout, readout
         )
-        self.task_type = task_type
-        self.task_names = list(task_names or (f"task{i}" for i in range(num_tasks)))
-        if len(self.task_names) != num_tasks:
-            raise ValueError(f"{num_tasks} tasks, but names {self.task_names}")
-        self.register_buffer("mean", torch.zeros(num_tasks))
-        self.register_buffer("std", torch.ones(num_tasks))
         self.config = {
             "encoder": self.encoder.config,
             "num_tasks": num_tasks,
@@ -59,21 +116,6 @@ class MolAEPredictor(nn.Module):
             "task_names": self.task_names,
             "task_type": task_type,
         }
-
-    def set_scaling(self, y: Tensor) -> None:
-        """Takes mean and standard deviation of regression targets ``[n, T]``, NaN = missing.
-
-        Raises:
-            ValueError: A task has fewer than two labels, or all its labels are equal.
-        """
-        for task, column in enumerate(y.T):
-            label = column[~column.isnan()].double()
-            if label.numel() == 0 or label.min() == label.max():  # std of equal ones may not be 0
-                raise ValueError(
-                    f"task {self.task_names[task]!r} has no two different labels in training: "
-                    "nothing to learn; drop the task or split differently"
-                )
-            self.mean[task], self.std[task] = label.mean(), label.std()
 
     def forward(self, z: Tensor, pos: Tensor, batch: Tensor | None = None) -> Tensor:
         """Predicts in the units of the targets (regression) or logits (classification).
@@ -108,14 +150,11 @@ class MolAEPredictor(nn.Module):
             total = total + (y.sigmoid() if self.task_type == "classification" else y)
         return total / conformers.size(1)
 
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""
-        checkpoint.save(self, folder)
+    def on_batch(self, batch: Batch) -> Tensor:
+        return self(batch.z, batch.pos, batch.batch)
 
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike) -> "MolAEPredictor":
-        """Reads a folder of :meth:`save_pretrained`, in evaluation mode."""
-        return checkpoint.load(cls, folder).eval()
+    def predict_batch(self, batch: Batch) -> Tensor:
+        return self.predict(batch.z, batch.conformers, batch.batch)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encoder}, tasks={self.task_names})"

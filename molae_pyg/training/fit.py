@@ -1,5 +1,6 @@
 """Fine-tuning runs."""
 
+import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 from molae_pyg.checkpoint import weights_digest
 from molae_pyg.loss import PropertyLoss
 from molae_pyg.metrics import ERRORS, HEADLINE
-from molae_pyg.models import MolAEPredictor
+from molae_pyg.models import PropertyModel
 from molae_pyg.models.precision import autocast
 from molae_pyg.models.precision import precision as hardware_precision
 from molae_pyg.training.progress import StepBar
@@ -45,6 +46,8 @@ class Finetuning:
             :func:`~molae_pyg.metrics.evaluate`; default RMSE or ROC-AUC, by the task type.
         pair_budget: Training batches of more pair cells (molecules times the square of the
             length of the largest) are computed in parts of similar size; default: none are.
+        valid_conformers: So many conformers of a validation molecule choose the epoch; default:
+            all, as published. Test predictions average over all in any case.
         precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
     """
@@ -58,6 +61,7 @@ class Finetuning:
     patience: int = 20
     metric: str | None = None
     pair_budget: int | None = None
+    valid_conformers: int | None = None
     precision: str = "auto"
 
 
@@ -72,26 +76,44 @@ class _DrawConformer(torch.utils.data.Dataset):
         return len(self.molecules)
 
     def __getitem__(self, index: int) -> Data:
-        data = self.draw(self.molecules[index])
+        data = self.molecules[index]
         if "conformers" in data:
+            data = self.draw(data)
             del data.conformers  # a training batch needs one
         return data
 
 
+class _FirstConformers(torch.utils.data.Dataset):
+    """Molecules with the first of their conformers."""
+
+    def __init__(self, molecules: torch.utils.data.Dataset, number: int):
+        self.molecules = molecules
+        self.number = number
+
+    def __len__(self) -> int:
+        return len(self.molecules)
+
+    def __getitem__(self, index: int) -> Data:
+        data = copy.copy(self.molecules[index])
+        data.conformers = data.conformers[:, : self.number]  # [n, K, 3]
+        return data
+
+
 def finetune(
-    model: MolAEPredictor,
+    model: PropertyModel,
     train: Molecules,
     valid: Molecules,
     folder: str | Path,
     settings: Finetuning,
     seed: int = 0,
+    scale: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Fine-tunes ``model`` in place and leaves it at its best epoch on ``valid``.
 
     Adam and polynomial decay as published, gradients clipped at norm 1, a random conformer of
-    each molecule an epoch; validation averages over all conformers and chooses the epoch by RMSE
-    or ROC-AUC, or by the metric of ``settings``. Target scaling is taken from ``train``. A run
-    that was killed goes on at its last finished epoch when called again with the same arguments.
+    each molecule an epoch; validation averages over conformers and chooses the epoch by RMSE or
+    ROC-AUC, or by the metric of ``settings``. A run that was killed goes on at its last finished
+    epoch when called again with the same arguments.
 
     Args:
         model: Fresh, with a pre-trained or random encoder.
@@ -100,6 +122,8 @@ def finetune(
         folder: Gets ``model/`` (the best weights) and ``metrics.csv`` (the course of the run).
         settings: See :class:`Finetuning`.
         seed: Of order, conformer choice and dropout.
+        scale: Targets ``[m, T]`` whose mean and standard deviation standardise all others; default:
+            those of ``train``. As published: those of the whole data set, its test part included.
 
     Returns:
         The best epoch's validation metrics, and ``epoch``.
@@ -110,8 +134,11 @@ def finetune(
     """
     folder = Path(folder)
     if model.task_type == "regression":
-        model.set_scaling(torch.cat([data.y for data in train]))
+        model.set_scaling(torch.cat([data.y for data in train]) if scale is None else scale)
     _check_valid(torch.cat([data.y for data in valid]), model)
+    held_out = Subset(valid, _by_size(valid))
+    if settings.valid_conformers is not None:
+        held_out = _FirstConformers(held_out, settings.valid_conformers)
     model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes as they are
     L.seed_everything(seed, verbose=False)
     module = PropertyModule(
@@ -147,7 +174,7 @@ def finetune(
     run.fit(
         module,
         DataLoader(_DrawConformer(train), settings.batch_size, shuffle=True),
-        DataLoader(Subset(valid, _by_size(valid)), 2 * settings.batch_size),
+        DataLoader(held_out, 2 * settings.batch_size),
         ckpt_path=resume,
         weights_only=True,
     )
@@ -161,7 +188,7 @@ def finetune(
 
 @torch.no_grad()
 def predict(
-    model: MolAEPredictor, molecules: Molecules, batch_size: int = 64, precision: str = "auto"
+    model: PropertyModel, molecules: Molecules, batch_size: int = 64, precision: str = "auto"
 ) -> np.ndarray:
     """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities.
 
@@ -180,7 +207,7 @@ def predict(
     batches = (batch.to(device) for batch in tqdm(loader, "predicting", leave=False, delay=2))
     with autocast(device, precision):
         predicted = np.concatenate(
-            [model.predict(b.z, b.conformers, b.batch).float().cpu().numpy() for b in batches]
+            [model.predict_batch(batch).float().cpu().numpy() for batch in batches]
         )
     return predicted[np.argsort(order)]
 
@@ -190,7 +217,7 @@ def _by_size(molecules: Molecules) -> np.ndarray:
     return np.argsort([data.z.numel() for data in molecules], kind="stable")
 
 
-def _check_valid(y: torch.Tensor, model: MolAEPredictor) -> None:
+def _check_valid(y: torch.Tensor, model: PropertyModel) -> None:
     """A validation set on which the metric is undefined cannot choose an epoch."""
     labelled = [column[~column.isnan()] for column in y.T]
     if model.task_type == "classification" and all(c.unique().numel() < 2 for c in labelled):

@@ -9,7 +9,7 @@ from torch_geometric.utils import degree
 
 from molae_pyg.loss import PropertyLoss, property_loss
 from molae_pyg.metrics import HEADLINE, evaluate
-from molae_pyg.models import MolAEPredictor
+from molae_pyg.models import MolAEPredictor, PropertyModel
 from molae_pyg.training.finite import check_finite
 from molae_pyg.training.sampler import plan_batches
 from molae_pyg.training.schedule import configure_adam
@@ -39,11 +39,11 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
 
 
 class PropertyModule(L.LightningModule):
-    """Lightning's view of a :class:`~molae_pyg.MolAEPredictor`.
+    """Lightning's view of a :class:`~molae_pyg.MolAEPredictor` or another property model.
 
     Training batches have ``pos`` (one conformer of each molecule), evaluation batches
-    ``conformers [N, K, 3]``, over which predictions are averaged. ``y [B, T]`` is in real units,
-    NaN = missing.
+    ``conformers [N, K, 3]``, over which predictions are averaged; or both have what else the model
+    takes. ``y [B, T]`` is in real units, NaN = missing.
 
     Args:
         model: The bare model; its scaling buffers are set already.
@@ -58,7 +58,7 @@ class PropertyModule(L.LightningModule):
 
     def __init__(
         self,
-        model: MolAEPredictor,
+        model: PropertyModel,
         lr: float = 1e-4,
         warmup: float = 0.06,
         weight_decay: float = 0.0,
@@ -78,7 +78,7 @@ class PropertyModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if self.pair_budget is None:
-            predicted = self.model(batch.z, batch.pos, batch.batch)  # [B, T]
+            predicted = self.model.on_batch(batch)  # [B, T]
         else:
             predicted = predict_in_parts(self.model, batch, self.pair_budget)
         mean, std = self.model.mean, self.model.std
@@ -88,7 +88,7 @@ class PropertyModule(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        predicted = self.model.predict(batch.z, batch.conformers, batch.batch)
+        predicted = self.model.predict_batch(batch)
         self.outputs.append((batch.y.cpu(), predicted.cpu()))
 
     def on_validation_epoch_end(self) -> None:

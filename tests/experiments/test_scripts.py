@@ -29,10 +29,10 @@ SMILES = [f"{tail}{ring}" for ring in SCAFFOLDS for tail in ("", "C", "CC", "OC"
 
 FINETUNE = """
 data: {num_conformers: 2, add_2d: true}
-weights: random
-encoder: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_gaussians: 16}
-head: {pooler_dropout: 0.1}
-training: {epochs: 2, batch_size: 16}
+models:
+  molae:
+    head: {pooler_dropout: 0.1}
+    training: {epochs: 2, batch_size: 16}
 """
 PRETRAIN = """
 data: {num_conformers: 2, add_2d: true}
@@ -52,34 +52,6 @@ def run(folder: Path, script: str, *args: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task_type", ["regression", "classification"])
-def test_moleculenet_script_on_a_csv_file(tmp_path, task_type):
-    y = [len(s) % 2 if task_type == "classification" else 0.5 * len(s) for s in SMILES]
-    table = pd.DataFrame({"smiles": [*SMILES, "C1CC"], "y": [*y, 0]})
-    table.to_csv(tmp_path / "my.csv", index=False)
-    (tmp_path / "tiny.yaml").write_text(FINETUNE)
-    printed = run(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml")
-    assert "49 molecules: 48 3d, 0 2d, 0 failed, 1 invalid" in printed
-
-    output = tmp_path / "runs" / "my"
-    metrics = json.loads((output / "metrics.json").read_text())
-    assert list(metrics["test"]) == ["training mean", "ECFP4 + random forest", "Mol-AE seed 0"]
-    assert metrics["rows"] == {"3d": 48, "2d": 0, "failed": 0, "invalid": 1}
-    shown = metrics["test"]["Mol-AE seed 0"]
-    assert shown.keys() >= (
-        {"rmse", "mae", "r2", "spearman"} if task_type == "regression" else {"roc_auc"}
-    )
-    predictions = pd.read_csv(output / "predictions.csv")
-    assert len(predictions) == metrics["split"]["test"] + 1
-    assert predictions.iloc[-1]["row"] == 48  # the row that is no molecule, with the reason
-    assert predictions.iloc[-1]["note"].startswith("invalid: ")
-    assert predictions["y Mol-AE seed 0"].notna().sum() == metrics["split"]["test"]
-    picture = "parity.png" if task_type == "regression" else "roc.png"
-    assert (output / picture).stat().st_size > 1000
-    assert MolAEPredictor.from_pretrained(output / "seed0" / "model").task_type == task_type
 
 
 @pytest.mark.slow
@@ -106,10 +78,13 @@ def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
     table = pd.DataFrame({"smiles": SMILES, "y": [float(len(s)) for s in SMILES]})
     table.to_csv(tmp_path / "my.csv", index=False)
     (tmp_path / "tiny.yaml").write_text(FINETUNE)
-    weights = ["--weights", "runs/pretrain/model"]
+    weights = ["--model", "runs/pretrain/model", "--seeds", "1"]
     run(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml", *weights)
-    metrics = json.loads((tmp_path / "runs" / "my" / "metrics.json").read_text())
-    assert metrics["config"]["weights"] == "runs/pretrain/model"
+    (file,) = (tmp_path / "runs" / "moleculenet").rglob("result.json")
+    result = json.loads(file.read_text())
+    assert result["settings"]["weights"] == "runs/pretrain/model"
+    assert len(result["weights_sha256"]) == 64
+    assert MolAEPredictor.from_pretrained(file.parent / "model").task_type == "regression"
 
 
 @pytest.mark.slow

@@ -33,7 +33,7 @@ datasets:
 def transfer(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     yield importlib.import_module("transfer")
-    for name in ("transfer", "probe", "moleculenet", "baselines"):
+    for name in ("transfer", "probe", "models", "baselines"):
         sys.modules.pop(name, None)
 
 

@@ -1,0 +1,75 @@
+"""chemprop's D-MPNN, in an environment of its own: files in, files out.
+
+chemprop pins another RDKit, so that it cannot share an environment with molae_pyg.
+``make chemprop`` installs it into ``.venv-chemprop``; ``CHEMPROP`` names another executable.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.splits import Split
+
+EXECUTABLE = Path(__file__).parents[1] / ".venv-chemprop" / "bin" / "chemprop"
+METRICS = {"rmse": "rmse", "mae": "mae", "roc_auc": "roc"}
+
+
+def fit_predict(
+    dataset: MoleculeTable, split: Split, settings: dict[str, Any], seed: int, folder: Path
+) -> np.ndarray:
+    """Trains on the training rows and predicts validation, then test rows, ``[n, T]``.
+
+    The epoch is the one that is best on the validation rows by the metric of the data set.
+    chemprop gets the labels of training and validation rows only.
+
+    Args:
+        dataset: Molecules.
+        split: Its rows.
+        settings: Arguments of ``chemprop train``, without dashes in front.
+        seed: Of initial weights and order.
+        folder: Gets chemprop's files and its log, ``chemprop.log``.
+
+    Raises:
+        FileNotFoundError: If chemprop is not installed.
+        RuntimeError: If it fails, with the end of its log.
+    """
+    executable = Path(os.environ.get("CHEMPROP", EXECUTABLE))
+    if not executable.is_file():
+        raise FileNotFoundError(
+            f"there is no {executable}: `make chemprop` installs chemprop into an environment of "
+            "its own; or set CHEMPROP to the path of its executable"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [f"task{t}" for t in range(dataset.num_tasks)]
+    table = pd.DataFrame(dataset.y.numpy(), columns=tasks)
+    table.insert(0, "smiles", dataset.smiles)
+    hidden = table.iloc[split.test].copy()
+    hidden[tasks] = np.nan
+    parts = {
+        "train": table.iloc[split.train],
+        "valid": table.iloc[split.valid],
+        "predict": pd.concat([table.iloc[split.valid], hidden]),
+    }
+    for name, part in parts.items():
+        part.to_csv(folder / f"{name}.csv", index=False)
+    metric = METRICS[dataset.metric]
+    command = [executable, "train", "-i", *(folder / f"{name}.csv" for name in parts)]
+    command += ["--smiles-columns", "smiles", "--target-columns", *tasks, "-o", folder / "model"]
+    command += ["-t", dataset.task_type, "--metrics", metric, "--tracking-metric", metric]
+    command += ["--pytorch-seed", seed, "--remove-checkpoints", "--num-workers", 0]
+    for name, value in settings.items():
+        command += [f"--{name.replace('_', '-')}", value]
+    log = folder / "chemprop.log"
+    with open(log, "w") as output:
+        done = subprocess.run([str(word) for word in command], stdout=output, stderr=output)
+    if done.returncode:
+        raise RuntimeError(f"chemprop failed; the end of {log}:\n{log.read_text()[-2000:]}")
+    predicted = pd.read_csv(folder / "model" / "model_0" / "test_predictions.csv")
+    if predicted["smiles"].tolist() != parts["predict"]["smiles"].tolist():
+        raise RuntimeError(f"{folder}: chemprop's predictions are of other molecules")
+    return predicted[tasks].to_numpy(np.float64)

@@ -1,0 +1,132 @@
+"""Graph networks of PyTorch Geometric on atoms and bonds, trained like Mol-AE: no 3D."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.nn import GIN, AttentiveFP, global_mean_pool
+from torch_geometric.utils import from_smiles
+from torch_geometric.utils.smiles import e_map, x_map
+from tqdm.auto import tqdm
+
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.models import PropertyModel
+
+ATOM_SIZES = [len(values) for values in x_map.values()]
+BOND_SIZES = [len(values) for values in e_map.values()]
+
+
+@lru_cache(maxsize=1)  # the same for all seeds
+def graphs(dataset: MoleculeTable) -> list[Data]:
+    """The molecules of a data set as graphs, atom and bond features one-hot, in its order.
+
+    Features are those of :func:`torch_geometric.utils.from_smiles`: element, chirality, degree,
+    charge, hydrogens, radical electrons, hybridisation, aromatic, in a ring; kind of bond, stereo,
+    conjugated.
+
+    Shapes:
+        - **x** of an item: :math:`(n, 177)` bool
+        - **edge_index**, **edge_attr**: :math:`(2, m)`, :math:`(m, 30)` bool
+        - **z**, **y**: :math:`(n)` atomic numbers, :math:`(1, T)`
+    """
+    found = []
+    rows = zip(dataset.smiles, dataset.y, strict=True)
+    for smiles, y in tqdm(rows, "graphs", len(dataset), unit="mol", delay=2.0):
+        graph = from_smiles(smiles)
+        found.append(
+            Data(
+                x=_one_hot(graph.x, ATOM_SIZES),
+                edge_index=graph.edge_index,
+                edge_attr=_one_hot(graph.edge_attr, BOND_SIZES),
+                z=graph.x[:, 0],
+                y=y[None],
+                smiles=smiles,
+            )
+        )
+    return found
+
+
+def _one_hot(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    columns = zip(values.T, sizes, strict=True)
+    return torch.cat([F.one_hot(column, size).bool() for column, size in columns], dim=1)
+
+
+class GraphPredictor(PropertyModel):
+    """A graph network that gives ``[B, T]`` on standardised targets, and their scale.
+
+    Args:
+        network: Takes x, edge_index, edge_attr and batch.
+        settings: What it was built with.
+        num_tasks, task_names, task_type: See :class:`~molae_pyg.models.PropertyModel`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: dict[str, Any],
+        num_tasks: int,
+        task_names: Sequence[str],
+        task_type: str,
+    ):
+        super().__init__(num_tasks, task_names, task_type)
+        self.network = network
+        self.config = {"settings": settings, "task_names": self.task_names, "task_type": task_type}
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        out = self.network(x.float(), edge_index, edge_attr.float(), batch)
+        return out * self.std + self.mean
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        out = self.on_batch(batch)
+        return out.sigmoid() if self.task_type == "classification" else out
+
+
+def attentive_fp(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
+    """AttentiveFP (Xiong et al. 2020, https://doi.org/10.1021/acs.jmedchem.9b00959) of PyG.
+
+    Args:
+        dataset: For the tasks.
+        settings: Arguments of :class:`torch_geometric.nn.models.AttentiveFP`.
+    """
+    network = AttentiveFP(
+        in_channels=sum(ATOM_SIZES),
+        out_channels=dataset.num_tasks,
+        edge_dim=sum(BOND_SIZES),
+        **settings,
+    )
+    return _predictor(network, settings, dataset)
+
+
+def gin(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
+    """GIN (Xu et al. 2019, https://arxiv.org/abs/1810.00826) of PyG, mean over atoms, one layer.
+
+    Args:
+        dataset: For the tasks.
+        settings: Arguments of :class:`torch_geometric.nn.models.GIN`.
+    """
+    return _predictor(_PooledGIN(dataset.num_tasks, **settings), settings, dataset)
+
+
+def _predictor(network: nn.Module, settings: dict, dataset: MoleculeTable) -> GraphPredictor:
+    return GraphPredictor(
+        network, settings, dataset.num_tasks, dataset.task_names, dataset.task_type
+    )
+
+
+class _PooledGIN(nn.Module):
+    def __init__(self, num_tasks: int, hidden_channels: int, num_layers: int, dropout: float):
+        super().__init__()
+        self.gin = GIN(
+            sum(ATOM_SIZES), hidden_channels, num_layers, dropout=dropout, norm="batch_norm"
+        )
+        self.out = nn.Linear(hidden_channels, num_tasks)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        return self.out(global_mean_pool(self.gin(x, edge_index), batch))  # [B, T]

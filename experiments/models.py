@@ -1,0 +1,188 @@
+"""The models that are compared, each a function from a job to predictions."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dmpnn
+import graph_models
+import lightning as L
+import numpy as np
+from baselines import ForestBaseline, MeanBaseline
+from probe import embed, probe, scaffold_folds
+from schnet import SchNetPredictor
+from torch import nn
+
+from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor
+from molae_pyg.checkpoint import weights_digest
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.models import PropertyModel
+from molae_pyg.splits import Split
+from molae_pyg.training import Finetuning, finetune, predict
+
+
+class Job(NamedTuple):
+    """One model on one split."""
+
+    dataset: MoleculeTable
+    split: Split
+    settings: dict[str, Any]  # the section of the YAML file, with the line of the data set
+    seed: int
+    folder: Path  # for the course of the training and the fitted model
+
+
+class Fitted(NamedTuple):
+    """Predictions ``[n, T]`` of the validation and test rows, and facts about the fit."""
+
+    valid: np.ndarray
+    test: np.ndarray
+    facts: dict[str, Any]
+
+
+def mean(job: Job) -> Fitted:
+    """The training mean; for classes, that is the share of class 1."""
+    return _of_smiles(job, MeanBaseline())
+
+
+def ecfp_forest(job: Job) -> Fitted:
+    """A random forest on ECFP4."""
+    forest = ForestBaseline(job.dataset.task_type, seed=job.seed, **job.settings)
+    return _of_smiles(job, forest)
+
+
+def frozen_ridge(job: Job) -> Fitted:
+    """A ridge or logistic regression on the frozen encoder, its penalty by cross-validation."""
+    dataset, split = job.dataset, job.split
+    states = frozen_states(job.settings["weights"], dataset)
+    folds = scaffold_folds(dataset.smiles, split.train)
+    rows = np.concatenate([split.valid, split.test])
+    found = probe(states, dataset.y.numpy(), folds, rows, dataset.task_type, dataset.metric)
+    return _halves(found.predicted, split, {"readout": found.readout, "penalty": found.penalty})
+
+
+def frozen_forest(job: Job) -> Fitted:
+    """A random forest on the frozen encoder: CLS and the mean over atoms."""
+    settings = dict(job.settings)
+    x = frozen_states(settings.pop("weights"), job.dataset)["cls, mean"]  # [n, 2 C]
+    split = job.split
+    forest = ForestBaseline(job.dataset.task_type, seed=job.seed, **settings)
+    forest.fit_features(x[split.train], job.dataset.y.numpy()[split.train])
+    predicted = forest.predict_features(x[np.concatenate([split.valid, split.test])])
+    return _halves(predicted, split, {})
+
+
+def attentivefp(job: Job) -> Fitted:
+    """PyTorch Geometric's AttentiveFP on the molecular graph."""
+    return _graph_network(job, graph_models.attentive_fp)
+
+
+def gin(job: Job) -> Fitted:
+    """PyTorch Geometric's GIN on the molecular graph."""
+    return _graph_network(job, graph_models.gin)
+
+
+def schnet(job: Job) -> Fitted:
+    """PyTorch Geometric's SchNet on the same conformers."""
+    dataset = job.dataset
+    L.seed_everything(job.seed, verbose=False)
+    model = SchNetPredictor(
+        job.settings["model"], dataset.num_tasks, dataset.task_names, dataset.task_type
+    )
+    return train(model, dataset, job)
+
+
+def chemprop(job: Job) -> Fitted:
+    """chemprop's D-MPNN, in an environment of its own."""
+    predicted = dmpnn.fit_predict(job.dataset, job.split, job.settings, job.seed, job.folder)
+    return _halves(predicted, job.split, {})
+
+
+def molae(job: Job) -> Fitted:
+    """Mol-AE, fine-tuned from the weights that the settings name."""
+    dataset, settings = job.dataset, job.settings
+    L.seed_everything(job.seed, verbose=False)
+    model = MolAEPredictor(
+        load_encoder(settings["weights"], settings.get("encoder", {})),
+        dataset.num_tasks,
+        task_names=dataset.task_names,
+        task_type=dataset.task_type,
+        **settings["head"],
+    )
+    return train(model, dataset, job)
+
+
+#: What fits a model of the YAML file; a path of weights is fitted by ``molae``.
+MODELS: dict[str, Callable[[Job], Fitted]] = {
+    "mean": mean,
+    "ecfp-forest": ecfp_forest,
+    "attentivefp": attentivefp,
+    "gin": gin,
+    "dmpnn": chemprop,
+    "schnet": schnet,
+    "frozen-ridge": frozen_ridge,
+    "frozen-forest": frozen_forest,
+    "molae-random": molae,
+    "molae-small": molae,
+    "molae": molae,
+}
+
+
+def load_encoder(weights: str, settings: dict[str, Any]) -> MolAEEncoder:
+    """A pre-trained encoder with these settings changed, or one of them with random weights."""
+    if weights == "random":
+        return MolAEEncoder(**settings)
+    if weights.endswith(".pt"):
+        encoder, report = MolAEEncoder.from_official(weights)
+        print(f"{weights}: {len(report.missing)} missing, {len(report.unexpected)} unexpected keys")
+    else:
+        encoder = MolAE.from_pretrained(weights).encoder
+    changed = MolAEEncoder(**{**encoder.config, **settings})
+    changed.load_state_dict(encoder.state_dict())
+    return changed
+
+
+@lru_cache(maxsize=1)
+def digest_of(weights: str) -> str | None:
+    """A checksum of pre-trained weights; random ones follow from the seed."""
+    return None if weights == "random" else weights_digest(load_encoder(weights, {}))
+
+
+@lru_cache(maxsize=1)  # the same for all seeds and both of the models that take it
+def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
+    """Readouts of the frozen encoder, see :func:`probe.embed`."""
+    return embed(load_encoder(weights, {}), dataset)
+
+
+def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fitted:
+    """Trains on the training rows, keeps the epoch that is best on the validation rows."""
+    dataset, split = job.dataset, job.split
+    settings = Finetuning(**{"metric": dataset.metric, **job.settings["training"]})
+    parts = [[molecules[i] for i in rows.tolist()] for rows in split]
+    scale = dataset.y if job.settings.get("scale") == "all" else None
+    best = finetune(model, parts[0], parts[1], job.folder, settings, job.seed, scale)
+    valid, test = (predict(model, part, precision=settings.precision) for part in parts[1:])
+    return Fitted(valid, test, {"epoch": best["epoch"], "parameters": _size(model)})
+
+
+def _graph_network(
+    job: Job, build: Callable[[MoleculeTable, dict[str, Any]], PropertyModel]
+) -> Fitted:
+    L.seed_everything(job.seed, verbose=False)
+    model = build(job.dataset, job.settings["model"])
+    return train(model, graph_models.graphs(job.dataset), job)
+
+
+def _of_smiles(job: Job, model: MeanBaseline | ForestBaseline) -> Fitted:
+    smiles, y, split = np.array(job.dataset.smiles, object), job.dataset.y.numpy(), job.split
+    model.fit(smiles[split.train], y[split.train])
+    return Fitted(model.predict(smiles[split.valid]), model.predict(smiles[split.test]), {})
+
+
+def _halves(predicted: np.ndarray, split: Split, facts: dict[str, Any]) -> Fitted:
+    number = len(split.valid)
+    return Fitted(predicted[:number], predicted[number:], facts)
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,75 @@
+"""SchNet of PyTorch Geometric on the conformers Mol-AE gets."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import SchNet
+from torch_geometric.utils import to_dense_batch
+
+from molae_pyg.models import PropertyModel
+
+
+class SchNetPredictor(PropertyModel):
+    """SchNet (Schütt et al. 2018, https://arxiv.org/abs/1706.08566) for T tasks.
+
+    Predictions are averaged over conformers like those of
+    :class:`~molae_pyg.MolAEPredictor`.
+
+    Args:
+        settings: Arguments of :class:`torch_geometric.nn.models.SchNet`.
+        num_tasks, task_names, task_type: See :class:`~molae_pyg.models.PropertyModel`.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], num_tasks: int, task_names: Sequence[str], task_type: str
+    ):
+        super().__init__(num_tasks, task_names, task_type)
+        neighbours = Neighbours(settings.get("cutoff", 10.0))
+        self.network = SchNet(**settings, interaction_graph=neighbours)
+        self.network.lin2 = nn.Linear(self.network.lin2.in_features, num_tasks)
+        for block in self.network.interactions:
+            del block.mlp  # the same module as block.conv.nn, which safetensors would refuse
+        self.config = {
+            "settings": settings,
+            "num_tasks": num_tasks,
+            "task_names": self.task_names,
+            "task_type": task_type,
+        }
+
+    def forward(self, z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
+        """Real units or logits ``[B, T]`` of ``z [N]``, ``pos [N, 3]`` in Å, ``batch [N]``."""
+        known = z.clamp(max=99)  # SchNet has 100 embeddings; 118 stands for an unknown atom
+        return self.network(known, pos, batch) * self.std + self.mean
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        return self(batch.z, batch.pos, batch.batch)
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        outs = [self(batch.z, pos, batch.batch) for pos in batch.conformers.unbind(1)]
+        if self.task_type == "classification":
+            outs = [out.sigmoid() for out in outs]
+        return torch.stack(outs).mean(0)
+
+
+class Neighbours(nn.Module):
+    """All ordered pairs of atoms of a molecule within a cutoff in Å, and their distances.
+
+    What ``radius_graph`` gives without a limit on neighbours; that one needs a further package.
+    """
+
+    def __init__(self, cutoff: float):
+        super().__init__()
+        self.cutoff = cutoff
+
+    def forward(self, pos: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        dense, mask = to_dense_batch(pos, batch)  # [B, L, 3], [B, L]
+        distance = torch.cdist(dense, dense)  # [B, L, L]
+        near = (distance <= self.cutoff) & mask[:, :, None] & mask[:, None, :]
+        near &= ~torch.eye(mask.size(1), dtype=torch.bool, device=pos.device)
+        molecule, target, source = near.nonzero(as_tuple=True)
+        first = torch.cumsum(mask.sum(1), 0) - mask.sum(1)  # [B]
+        edge_index = torch.stack([first[molecule] + source, first[molecule] + target])
+        return edge_index, (pos[edge_index[0]] - pos[edge_index[1]]).norm(dim=-1)

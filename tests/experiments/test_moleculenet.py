@@ -1,0 +1,180 @@
+"""The comparison from end to end on small files: what is written, resumed, lost and found."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "experiments" / "moleculenet.py"
+RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
+SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+CONFIG = """
+default: [mean, ecfp-forest, molae]
+data: {num_conformers: 2, add_2d: true}
+models:
+  mean: {}
+  ecfp-forest: {num_trees: 10}
+  frozen-ridge: {weights: molae-small}
+  frozen-forest: {weights: molae-small, num_trees: 10}
+  attentivefp:
+    model: {hidden_channels: 16, num_layers: 1, num_timesteps: 1, dropout: 0.1}
+    training: &training {epochs: 2, batch_size: 16}
+  gin:
+    model: {hidden_channels: 16, num_layers: 2, dropout: 0.1}
+    training: *training
+  schnet:
+    model: {hidden_channels: 16, num_filters: 16, num_interactions: 1, readout: mean}
+    training: {epochs: 2, batch_size: 16, valid_conformers: 1}
+  dmpnn: {epochs: 2}
+  molae:
+    weights: random
+    encoder: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_gaussians: 16}
+    head: {pooler_dropout: 0.1}
+    training: *training
+    datasets: {my: {epochs: 3, pooler_dropout: 0.2}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    write_table(tmp_path / "my.csv", [0.5 * len(s) for s in SMILES])
+    return tmp_path
+
+
+def write_table(path: Path, y: list[float]) -> None:
+    pd.DataFrame({"smiles": [*SMILES, "C1CC"], "y": [*y, 0]}).to_csv(path, index=False)
+
+
+def run(folder: Path, *args: str, **environment: str) -> subprocess.CompletedProcess:
+    flags = ["--config", "tiny.yaml", "--output", "out", *args]
+    return subprocess.run(
+        [sys.executable, SCRIPT, *flags],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+def results(folder: Path) -> dict[str, dict]:
+    found = (json.loads(file.read_text()) for file in folder.rglob("result.json"))
+    return {f"{r['model']} {r['seed']}-{r['fold']}": r for r in found}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_type", ["regression", "classification"])
+def test_all_models_of_one_environment(folder, task_type):
+    if task_type == "classification":
+        write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
+    models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
+    models += ["schnet", "molae"]
+    done = run(folder, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
+    assert done.returncode == 0, done.stdout + done.stderr
+    place = folder / "out" / "scaffold" / "my"
+    found = results(place)
+    assert found.keys() == {f"{model} 0-0" for model in models}
+    integrity = json.loads((place / "integrity.json").read_text())
+    assert (integrity["rows"], integrity["invalid"], integrity["conformers_3d"]) == (49, 1, 48)
+    for result in found.values():
+        file = place / result["model"] / "0-0" / "predictions.csv"
+        predictions = pd.read_csv(file)
+        assert predictions["part"].value_counts().to_dict() == {
+            "valid": result["sizes"]["valid"],
+            "test": result["sizes"]["test"],
+            "none": 1,
+        }
+        assert predictions.iloc[-1]["row"] == 48
+        assert predictions.iloc[-1]["note"].startswith("invalid: ")
+        test = predictions[predictions["part"] == "test"]
+        assert (
+            (folder / "my.csv")
+            .read_text()
+            .splitlines()[1 + int(test["row"].iloc[0])]
+            .startswith(test["smiles"].iloc[0])
+        )
+        if task_type == "regression":
+            error = test["y predicted"] - test["y true"]
+            assert result["test"]["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
+        else:
+            assert test["y predicted"].between(0, 1).all()
+            assert result["test"].keys() == {"roc_auc", "average_precision"}
+        assert result["split_sha256"] == found["mean 0-0"]["split_sha256"]
+        assert result["environment"].keys() >= {"torch", "rdkit", "commit", "device"}
+    assert found["molae 0-0"]["settings"]["head"] == {"pooler_dropout": 0.2}
+    assert found["molae 0-0"]["parameters"] > 1000
+    assert "molae, 1 runs" in done.stdout
+
+
+@pytest.mark.slow
+def test_finished_runs_stay_and_missing_ones_are_made(folder):
+    args = ["--dataset", "my.csv", "--protocol", "cv5x5", "--model", "mean", "molae"]
+    assert run(folder, *args, "--seeds", "1").returncode == 0
+    place = folder / "out" / "cv5x5" / "my"
+    assert len(results(place)) == 10
+    tests = [
+        pd.read_csv(place / "mean" / f"0-{fold}" / "predictions.csv").query("part == 'test'")
+        for fold in range(5)
+    ]
+    assert sorted(pd.concat(tests)["row"]) == list(range(48))  # every row is tested once
+    kept, lost = place / "molae" / "0-3" / "result.json", place / "molae" / "0-4" / "result.json"
+    before, predictions = kept.stat().st_mtime_ns, lost.with_name("predictions.csv").read_bytes()
+    lost.unlink()
+    assert run(folder, *args, "--seeds", "1").returncode == 0
+    assert kept.stat().st_mtime_ns == before
+    assert lost.with_name("predictions.csv").read_bytes() == predictions  # the same run again
+    (folder / "tiny.yaml").write_text(CONFIG.replace("epochs: 3", "epochs: 2"))
+    again = run(folder, *args, "--seeds", "1")
+    assert again.returncode == 1
+    assert "holds a run with other settings" in again.stderr
+
+
+def test_a_failure_does_not_lose_the_others(folder):
+    (folder / "bad.csv").write_text("smiles,y\nC1CC,1\n")
+    done = run(
+        folder, "--dataset", "bad.csv", "my.csv", "--seeds", "1", "--model", "dmpnn", "mean",
+        CHEMPROP=str(folder / "nowhere"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "2 failed: bad.csv, out/scaffold/my/dmpnn/0-0" in done.stderr
+    assert "make chemprop" in (folder / "out/scaffold/my/dmpnn/0-0/error.txt").read_text()
+    assert results(folder / "out").keys() == {"mean 0-0"}
+
+
+CHEMPROP = """#!{python}
+import sys
+import pandas as pd
+words = sys.argv[1:]
+assert words[0] == "train" and words[words.index("--epochs") + 1] == "2"
+train, valid, wanted = map(pd.read_csv, words[2:5])
+assert wanted["task0"].notna().sum() == len(valid)  # no label of a test row
+folder = words[words.index("-o") + 1] + "/model_0"
+import os; os.makedirs(folder)
+wanted["task0"] = train["task0"].mean()
+wanted.to_csv(folder + "/test_predictions.csv", index=False)
+"""
+
+
+def test_dmpnn_goes_through_files(folder):
+    executable = folder / "chemprop"
+    executable.write_text(CHEMPROP.format(python=sys.executable))
+    executable.chmod(0o755)
+    done = run(
+        folder, "--dataset", "my.csv", "--seeds", "1", "--model", "dmpnn", "mean",
+        CHEMPROP=str(executable),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = results(folder / "out")
+    assert found["dmpnn 0-0"]["test"]["rmse"] == pytest.approx(found["mean 0-0"]["test"]["rmse"])
+    executable.write_text(f"#!{sys.executable}\nraise SystemExit('no such option')")
+    failed = run(
+        folder, "--dataset", "my.csv", "--seeds", "2", "--model", "dmpnn",
+        CHEMPROP=str(executable),
+    )  # fmt: skip
+    assert "no such option" in failed.stderr
