@@ -5,6 +5,7 @@ chemprop pins another RDKit, so that it cannot share an environment with molae_p
 """
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ METRICS = {"rmse": "rmse", "mae": "mae", "roc_auc": "roc"}
 
 def fit_predict(
     dataset: MoleculeTable, split: Split, settings: dict[str, Any], seed: int, folder: Path
-) -> np.ndarray:
+) -> tuple[np.ndarray, int | None]:
     """Trains on the training rows and predicts validation, then test rows, ``[n, T]``.
 
     The epoch is the one that is best on the validation rows by the metric of the data set.
@@ -33,6 +34,9 @@ def fit_predict(
         settings: Arguments of ``chemprop train``, without dashes in front.
         seed: Of initial weights and order.
         folder: Gets chemprop's files and its log, ``chemprop.log``.
+
+    Returns:
+        The predictions, and the number of parameters if the log tells it.
 
     Raises:
         FileNotFoundError: If chemprop is not installed.
@@ -72,4 +76,10 @@ def fit_predict(
     predicted = pd.read_csv(folder / "model" / "model_0" / "test_predictions.csv")
     if predicted["smiles"].tolist() != parts["predict"]["smiles"].tolist():
         raise RuntimeError(f"{folder}: chemprop's predictions are of other molecules")
-    return predicted[tasks].to_numpy(np.float64)
+    return predicted[tasks].to_numpy(np.float64), _parameters(log.read_text())
+
+
+def _parameters(log: str) -> int | None:
+    """Number of parameters as the log tells it, to three digits or so."""
+    found = re.search(r"Total params: ([\d.]+) ?([KM]?)", log)
+    return found and round(float(found[1]) * {"": 1, "K": 10**3, "M": 10**6}[found[2]])

@@ -94,8 +94,10 @@ def schnet(job: Job) -> Fitted:
 
 def chemprop(job: Job) -> Fitted:
     """chemprop's D-MPNN, in an environment of its own."""
-    predicted = dmpnn.fit_predict(job.dataset, job.split, job.settings, job.seed, job.folder)
-    return _halves(predicted, job.split, {})
+    predicted, parameters = dmpnn.fit_predict(
+        job.dataset, job.split, job.settings, job.seed, job.folder
+    )
+    return _halves(predicted, job.split, {"parameters": parameters})
 
 
 def molae(job: Job) -> Fitted:

@@ -15,14 +15,13 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from models import MODELS, Fitted, Job, digest_of, molae
+from models import MODELS, Job, digest_of
 from protocols import PROTOCOLS, make_trials
 from results import Key, environment, is_finished, prediction_table, read_runs, write_run
 
@@ -90,12 +89,10 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
     return section
 
 
-def make_run(
-    key: Key, fit: Callable[[Job], Fitted], job: Job, identity: dict[str, Any]
-) -> dict[str, Any]:
-    """Fits, scores and writes one run."""
+def make_run(key: Key, job: Job, identity: dict[str, Any]) -> dict[str, Any]:
+    """Fits, scores and writes one run; ``identity`` is what has to be the same to repeat it."""
     start = time.perf_counter()
-    fitted = fit(job)
+    fitted = MODELS[identity["fit"]](job)
     seconds = round(time.perf_counter() - start, 1)
     dataset, y = job.dataset, job.dataset.y.numpy()
     parts = {"valid": fitted.valid, "test": fitted.test}
@@ -133,22 +130,21 @@ def run_dataset(name: str, args: argparse.Namespace, config: dict[str, Any]) -> 
         for trial, checksum in trials:
             key = Key(dataset.name, args.protocol, Path(model).stem, trial.seed, trial.fold)
             identity = {"source": name, "data": config["data"], "settings": settings}
+            identity["fit"] = model if model in MODELS else "molae"
             identity |= {"weights_sha256": weights, "split_sha256": checksum}
             folder = key.folder(Path(args.output))
             if not is_finished(folder, identity):
                 job = Job(dataset, trial.split, copy.deepcopy(settings), trial.seed, folder)
-                failed += _try_run(key, MODELS.get(model, molae), job, identity)
+                failed += _try_run(key, job, identity)
     _print_table(place)
     return failed
 
 
-def _try_run(
-    key: Key, fit: Callable[[Job], Fitted], job: Job, identity: dict[str, Any]
-) -> list[str]:
+def _try_run(key: Key, job: Job, identity: dict[str, Any]) -> list[str]:
     job.folder.mkdir(parents=True, exist_ok=True)
     error = job.folder / "error.txt"
     try:
-        result = make_run(key, fit, job, identity)
+        result = make_run(key, job, identity)
     except Exception:  # of whatever kind: the other runs go on, and the end says what failed
         error.write_text(traceback.format_exc())
         print(f"{job.folder} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)

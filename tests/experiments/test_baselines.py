@@ -75,7 +75,7 @@ def test_forest_that_has_seen_one_class(label):
 def test_errors(baseline):
     with pytest.raises(ValueError, match=r"no training label in task \[1\]"):
         baseline.fit(["C", "CC"], np.array([[1.0, NAN], [2.0, NAN]]))
-    with pytest.raises(ValueError, match=r"targets \[n, T\] for 2 SMILES, got \(1, 1\)"):
+    with pytest.raises(ValueError, match=r"targets \[n, T\] for 2 molecules, got \(1, 1\)"):
         baseline.fit(["C", "CC"], np.ones((1, 1)))
     with pytest.raises(ValueError, match=r"got \(2,\)"):
         baseline.fit(["C", "CC"], np.ones(2))

@@ -1,0 +1,258 @@
+"""Makes one page of finished runs: tables, significance, learning curves, pictures, cost.
+
+    python experiments/report.py runs/moleculenet
+
+Writes report.html, which loads nothing from elsewhere, report.md, results.json (all scores, without
+the predictions) and the pictures into <runs>/report, or --output.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import report_figures as figures
+import yaml
+from report_page import Page
+from results import PREDICTIONS, read_runs
+from significance import resampled_scores, tied_with_best, tukey_hsd
+from tqdm.auto import tqdm
+
+from molae_pyg.metrics import ERRORS, evaluate
+
+PUBLISHED = Path(__file__).parent / "published_scores.yaml"
+KEPT = (
+    *("dataset", "protocol", "model", "seed", "fold", "metric", "sizes", "valid", "test"),
+    *("epoch", "parameters", "seconds", "split_sha256", "weights_sha256", "settings"),
+)
+Runs = dict[str, list[dict[str, Any]]]  # by model, seeds and folds in order
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="?", default="runs/moleculenet", help="folder of runs")
+    parser.add_argument("--output", help="folder of the report; default: <runs>/report")
+    return parser.parse_args()
+
+
+def load(folder: Path) -> dict[str, dict[str, Runs]]:
+    """Finished runs by protocol, data set and model; each knows its ``folder``."""
+    found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for place, result in read_runs(folder):
+        found[result["protocol"]][result["dataset"]][result["model"]].append(
+            {**result, "folder": place}
+        )
+    for datasets in found.values():
+        for models in datasets.values():
+            for runs in models.values():
+                runs.sort(key=lambda run: (run["seed"], run["fold"]))
+    if not found:
+        raise SystemExit(f"{folder} has no finished run; experiments/moleculenet.py makes them")
+    return found
+
+
+def scores_of(runs: list[dict[str, Any]]) -> list[float]:
+    return [run["test"][run["metric"]] for run in runs]
+
+
+def predictions_of(run: dict[str, Any], part: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions ``[n, T]`` of the validation or test rows of a run."""
+    table = pd.read_csv(run["folder"] / PREDICTIONS)
+    table = table[table["part"] == part]
+    columns = {what: [f"{task} {what}" for task in run["tasks"]] for what in ("true", "predicted")}
+    return table[columns["true"]].to_numpy(float), table[columns["predicted"]].to_numpy(float)
+
+
+def ensemble(runs: list[dict[str, Any]]) -> float | None:
+    """Test score of the mean prediction of seeds on one split; None where splits differ."""
+    if len(runs) < 2 or len({run["split_sha256"] for run in runs}) > 1:
+        return None
+    y, predicted = zip(*(predictions_of(run) for run in runs), strict=True)
+    return evaluate(y[0], np.mean(predicted, axis=0), runs[0]["task_type"])[runs[0]["metric"]]
+
+
+def ties(models: Runs) -> set[str]:
+    """The best model of a data set and those that it is not significantly ahead of.
+
+    On one split: by test sets drawn from the test set, with the scores averaged over seeds. On
+    folds: by Tukey's honestly significant difference.
+    """
+    metric = next(iter(models.values()))[0]["metric"]
+    if len({run["split_sha256"] for runs in models.values() for run in runs}) == 1:
+        drawn = {
+            model: np.mean([resampled_scores(*predictions_of(run), metric) for run in runs], axis=0)
+            for model, runs in models.items()
+        }
+        return tied_with_best(drawn, metric)
+    names, scores = paired(models)
+    if scores.shape[0] < 2 or len(names) < 2:
+        return set()
+    found = tukey_hsd(scores)
+    best = int(np.argmin(found.means) if metric in ERRORS else np.argmax(found.means))
+    return {names[best]} | {
+        name for name, p in zip(names, found.p_values[best], strict=True) if p >= 0.05
+    }
+
+
+def paired(models: Runs) -> tuple[list[str], np.ndarray]:
+    """Models and their scores ``[F, M]`` on the splits that all of them have finished."""
+    by_model = {
+        model: {(run["seed"], run["fold"], run["split_sha256"]): run for run in runs}
+        for model, runs in models.items()
+    }
+    shared = sorted(set.intersection(*(set(runs) for runs in by_model.values())))
+    scores = [[scores_of([runs[key]])[0] for runs in by_model.values()] for key in shared]
+    return list(by_model), np.array(scores).reshape(len(shared), len(by_model))
+
+
+def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[str]]]:
+    """Mean ± sample standard deviation by model and data set, and the mean rank of each model.
+
+    A mean rank is taken over the data sets that all models of the table have finished.
+    """
+    cells: dict[str, dict[str, str]] = defaultdict(dict)
+    means: dict[str, dict[str, float]] = defaultdict(dict)
+    tied = {}
+    for name, models in tqdm(datasets.items(), "significance"):
+        metric = next(iter(models.values()))[0]["metric"]
+        tied[f"{name}, {metric}"] = ties(models)
+        for model, runs in models.items():
+            values = scores_of(runs)
+            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+            cells[f"{name}, {metric}"][model] = f"{np.mean(values):.3f}{spread}"
+            means[name][model] = np.mean(values) * (1 if metric in ERRORS else -1)
+    ranks = pd.DataFrame(means).dropna(axis="columns").rank().mean(axis=1)
+    table = pd.DataFrame(cells)
+    if ranks.notna().any():
+        table["mean rank"] = ranks.map("{:.2f}".format)
+        table = table.loc[ranks.sort_values().index]
+    return table.fillna("—"), tied
+
+
+def ensemble_table(datasets: dict[str, Runs]) -> pd.DataFrame:
+    """Test scores of the mean prediction of all seeds, where they share a split."""
+    cells: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, models in datasets.items():
+        for model, runs in models.items():
+            score = ensemble(runs)
+            if score is not None:
+                cells[f"{name}, {runs[0]['metric']}"][model] = f"{score:.3f}"
+    return pd.DataFrame(cells).fillna("—")
+
+
+def cost_table(datasets: dict[str, Runs]) -> pd.DataFrame:
+    """Mean seconds a run by data set, and parameters on the first of them."""
+    cells: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, models in datasets.items():
+        for model, runs in models.items():
+            cells[f"{name}, s"][model] = f"{np.mean([run['seconds'] for run in runs]):.0f}"
+            size = runs[0].get("parameters")
+            cells["parameters"].setdefault(model, "—" if size is None else f"{size:,}")
+    return pd.DataFrame(cells).fillna("—")
+
+
+def published_table(names: list[str]) -> pd.DataFrame:
+    """Published figures of the data sets, as printed there."""
+    table = pd.DataFrame(yaml.safe_load(PUBLISHED.read_text())).T
+    shown = [name for name in names if name in table]
+    return table[shown].dropna(how="all").map(lambda x: "—" if pd.isna(x) else f"{x:g}")
+
+
+def integrity_table(folder: Path, protocol: str, names: list[str]) -> pd.DataFrame:
+    files = {name: folder / protocol / name / "integrity.json" for name in names}
+    found = {n: json.loads(file.read_text()) for n, file in files.items() if file.is_file()}
+    return pd.DataFrame(found).T.map(lambda x: f"{x:g}")
+
+
+def describe(protocol: str, datasets: dict[str, Runs]) -> str:
+    runs = [run for models in datasets.values() for runs in models.values() for run in runs]
+    devices = sorted({run["environment"]["device"] for run in runs})
+    commits = sorted({str(run["environment"]["commit"]) for run in runs})
+    return (
+        f"{len(runs)} runs, on {' and '.join(devices)}, commit {', '.join(commits)}. Test rows; "
+        "mean ± sample standard deviation over runs. Bold: the best mean of a data set and every "
+        "one that it is not significantly ahead of, "
+        + (
+            "by Tukey's HSD over folds."
+            if protocol == "cv5x5"
+            else "by 1,000 test sets drawn with replacement from the test set (95 %)."
+        )
+    )
+
+
+def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Runs]) -> None:
+    """One protocol's part of the page."""
+    page.heading(f"Protocol {protocol}", 2)
+    page.text(describe(protocol, datasets))
+    table, tied = score_table(datasets)
+    page.table(table, tied)
+    ensembles = ensemble_table(datasets)
+    if not ensembles.empty:
+        page.heading("Mean prediction of all seeds", 3)
+        page.table(ensembles)
+    if protocol == "cv5x5":
+        page.heading("Simultaneous intervals", 3)
+        page.text(
+            "Tukey's HSD after a repeated-measures analysis of variance: models whose intervals do "
+            "not overlap differ significantly. Folds share training rows, so that the intervals "
+            "are too narrow rather than too wide."
+        )
+        for name, models in datasets.items():
+            names, scores = paired(models)
+            if len(names) > 1 and len(scores) > 1:
+                metric = next(iter(models.values()))[0]["metric"]
+                png = figures.intervals(names, tukey_hsd(scores), f"{name}, {metric}")
+                page.picture(f"{protocol}-{name}-tukey", png, f"intervals on {name}")
+    page.heading("Predictions and learning curves", 3)
+    for name, models in datasets.items():
+        first = {model: runs[0] for model, runs in models.items()}
+        predictions = {model: predictions_of(run) for model, run in first.items()}
+        kind = next(iter(first.values()))["task_type"]
+        png = figures.predictions(predictions, kind, name)
+        page.picture(f"{protocol}-{name}-predictions", png, f"predictions on {name}")
+        png = figures.learning_curves(models, name)
+        page.picture(f"{protocol}-{name}-curves", png, f"learning curves on {name}")
+    page.heading("Cost", 3)
+    page.text("Seconds a run, fitting and predicting; conformers are not included.")
+    page.table(cost_table(datasets))
+    page.heading("Rows of the data sets", 3)
+    page.table(integrity_table(folder, protocol, list(datasets)))
+
+
+def main() -> None:
+    args = parse_args()
+    folder = Path(args.runs)
+    found = load(folder)
+    output = Path(args.output or folder / "report")
+    output.mkdir(parents=True, exist_ok=True)
+    page = Page(output)
+    for protocol, datasets in found.items():
+        add_protocol(page, folder, protocol, datasets)
+    names = list(dict.fromkeys(name for datasets in found.values() for name in datasets))
+    published = published_table(names)
+    if not published.empty:
+        page.heading("Published figures", 2)
+        page.text(
+            "From the tables of Yang et al. (ICML 2024): not measured here, on other splits, "
+            "mostly by models pre-trained on millions of molecules. ROC-AUC in per cent."
+        )
+        page.table(published)
+    page.write("Models on molecular data sets")
+    rows = [
+        {key: run[key] for key in KEPT if key in run} | {"environment": run["environment"]}
+        for datasets in found.values()
+        for models in datasets.values()
+        for runs in models.values()
+        for run in runs
+    ]
+    (output / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"written to {output}: report.html, report.md, results.json and pictures")
+
+
+if __name__ == "__main__":
+    main()

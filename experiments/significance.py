@@ -1,0 +1,127 @@
+"""Is one model better than another, or was it chance?"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import rankdata, studentized_range
+
+from molae_pyg.metrics import ERRORS
+
+
+class Intervals(NamedTuple):
+    """Tukey's comparison of models on the same folds.
+
+    Shapes:
+        - **means**, **half_width**: :math:`(M)` mean scores, and half the width of an interval
+          about each: two models differ if their intervals do not overlap
+        - **p_values**: :math:`(M, M)`, corrected for all pairs
+    """
+
+    means: np.ndarray
+    half_width: float
+    p_values: np.ndarray
+
+
+def tukey_hsd(scores: np.ndarray, level: float = 0.95) -> Intervals:
+    r"""Tukey's honestly significant difference after a repeated-measures analysis of variance.
+
+    Models share folds, whose difficulty is taken out: with the score :math:`x_{fm}` of model m on
+    fold f,
+
+    .. math::
+        s^2 = \frac{\sum_{fm} (x_{fm} - \bar x_f - \bar x_m + \bar x)^2}{(F - 1)(M - 1)}, \qquad
+        |\bar x_m - \bar x_{m'}| > q_{M, (F - 1)(M - 1)} \sqrt{s^2 / F}
+
+    is a significant difference, with q the studentised range. Folds of repeated cross-validation
+    overlap, so that intervals are too narrow rather than too wide. Source: Ash et al.,
+    https://doi.org/10.1021/acs.jcim.5c01609.
+
+    Args:
+        scores: ``[F, M]``, at least two folds and two models.
+        level: Of confidence, for all pairs together. (default: :obj:`0.95`)
+    """
+    num_folds, num_models = scores.shape
+    if num_folds < 2 or num_models < 2:
+        raise ValueError(f"{num_models} models on {num_folds} folds: two of each are needed")
+    rest = scores - scores.mean(1, keepdims=True) - scores.mean(0) + scores.mean()  # [F, M]
+    freedom = (num_folds - 1) * (num_models - 1)
+    error = np.sqrt((rest**2).sum() / freedom / num_folds)
+    means = scores.mean(0)  # [M]
+    difference = np.abs(means[:, None] - means)  # [M, M]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_values = studentized_range.sf(difference / error, num_models, freedom)
+    critical = studentized_range.ppf(level, num_models, freedom)
+    return Intervals(means, float(critical * error / 2), np.nan_to_num(p_values, nan=1.0))
+
+
+def resampled_scores(
+    y: np.ndarray, predicted: np.ndarray, metric: str, times: int = 1000, seed: int = 0
+) -> np.ndarray:
+    """Scores of a prediction on test sets drawn with replacement from the test set.
+
+    The same seed draws the same sets, so that scores of two models can be subtracted.
+
+    Args:
+        y: Labels ``[n, T]``, NaN = missing.
+        predicted: ``[n, T]``.
+        metric: ``"rmse"``, ``"mae"`` or ``"roc_auc"``, the mean over tasks.
+        times: Test sets. (default: :obj:`1000`)
+        seed: Of drawing them. (default: :obj:`0`)
+
+    Returns:
+        ``[times]``; NaN where a set has no task with both classes.
+    """
+    generator = np.random.default_rng(seed)
+    n = len(y)
+    weights = generator.multinomial(n, np.full(n, 1 / n), size=times).astype(float)  # [times, n]
+    of_tasks = []
+    for labels, values in zip(y.T, predicted.T, strict=True):
+        known = ~np.isnan(labels)
+        weight, labels, values = weights[:, known], labels[known], values[known]
+        if metric == "roc_auc":
+            of_tasks.append(weighted_roc_auc(labels, values, weight))
+            continue
+        error = (values - labels) ** 2 if metric == "rmse" else np.abs(values - labels)
+        with np.errstate(invalid="ignore"):
+            mean = (weight @ error) / weight.sum(1)
+        of_tasks.append(np.sqrt(mean) if metric == "rmse" else mean)
+    scores = np.stack(of_tasks)  # [T, times]
+    defined = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, scores, 0).sum(0) / defined.sum(0)
+
+
+def weighted_roc_auc(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """ROC-AUC of classes ``y [n]`` for many weights ``[W, n]``, NaN without both classes."""
+    order = np.argsort(predicted, kind="stable")
+    y, weights = y[order], weights[:, order]
+    ranks = rankdata(predicted[order], "min").astype(int) - 1  # first place of equal predictions
+    last = rankdata(predicted[order], "max").astype(int)  # place behind them
+    below = np.cumsum(weights * (y == 0), axis=1)  # [W, n]
+    below = np.concatenate([np.zeros((len(weights), 1)), below], axis=1)  # [W, n + 1]
+    positive = weights * (y == 1)
+    won = (positive * (below[:, ranks] + below[:, last]) / 2).sum(1)  # half of equal ones
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return won / (positive.sum(1) * below[:, -1])
+
+
+def tied_with_best(scores: dict[str, np.ndarray], metric: str, level: float = 0.95) -> set[str]:
+    """The models that chance may have kept from being the best one.
+
+    Args:
+        scores: Model -> scores ``[times]`` on the same resampled test sets.
+        metric: What they are.
+        level: A model is tied if so much of the differences' distribution holds zero.
+
+    Returns:
+        The best model and those tied with it.
+    """
+    sign = -1 if metric in ERRORS else 1
+    best = max(scores, key=lambda model: sign * np.nanmean(scores[model]))
+    tied = set()
+    for model, values in scores.items():
+        behind = sign * (scores[best] - values)  # positive: behind the best
+        low = np.nanquantile(behind, (1 - level) / 2)
+        if model == best or low <= 0:
+            tied.add(model)
+    return tied

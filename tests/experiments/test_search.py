@@ -1,0 +1,77 @@
+"""The search from end to end on a small file, and the repetition of a finished run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
+SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    table = pd.DataFrame({"smiles": SMILES, "y": [0.5 * len(s) for s in SMILES]})
+    table.to_csv(tmp_path / "my.csv", index=False)
+    config = yaml.safe_load((ROOT / "experiments/configs/moleculenet.yaml").read_text())
+    config["data"] = {"num_conformers": 1, "add_2d": True}
+    config["models"]["molae-small"]["training"] |= {"epochs": 1, "patience": 1}
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump(config))
+    return tmp_path
+
+
+def run(folder: Path, script: str, *args: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "experiments" / script, *args],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_search_goes_on_and_writes_settings_that_run(folder):
+    pytest.importorskip("optuna")
+    args = ["--dataset", "my.csv", "--model", "ecfp-forest", "--config", "few.yaml"]
+    first = run(folder, "search.py", *args, "--trials", "2")
+    assert first.returncode == 0, first.stderr
+    again = run(folder, "search.py", *args, "--trials", "3")
+    assert again.returncode == 0, again.stderr
+    file = folder / "runs" / "search" / "my-scaffold-ecfp-forest.yaml"
+    assert "# Best of 3 trials on the validation rows of my" in file.read_text()
+    found = yaml.safe_load(file.read_text())
+    assert found["models"]["ecfp-forest"].keys() == {"num_trees", "counts"}
+    flags = ["--dataset", "my.csv", "--seeds", "1", "--config", str(file)]
+    done = run(folder, "moleculenet.py", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "ecfp-forest, 1 runs" in done.stdout
+    missing = run(folder, "search.py", *args[:2], "--model", "mean", "--config", "few.yaml")
+    assert "no space for 'mean'" in missing.stderr
+
+
+@pytest.mark.slow
+def test_a_run_repeats_from_what_it_wrote(folder):
+    flags = ["--dataset", "my.csv", "--seeds", "1", "--config", "few.yaml"]
+    done = run(folder, "moleculenet.py", *flags, "--model", "molae-small")
+    assert done.returncode == 0, done.stderr
+    again = run(folder, "rerun.py", "runs/moleculenet/scaffold/my/molae-small/0-0")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "largest difference of 6 test predictions: 0\n" in again.stdout
+
+
+def test_spaces_name_settings_that_there_are():
+    configs = ROOT / "experiments" / "configs"
+    spaces = yaml.safe_load((configs / "search.yaml").read_text())
+    models = yaml.safe_load((configs / "moleculenet.yaml").read_text())["models"]
+    assert set(spaces) <= set(models)
+    for model, space in spaces.items():
+        for values in space.values():
+            assert isinstance(values, list) or values["low"] < values["high"]
+        sections = {name.split(".")[0] for name in space if "." in name}
+        assert sections - {"encoder"} <= set(models[model])
