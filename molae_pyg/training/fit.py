@@ -136,9 +136,6 @@ def finetune(
     if model.task_type == "regression":
         model.set_scaling(torch.cat([data.y for data in train]) if scale is None else scale)
     _check_valid(torch.cat([data.y for data in valid]), model)
-    held_out = Subset(valid, _by_size(valid))
-    if settings.valid_conformers is not None:
-        held_out = _FirstConformers(held_out, settings.valid_conformers)
     model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes as they are
     L.seed_everything(seed, verbose=False)
     module = PropertyModule(
@@ -174,7 +171,7 @@ def finetune(
     run.fit(
         module,
         DataLoader(_DrawConformer(train), settings.batch_size, shuffle=True),
-        DataLoader(held_out, 2 * settings.batch_size),
+        _held_out_loader(valid, settings),
         ckpt_path=resume,
         weights_only=True,
     )
@@ -210,6 +207,13 @@ def predict(
             [model.predict_batch(batch).float().cpu().numpy() for batch in batches]
         )
     return predicted[np.argsort(order)]
+
+
+def _held_out_loader(valid: Molecules, settings: Finetuning) -> DataLoader:
+    molecules = Subset(valid, _by_size(valid))
+    if settings.valid_conformers is not None:
+        molecules = _FirstConformers(molecules, settings.valid_conformers)
+    return DataLoader(molecules, 2 * settings.batch_size)
 
 
 def _by_size(molecules: Molecules) -> np.ndarray:

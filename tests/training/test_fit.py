@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data
+from torch_geometric.utils import scatter
 
 from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg.models import PropertyModel
 from molae_pyg.training import Finetuning, NonFiniteLossError, finetune, predict
 
 
@@ -200,3 +204,51 @@ def test_nan_weights_stop_with_a_diagnosis(tmp_path):
     model.head.out.weight.data.fill_(float("inf"))
     with pytest.raises(NonFiniteLossError, match=r"weights are not finite, the first: head.out"):
         finetune(model, molecules(8), molecules(4, seed=1), tmp_path, FAST)
+
+
+def test_fewer_conformers_choose_the_epoch(tmp_path):
+    train, valid = molecules(24), molecules(8, seed=1)
+    model = predictor()
+    fast = dataclasses.replace(FAST, valid_conformers=1)
+    best = finetune(model, train, valid, tmp_path, fast)
+    y = np.concatenate([d.y for d in valid])
+    first = [d.clone() for d in valid]
+    for data in first:
+        data.conformers = data.conformers[:, :1]
+    rmse = [float(np.sqrt(((predict(model, some) - y) ** 2).mean())) for some in (first, valid)]
+    assert rmse[0] == pytest.approx(best["val_rmse"], rel=1e-4)
+    assert rmse[1] != pytest.approx(best["val_rmse"], rel=1e-4)
+    assert valid[0].conformers.shape[1] == 2  # the caller's molecules stay as they were
+
+
+def test_targets_are_scaled_by_others_if_given(tmp_path):
+    train, valid = molecules(16), molecules(8, seed=1)
+    scale = torch.tensor([[0.0], [10.0], [float("nan")]])
+    model = predictor()
+    finetune(model, train, valid, tmp_path, dataclasses.replace(FAST, epochs=1), scale=scale)
+    assert model.mean.tolist() == [5.0]
+    assert model.std.item() == pytest.approx(50**0.5)
+
+
+class Counting(PropertyModel):
+    """A model without coordinates: a linear layer on the number of oxygen atoms."""
+
+    def __init__(self):
+        super().__init__(1, None, "regression")
+        self.linear = torch.nn.Linear(1, 1)
+        self.config = {}
+
+    def on_batch(self, batch):
+        oxygen = scatter((batch.z == 8).float(), batch.batch, dim_size=batch.num_graphs)
+        return self.linear(oxygen[:, None]) * self.std + self.mean
+
+    predict_batch = on_batch
+
+
+def test_other_models_are_trained_alike(tmp_path):
+    train = [Data(z=d.z, y=d.y, num_nodes=d.num_nodes) for d in molecules(48)]
+    valid = [Data(z=d.z, y=d.y, num_nodes=d.num_nodes) for d in molecules(16, seed=1)]
+    torch.manual_seed(0)
+    best = finetune(Counting(), train, valid, tmp_path, dataclasses.replace(FAST, lr=0.1))
+    assert best["val_rmse"] < 0.8 * np.concatenate([d.y for d in valid]).std()
+    assert Counting.from_pretrained(tmp_path / "model").linear.weight.item() != 0
