@@ -36,8 +36,6 @@ from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import evaluate
 from molae_pyg.training import Finetuning
 
-#: Where a setting of a data set's line belongs, if not to the training.
-PLACES = {"pooler_dropout": "head", "dropout": "encoder"}
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -72,7 +70,7 @@ def load_dataset(name: str, root: str, settings: dict[str, Any]) -> MoleculeTabl
 
 
 def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
-    """The settings of a model, with the line of the data set put into its sections.
+    """The settings of a model, with what the data set changes of them.
 
     Raises:
         SystemExit: If the model is neither a name in the settings nor a path of weights.
@@ -84,9 +82,15 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
         section = copy.deepcopy(sections["molae"]) | {"weights": model}
     else:
         raise SystemExit(f"no model {model!r}: give one of {list(sections)} or a path of weights")
-    for key, value in section.pop("datasets", {}).get(dataset, {}).items():
-        section.setdefault(PLACES.get(key, "training"), {})[key] = value
-    return section
+    return merged(section, section.pop("datasets", {}).get(dataset, {}))
+
+
+def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with those of the same names changed, section by section."""
+    out = dict(settings)
+    for key, value in changes.items():
+        out[key] = merged(out.get(key, {}), value) if isinstance(value, dict) else value
+    return out
 
 
 def make_run(key: Key, job: Job, identity: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import yaml
 from models import MODELS, Job
-from moleculenet import CONFIGS, load_dataset, model_settings
+from moleculenet import CONFIGS, load_dataset, merged, model_settings
 from protocols import PROTOCOLS
 
 from molae_pyg.datasets.table import MoleculeTable
@@ -53,13 +53,12 @@ def suggest(trial: Any, space: dict[str, Any]) -> dict[str, Any]:
 
 def changed(settings: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
     """A copy of the settings with ``section.key`` (or ``key``) set."""
-    settings = copy.deepcopy(settings)
     for name, value in point.items():
         *sections, key = name.split(".")
-        place = settings
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[key] = value
+        change = {key: value}
+        for section in reversed(sections):
+            change = {section: change}
+        settings = merged(settings, change)
     return settings
 
 

@@ -88,7 +88,8 @@ class MolAEPredictor(PropertyModel):
         encoder: A :class:`MolAEEncoder`, used as it is, not copied; or a mapping of its arguments.
         num_tasks: Number of tasks T.
         pooler_dropout: Dropout in the head, default 0.
-        readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms.
+        readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms,
+            or ``"atomwise"``, a sum of contributions of the atoms.
         task_names: Names of the tasks, default ``task0`` ...
         task_type: ``"regression"`` (default) or ``"classification"`` (predictions are logits;
             :meth:`predict` gives probabilities).

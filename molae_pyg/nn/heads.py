@@ -1,7 +1,7 @@
 """Heads: what the decoder rebuilds (token, coordinate, distance), and molecular properties."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -94,7 +94,7 @@ class DistanceHead(nn.Module):
         return self.MEAN + self.STD * (u + u.transpose(1, 2)) / 2
 
 
-Readout = Literal["cls", "mean", "sum", "max"]
+Readout = Literal["cls", "mean", "sum", "max", "atomwise"]
 
 
 class PropertyHead(nn.Module):
@@ -102,13 +102,15 @@ class PropertyHead(nn.Module):
 
     ``out(drop(tanh(dense(drop(h)))))``, where h is the CLS representation (as published) or the
     atoms pooled by :func:`torch_geometric.utils.segment` (which runs on torch-scatter's kernels
-    where that package is installed).
+    where that package is installed). ``"atomwise"`` applies the head to each atom and adds up: for
+    properties that grow with the molecule, such as energies, as in `SchNet
+    <https://arxiv.org/abs/1706.08566>`_.
 
     Args:
         channels: Width C.
         num_tasks: Number of tasks T.
         dropout: Before both linear layers, default 0.
-        readout: ``"cls"`` (default), ``"mean"``, ``"sum"`` or ``"max"``.
+        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"`` or ``"atomwise"``.
 
     Shapes:
         x ``[N, C]``, molecule ``[B, C]``, ptr ``[B + 1]`` (first atom of each molecule) ->
@@ -119,14 +121,17 @@ class PropertyHead(nn.Module):
         self, channels: int, num_tasks: int, dropout: float = 0.0, readout: Readout = "cls"
     ):
         super().__init__()
-        if readout not in ("cls", "mean", "sum", "max"):
-            raise ValueError(f"readout must be 'cls', 'mean', 'sum' or 'max', not {readout!r}")
+        if readout not in get_args(Readout):
+            raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
         self.readout = readout
         self.dropout = Dropout(dropout)
         self.dense = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, num_tasks)
 
     def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
+        if self.readout == "atomwise":
+            h = torch.tanh(self.dense(self.dropout(x)))  # [N, C]
+            return segment(self.out(self.dropout(h)), ptr, reduce="sum")
         h = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)  # [B, C]
         h = torch.tanh(self.dense(self.dropout(h)))
         return self.out(self.dropout(h))

@@ -37,7 +37,7 @@ models:
     encoder: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_gaussians: 16}
     head: {pooler_dropout: 0.1}
     training: *training
-    datasets: {my: {epochs: 3, pooler_dropout: 0.2}}
+    datasets: {my: {training: {epochs: 3}, head: {pooler_dropout: 0.2}}}
 """
 
 

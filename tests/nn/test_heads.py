@@ -106,6 +106,17 @@ def test_property_head_is_a_plain_loop(kernels, readout):
     assert torch.autograd.gradcheck(lambda x, cls: head(x, cls, ptr), (x, cls))
 
 
+def test_atomwise_is_a_sum_of_contributions(kernels):
+    head = PropertyHead(4, num_tasks=2, readout="atomwise").double()
+    x, ptr = torch.randn(5, 4, dtype=torch.double), torch.tensor([0, 2, 2, 5])
+    out = head(x, torch.zeros(3, 4, dtype=torch.double), ptr)
+    of_atoms = torch.cat(
+        [head(x[i : i + 1], x[:1], torch.tensor([0, 1])) for i in range(5)]
+    )  # [5, 2]
+    expected = torch.stack([of_atoms[:2].sum(0), torch.zeros(2).double(), of_atoms[2:].sum(0)])
+    torch.testing.assert_close(out, expected)
+
+
 @pytest.mark.parametrize("readout", ["mean", "sum", "max"])
 def test_pooling_a_molecule_without_atoms_gives_zero(kernels, readout):
     head = PropertyHead(4, num_tasks=1, readout=readout).double()
@@ -143,5 +154,5 @@ def test_property_head_drops_out_before_both_layers():
 
 
 def test_unknown_readout():
-    with pytest.raises(ValueError, match="'cls', 'mean', 'sum' or 'max', not 'median'"):
+    with pytest.raises(ValueError, match="readout must be one of .*'atomwise'.*, not 'median'"):
         PropertyHead(4, 1, readout="median")
