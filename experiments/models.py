@@ -9,6 +9,7 @@ import dmpnn
 import graph_models
 import lightning as L
 import numpy as np
+import torch
 from baselines import ForestBaseline, MeanBaseline
 from probe import embed, probe, scaffold_folds
 from schnet import SchNetPredictor
@@ -20,6 +21,8 @@ from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.models import PropertyModel
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune, predict
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Job(NamedTuple):
@@ -153,7 +156,7 @@ def digest_of(weights: str) -> str | None:
 @lru_cache(maxsize=1)  # the same for all seeds and both of the models that take it
 def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
     """Readouts of the frozen encoder, see :func:`probe.embed`."""
-    return embed(load_encoder(weights, {}), dataset)
+    return embed(load_encoder(weights, {}).to(DEVICE), dataset)
 
 
 def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fitted:
@@ -163,6 +166,7 @@ def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fi
     parts = [[molecules[i] for i in rows.tolist()] for rows in split]
     scale = dataset.y if job.settings.get("scale") == "all" else None
     best = finetune(model, parts[0], parts[1], job.folder, settings, job.seed, scale)
+    model.to(DEVICE)  # Lightning hands it back on the CPU
     valid, test = (predict(model, part, precision=settings.precision) for part in parts[1:])
     return Fitted(valid, test, {"epoch": best["epoch"], "parameters": _size(model)})
 

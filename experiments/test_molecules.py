@@ -4,7 +4,8 @@
     molae prepare ... --exclude test_molecules.smi
 
 One SMILES a line, each once: the test parts of the scaffold splits that moleculenet.py (one for
-all seeds) and transfer.py (one a seed) make. Only the tables are read; no conformers are needed.
+all seeds, and one with stereo marks) and transfer.py (one a seed) make; or all rows, as each is a
+test row of cross-validation. Only the tables are read; no conformers are needed.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--datasets", nargs="+", help="names; default: those of transfer.yaml")
     parser.add_argument("--root", default="data", help="folder of data files")
     parser.add_argument("--seeds", type=int, default=3, help="as given to transfer.py")
+    parser.add_argument("--all-rows", action="store_true", help="not only test parts")
     parser.add_argument("--output", default="test_molecules.smi", help="file of results")
     return parser.parse_args()
 
@@ -40,11 +42,17 @@ def is_readable(smiles: str) -> bool:
     return True
 
 
-def read_test_parts(root: str, name: str, seeds: int) -> list[str]:
-    """The SMILES in the test parts of a data set, as its table has them."""
+def read_smiles(root: str, name: str) -> list[str]:
+    """The SMILES of a data set that can be read, as its table has them."""
     with rdBase.BlockLogs():
-        smiles = [text for text in MoleculeNet.read(root, name).smiles if is_readable(text)]
+        return [text for text in MoleculeNet.read(root, name).smiles if is_readable(text)]
+
+
+def read_test_parts(root: str, name: str, seeds: int) -> list[str]:
+    """The SMILES in the test parts of a data set."""
+    smiles = read_smiles(root, name)
     splits = [scaffold_split(smiles, seed=seed) for seed in (None, *range(seeds))]
+    splits.append(scaffold_split(smiles, chirality=True))
     return [smiles[row] for split in splits for row in split.test]
 
 
@@ -52,9 +60,12 @@ def main() -> None:
     args = parse_args()
     found: dict[str, None] = {}  # in order, each once
     for name in args.datasets or yaml.safe_load(CONFIG.read_text())["datasets"]:
-        molecules = dict.fromkeys(read_test_parts(args.root, name, args.seeds))
+        if args.all_rows:
+            molecules = dict.fromkeys(read_smiles(args.root, name))
+        else:
+            molecules = dict.fromkeys(read_test_parts(args.root, name, args.seeds))
         found |= molecules
-        print(f"{name:10}{len(molecules):6} test molecules")
+        print(f"{name:10}{len(molecules):6} molecules", flush=True)
     Path(args.output).write_text("".join(f"{smiles}\n" for smiles in found))
     print(f"{len(found)} different SMILES written to {args.output}")
 

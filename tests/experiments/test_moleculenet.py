@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,29 @@ def test_dmpnn_goes_through_files(folder):
         CHEMPROP=str(executable),
     )  # fmt: skip
     assert "no such option" in failed.stderr
+
+
+def test_official_folder_with_its_split(folder):
+    lmdb = pytest.importorskip("lmdb", reason="lmdb is not installed")
+    official = folder / "esol"
+    official.mkdir()
+    sizes = {"train": 6, "valid": 3, "test": 4}
+    for part, size in sizes.items():
+        environment = lmdb.open(str(official / f"{part}.lmdb"), subdir=False, map_size=2**22)
+        with environment, environment.begin(write=True) as transaction:
+            for number in range(size):
+                content = {
+                    "atoms": ["C", "C", "O"],
+                    "coordinates": [np.arange(9.0).reshape(3, 3)],
+                    "smi": "CCO",
+                    "target": np.array([number + 0.5]),
+                }
+                transaction.put(str(number).encode(), pickle.dumps(content))
+    done = run(
+        folder, "--dataset", "esol", "--protocol", "published", "--model", "mean", "--seeds", "1"
+    )
+    assert done.returncode == 0, done.stderr
+    (result,) = results(folder / "out" / "published" / "esol").values()
+    assert result["sizes"] == sizes
+    # the training mean is 3, the test labels are 0.5, 1.5, 2.5 and 3.5
+    assert result["test"]["rmse"] == pytest.approx(1.5)

@@ -154,5 +154,5 @@ def test_property_head_drops_out_before_both_layers():
 
 
 def test_unknown_readout():
-    with pytest.raises(ValueError, match="readout must be one of .*'atomwise'.*, not 'median'"):
+    with pytest.raises(ValueError, match=r"readout must be one of .*'atomwise'.*, not 'median'"):
         PropertyHead(4, 1, readout="median")
