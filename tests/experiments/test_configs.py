@@ -15,7 +15,9 @@ from molae_pyg.training import Finetuning, Pretraining
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PUBLISHED = Path(os.environ.get("MOLAE_DATA", "nowhere")).parent / "paper" / "published.yaml"
-CONFIGS = sorted((EXPERIMENTS / "configs").glob("*.yaml"))
+CONFIGS = [
+    path for path in sorted((EXPERIMENTS / "configs").glob("*.yaml")) if path.stem != "search"
+]
 
 
 FINETUNED = [path for path in CONFIGS if "models" in yaml.safe_load(path.read_text())]
