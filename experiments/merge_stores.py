@@ -2,14 +2,21 @@
 
     python experiments/merge_stores.py runs/zinc runs/fragments runs/both
 
-Rows without a molecule come along with their reasons. Called again after a kill, it goes on.
+Rows without a molecule come along with their reasons. Molecules of --exclude, compared by canonical
+SMILES without stereochemistry, isotopes and atom labels, are left out and counted. Called again
+after a kill, it goes on.
 """
 
 import argparse
+import hashlib
+from pathlib import Path
 
+from rdkit import RDLogger
 from tqdm.auto import tqdm
+from zinc_store import compound
 
 from molae_pyg.datasets import ConformerStore, StoreWriter
+from molae_pyg.datasets.reading import read_smiles
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("stores", nargs="+", help="folders of complete stores")
     parser.add_argument("output", help="folder to write")
+    parser.add_argument("--exclude", help="file of SMILES that must not be in the result")
     return parser.parse_args()
 
 
@@ -26,6 +34,12 @@ def main() -> None:
     stores = [ConformerStore(folder) for folder in args.stores]
     total, row = sum(store.num_rows for store in stores), 0
     meta = {"merged": [{"num_rows": store.num_rows, **store.meta} for store in stores]}
+    left_out = set()
+    if args.exclude:
+        RDLogger.DisableLog("rdApp.*")
+        meta["excluded"] = hashlib.sha256(Path(args.exclude).read_bytes()).hexdigest()
+        smiles = tqdm(read_smiles(args.exclude), "exclusions", unit="mol", delay=1.0)
+        left_out = {compound(text) for text in smiles} - {""}
     with StoreWriter(args.output, meta) as writer, tqdm(total=total, unit="row") as bar:
         for store in stores:
             molecules = iter(range(len(store)))  # in the order of their rows
@@ -36,15 +50,19 @@ def main() -> None:
                         writer.add(row, outcome.status, outcome.reason)
                     else:
                         data = store[item]
-                        writer.add(
-                            row, outcome.status, outcome.reason,
-                            data.smiles, data.z.numpy(), data.conformers.numpy(),
-                        )  # fmt: skip
+                        if left_out and compound(data.smiles) in left_out:
+                            writer.add(row, "excluded", f"in {args.exclude}", data.smiles)
+                        else:
+                            writer.add(
+                                row, outcome.status, outcome.reason,
+                                data.smiles, data.z.numpy(), data.conformers.numpy(),
+                            )  # fmt: skip
                 row += 1
                 bar.update()
         writer.finish(row)
     merged = ConformerStore(args.output)
     print(f"{len(merged)} molecules of {merged.num_rows} rows written to {args.output}")
+    print(merged.outcomes())
 
 
 if __name__ == "__main__":

@@ -39,3 +39,19 @@ def test_all_rows_come_along(tmp_path):
         assert (merged.z == part.z).all()
         assert (merged.conformers == part.conformers).all()
     assert [part["source"] for part in both.meta["merged"]] == ["one", "two"]
+
+
+def test_excluded_molecules_are_counted(tmp_path):
+    for name, all_smiles in (("one", ["CCO", "CCN"]), ("two", ["C[C@H](F)Cl"])):
+        with StoreWriter(tmp_path / name, {}) as writer:
+            for row, smiles in enumerate(all_smiles):
+                z = np.array([6, 6, 8])
+                writer.add(row, "3d", "", smiles, z, np.ones((3, 1, 3), np.float32))
+            writer.finish(len(all_smiles))
+    (tmp_path / "out.smi").write_text("NCC\nC[C@@H](F)Cl\n")
+    folders = [str(tmp_path / name) for name in ("one", "two", "both")]
+    command = [sys.executable, SCRIPT, *folders, "--exclude", str(tmp_path / "out.smi")]
+    subprocess.run(command, check=True, capture_output=True)
+    both = ConformerStore(tmp_path / "both")
+    assert [row.status for row in both.rows()] == ["3d", "excluded", "excluded"]
+    assert [data.smiles for data in both] == ["CCO"]
