@@ -85,6 +85,11 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
     return merged(section, section.pop("datasets", {}).get(dataset, {}))
 
 
+def name_of(model: str) -> str:
+    """What a model is called in results; weights by their whole path."""
+    return model if model in MODELS else "-".join(Path(model).with_suffix("").parts).strip("/-.")
+
+
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Settings with those of the same names changed, section by section."""
     out = dict(settings)
@@ -132,7 +137,7 @@ def run_dataset(name: str, args: argparse.Namespace, config: dict[str, Any]) -> 
         settings = model_settings(config, model, dataset.name)
         weights = digest_of(settings.get("weights", "random"))
         for trial, checksum in trials:
-            key = Key(dataset.name, args.protocol, Path(model).stem, trial.seed, trial.fold)
+            key = Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
             identity = {"source": name, "data": config["data"], "settings": settings}
             identity["fit"] = model if model in MODELS else "molae"
             identity |= {"weights_sha256": weights, "split_sha256": checksum}
