@@ -105,16 +105,9 @@ def chemprop(job: Job) -> Fitted:
 
 def molae(job: Job) -> Fitted:
     """Mol-AE, fine-tuned from the weights that the settings name."""
-    dataset, settings = job.dataset, job.settings
+    settings = job.settings
     L.seed_everything(job.seed, verbose=False)
-    model = MolAEPredictor(
-        load_encoder(settings["weights"], settings.get("encoder", {})),
-        dataset.num_tasks,
-        task_names=dataset.task_names,
-        task_type=dataset.task_type,
-        **settings["head"],
-    )
-    return train(model, dataset, job)
+    return fine_tune(load_encoder(settings["weights"], settings.get("encoder", {})), job)
 
 
 #: What fits a model of the YAML file; a path of weights is fitted by ``molae``.
@@ -157,6 +150,19 @@ def digest_of(weights: str) -> str | None:
 def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
     """Readouts of the frozen encoder, see :func:`probe.embed`."""
     return embed(load_encoder(weights, {}).to(DEVICE), dataset)
+
+
+def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
+    """Trains an encoder with the head of the settings, whose weights are drawn here."""
+    dataset = job.dataset
+    model = MolAEPredictor(
+        encoder,
+        dataset.num_tasks,
+        task_names=dataset.task_names,
+        task_type=dataset.task_type,
+        **job.settings["head"],
+    )
+    return train(model, dataset, job)
 
 
 def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fitted:

@@ -19,11 +19,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from models import MODELS, Job, digest_of
 from protocols import PROTOCOLS, make_trials
-from results import Key, environment, is_finished, prediction_table, read_runs, write_run
+from results import (
+    Key,
+    environment,
+    is_finished,
+    mean_and_spread,
+    prediction_table,
+    read_runs,
+    write_run,
+)
 
 from molae_pyg.datasets import (
     ChEMBLActivities,
@@ -173,9 +180,7 @@ def _print_table(place: Path) -> None:
     for model, scores in by_model.items():
         cells = []
         for metric in scores[0]:
-            values = [score[metric] for score in scores]
-            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-            cells.append(f"{metric} {np.mean(values):.3f}{spread}")
+            cells.append(f"{metric} {mean_and_spread([score[metric] for score in scores])}")
         print(f"{model:>16}, {len(scores)} runs: {', '.join(cells)}", flush=True)
 
 

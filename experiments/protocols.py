@@ -24,14 +24,16 @@ class Trial(NamedTuple):
     split: Split
 
 
-def _scaffold(dataset: MoleculeTable, seeds: int) -> list[Trial]:
-    split = scaffold_split(dataset.smiles)
+def _with_seeds(split: Split, seeds: int) -> list[Trial]:
     return [Trial(seed, 0, split) for seed in range(seeds)]
+
+
+def _scaffold(dataset: MoleculeTable, seeds: int) -> list[Trial]:
+    return _with_seeds(scaffold_split(dataset.smiles), seeds)
 
 
 def _scaffold_chiral(dataset: MoleculeTable, seeds: int) -> list[Trial]:
-    split = scaffold_split(dataset.smiles, chirality=True)
-    return [Trial(seed, 0, split) for seed in range(seeds)]
+    return _with_seeds(scaffold_split(dataset.smiles, chirality=True), seeds)
 
 
 def _published(dataset: MoleculeTable, seeds: int) -> list[Trial]:
@@ -39,7 +41,7 @@ def _published(dataset: MoleculeTable, seeds: int) -> list[Trial]:
     split = getattr(dataset, "split", None)
     if split is None:
         return _scaffold_chiral(dataset, seeds)
-    return [Trial(seed, 0, split) for seed in range(seeds)]
+    return _with_seeds(split, seeds)
 
 
 def _random(dataset: MoleculeTable, seeds: int) -> list[Trial]:

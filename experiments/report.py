@@ -9,6 +9,7 @@ the predictions) and the pictures into <runs>/report, or --output.
 import argparse
 import json
 from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 import report_figures as figures
 import yaml
 from report_page import Page
-from results import PREDICTIONS, read_runs
+from results import PREDICTIONS, mean_and_spread, read_runs
 from significance import resampled_scores, tied_with_best, tukey_hsd
 from tqdm.auto import tqdm
 
@@ -60,12 +61,17 @@ def scores_of(runs: list[dict[str, Any]]) -> list[float]:
     return [run["test"][run["metric"]] for run in runs]
 
 
-def predictions_of(run: dict[str, Any], part: str = "test") -> tuple[np.ndarray, np.ndarray]:
-    """Labels and predictions ``[n, T]`` of the validation or test rows of a run."""
-    table = pd.read_csv(run["folder"] / PREDICTIONS)
-    table = table[table["part"] == part]
+def predictions_of(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions ``[n, T]`` of the test rows of a run."""
+    table = _test_rows(run["folder"])
     columns = {what: [f"{task} {what}" for task in run["tasks"]] for what in ("true", "predicted")}
     return table[columns["true"]].to_numpy(float), table[columns["predicted"]].to_numpy(float)
+
+
+@lru_cache  # significance, ensembles and pictures read the same ones
+def _test_rows(folder: Path) -> pd.DataFrame:
+    table = pd.read_csv(folder / PREDICTIONS)
+    return table[table["part"] == "test"]
 
 
 def ensemble(runs: list[dict[str, Any]]) -> float | None:
@@ -123,8 +129,7 @@ def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[
         tied[f"{name}, {metric}"] = ties(models)
         for model, runs in models.items():
             values = scores_of(runs)
-            spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-            cells[f"{name}, {metric}"][model] = f"{np.mean(values):.3f}{spread}"
+            cells[f"{name}, {metric}"][model] = mean_and_spread(values)
             means[name][model] = np.mean(values) * (1 if metric in ERRORS else -1)
     ranks = pd.DataFrame(means).dropna(axis="columns").rank().mean(axis=1)
     table = pd.DataFrame(cells)

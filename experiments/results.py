@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,12 @@ def read_runs(output: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Folder and result of every finished run below a folder."""
     for file in sorted(output.rglob(RESULT)):
         yield file.parent, json.loads(file.read_text())
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation, of a single value that value."""
+    spread = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
 
 
 def prediction_table(

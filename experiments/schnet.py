@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
 from torch_geometric.nn import SchNet
 from torch_geometric.utils import to_dense_batch
 
@@ -43,15 +42,6 @@ class SchNetPredictor(PropertyModel):
         """Real units or logits ``[B, T]`` of ``z [N]``, ``pos [N, 3]`` in Å, ``batch [N]``."""
         known = z.clamp(max=99)  # SchNet has 100 embeddings; 118 stands for an unknown atom
         return self.network(known, pos, batch) * self.std + self.mean
-
-    def on_batch(self, batch: Batch) -> Tensor:
-        return self(batch.z, batch.pos, batch.batch)
-
-    def predict_batch(self, batch: Batch) -> Tensor:
-        outs = [self(batch.z, pos, batch.batch) for pos in batch.conformers.unbind(1)]
-        if self.task_type == "classification":
-            outs = [out.sigmoid() for out in outs]
-        return torch.stack(outs).mean(0)
 
 
 class Neighbours(nn.Module):

@@ -21,12 +21,13 @@ from typing import NamedTuple
 import lightning as L
 import numpy as np
 import yaml
-from models import Job, load_encoder, train
+from models import Job, fine_tune, load_encoder
 from probe import embed, probe, scaffold_folds
 from rdkit import Chem, rdBase
+from results import mean_and_spread
 from tqdm import tqdm
 
-from molae_pyg import MolAEEncoder, MolAEPredictor
+from molae_pyg import MolAEEncoder
 from molae_pyg.checkpoint import weights_digest
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.datasets.reading import read_smiles
@@ -132,14 +133,7 @@ def run_finetuning(
 ) -> dict:
     """Fine-tunes and scores; keeps the course of the run and the test predictions."""
     L.seed_everything(seed, verbose=False)  # both arms get the same head
-    model = MolAEPredictor(
-        encoder,
-        dataset.num_tasks,
-        task_names=dataset.task_names,
-        task_type=dataset.task_type,
-        **config["head"],
-    )
-    fitted = train(model, dataset, Job(dataset, split, config, seed, folder))
+    fitted = fine_tune(encoder, Job(dataset, split, config, seed, folder))
     np.savez(folder / "test.npz", item=split.test, predicted=fitted.test)
     shutil.rmtree(folder / "model")
     y = dataset.y.numpy()
@@ -201,9 +195,7 @@ def table(results: list[dict], method: str) -> str:
 
 
 def _cell(scores: list[float], is_best: bool) -> str:
-    text = f"{np.mean(scores):.3f}"
-    if len(scores) > 1:
-        text += f" ± {np.std(scores, ddof=1):.3f}"
+    text = mean_and_spread(scores)
     return f"**{text}**" if is_best else text
 
 

@@ -19,8 +19,9 @@ class PropertyModel(nn.Module):
 
     The network works on standardised targets; mean and standard deviation are buffers of the
     module, so that a saved model predicts in real units by itself. A subclass has a ``forward``
-    that returns real units (regression) or logits (classification), ``[B, T]``, and passes the
-    fields of a batch to it in :meth:`on_batch` and :meth:`predict_batch`.
+    of ``z``, ``pos`` and ``batch`` that returns real units (regression) or logits
+    (classification), ``[B, T]``; one of other inputs also has its own :meth:`on_batch` and
+    :meth:`predict_batch`, which pass the fields of a batch to it.
 
     Args:
         num_tasks: Number of tasks T.
@@ -44,13 +45,30 @@ class PropertyModel(nn.Module):
         self.register_buffer("mean", torch.zeros(num_tasks))
         self.register_buffer("std", torch.ones(num_tasks))
 
+    def predict(self, z: Tensor, conformers: Tensor, batch: Tensor | None = None) -> Tensor:
+        """Mean prediction over conformers (of probabilities, for classification).
+
+        Args:
+            z: Atomic numbers ``[N]``.
+            conformers: Coordinates in Å ``[N, K, 3]``.
+            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+
+        Returns:
+            ``[B, T]``.
+        """
+        total = 0
+        for pos in conformers.unbind(1):  # K times [N, 3]
+            y = self(z, pos, batch)
+            total = total + (y.sigmoid() if self.task_type == "classification" else y)
+        return total / conformers.size(1)
+
     def on_batch(self, batch: Batch) -> Tensor:
         """Real units or logits ``[B, T]`` of a training batch."""
-        raise NotImplementedError
+        return self(batch.z, batch.pos, batch.batch)
 
     def predict_batch(self, batch: Batch) -> Tensor:
         """Real units or probabilities ``[B, T]`` of a batch as the data set gives it."""
-        raise NotImplementedError
+        return self.predict(batch.z, batch.conformers, batch.batch)
 
     def set_scaling(self, y: Tensor) -> None:
         """Takes mean and standard deviation of regression targets ``[n, T]``, NaN = missing.
@@ -133,29 +151,6 @@ class MolAEPredictor(PropertyModel):
         batch = torch.zeros_like(z) if batch is None else batch
         ptr = cumsum(degree(batch, out.molecule.size(0), dtype=torch.long))  # [B + 1]
         return self.head(out.x, out.molecule, ptr) * self.std + self.mean
-
-    def predict(self, z: Tensor, conformers: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Mean prediction over conformers (of probabilities, for classification).
-
-        Args:
-            z: Atomic numbers ``[N]``.
-            conformers: Coordinates in Å ``[N, K, 3]``.
-            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
-
-        Returns:
-            ``[B, T]``.
-        """
-        total = 0
-        for pos in conformers.unbind(1):  # K times [N, 3]
-            y = self(z, pos, batch)
-            total = total + (y.sigmoid() if self.task_type == "classification" else y)
-        return total / conformers.size(1)
-
-    def on_batch(self, batch: Batch) -> Tensor:
-        return self(batch.z, batch.pos, batch.batch)
-
-    def predict_batch(self, batch: Batch) -> Tensor:
-        return self.predict(batch.z, batch.conformers, batch.batch)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.encoder}, tasks={self.task_names})"

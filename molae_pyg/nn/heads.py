@@ -130,8 +130,10 @@ class PropertyHead(nn.Module):
 
     def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
         if self.readout == "atomwise":
-            h = torch.tanh(self.dense(self.dropout(x)))  # [N, C]
-            return segment(self.out(self.dropout(h)), ptr, reduce="sum")
-        h = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)  # [B, C]
+            return segment(self._head(x), ptr, reduce="sum")
+        pooled = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)
+        return self._head(pooled)  # [B, C] -> [B, T]
+
+    def _head(self, h: Tensor) -> Tensor:
         h = torch.tanh(self.dense(self.dropout(h)))
         return self.out(self.dropout(h))

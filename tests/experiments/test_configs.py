@@ -106,5 +106,5 @@ def test_an_unknown_key_is_an_error_before_the_work(moleculenet, tmp_path, monke
 def test_weights_are_called_by_their_whole_path(moleculenet):
     assert moleculenet.name_of("molae-small") == "molae-small"
     assert moleculenet.name_of("runs/pretrain/model") == "runs-pretrain-model"
-    assert moleculenet.name_of("/tmp/checkpoint_7.pt") == "tmp-checkpoint_7"
+    assert moleculenet.name_of("/weights/checkpoint_7.pt") == "weights-checkpoint_7"
     assert moleculenet.name_of("../gin.pt") == "gin"
