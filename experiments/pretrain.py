@@ -15,16 +15,13 @@ checkpoint.
 import argparse
 import json
 import os
-import platform
-import subprocess
-from importlib.metadata import version
 from pathlib import Path
 
 import lightning as L
 import numpy as np
-import torch
 import yaml
 from lightning.pytorch.utilities import rank_zero_only
+from results import environment
 
 from molae_pyg import ClozeDrop, MolAE
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
@@ -58,22 +55,6 @@ def open_store(path: str, output: Path, settings: dict) -> ConformerStore:
         prepare(path, output / "store", **settings)
         path = output / "store"
     return ConformerStore(path)
-
-
-def environment() -> dict[str, str | int]:
-    """Where the run took place, for its report."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True, text=True, cwd=Path(__file__).parent, check=False,
-    )  # fmt: skip
-    gpu = torch.cuda.is_available()
-    return {
-        "device": torch.cuda.get_device_name() if gpu else platform.processor() or "CPU",
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("molae_pyg", "torch", "torch_geometric", "lightning")},
-        "commit": commit.stdout.strip() or "unknown",
-    }
 
 
 def main() -> None:

@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 OUTCOMES = ("3d", "2d", "failed", "invalid")
 
 
+def row_error(row: int, outcome: str, smiles: str, reason: str) -> ValueError:
+    """What to raise about a row that gives no molecule."""
+    return ValueError(
+        f"row {row}: {outcome}: {smiles!r}: {reason}. Correct the SMILES, or "
+        "leave such rows out (on_error='skip' does so, and counts them)"
+    )
+
+
 @dataclass
 class FeaturizeReport:
     """The account of one :func:`~molae_pyg.chem.featurize` run: nothing goes missing unsaid.
@@ -53,10 +61,7 @@ class FeaturizeReport:
         """
         for row, (outcome, reason) in enumerate(zip(self.outcomes, self.reasons, strict=True)):
             if outcome in ("failed", "invalid"):
-                raise ValueError(
-                    f"row {row}: {outcome}: {smiles[row]!r}: {reason}. Correct the SMILES, or "
-                    "leave such rows out (on_error='skip' does so, and counts them)"
-                )
+                raise row_error(row, outcome, smiles[row], reason)
 
     def summary(self, examples: int = 3) -> str:
         """Returns a short table: outcomes, then each reason with its first rows.

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
 from molae_pyg.chem.options import Options
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.report import row_error
 from molae_pyg.datasets.reading import infer_task_type
 from molae_pyg.datasets.table_storage import (
     Molecules,
@@ -96,6 +98,8 @@ class MoleculeTable(InMemoryDataset):
         self.task_names = _checked_task_names(task_names, y.size(1))
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
+        if on_error == "raise":
+            _check_readable(smiles)  # now, not after the conformers of all others
         options = Options(num_conformers, add_2d, max_atoms=max_atoms, seed=seed)
         # Without a root PyTorch Geometric's `processed_dir` would be "???".
         folder = None if root is None else Path(self.root) / "conformers"
@@ -150,6 +154,14 @@ class MoleculeTable(InMemoryDataset):
         if len(data.row) == 1:  # PyTorch Geometric keeps a single item as it is
             data, slices = separate(data, slices), None
         self._data, self.slices = data, slices
+
+
+def _check_readable(smiles: list[str]) -> None:
+    for row, text in enumerate(smiles):
+        try:
+            parse_smiles(text)
+        except ValueError as error:
+            raise row_error(row, "invalid", text, str(error)) from None
 
 
 def _checked_targets(y: Targets, num_rows: int) -> Tensor:

@@ -216,8 +216,14 @@ def test_errors():
         make(task_names=["a", "b", "c"])
     with pytest.raises(ValueError, match="none of 2 rows gave a molecule"):
         make(smiles=["C1CC", ""], y=[1, 2])
-    with pytest.raises(ValueError, match="row 2"):
+    with pytest.raises(ValueError, match="row 2: invalid: 'C1CC'"):
         make(on_error="raise")
+
+
+def test_a_row_that_cannot_be_read_stops_before_conformers_are_made(tmp_path):
+    with pytest.raises(ValueError, match="row 2: invalid"):
+        make(on_error="raise", root=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_csv_dataset(tmp_path):
