@@ -1,20 +1,16 @@
 """The comparison from end to end on small files: what is written, resumed, lost and found."""
 
 import json
-import os
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import SMILES, run
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "experiments" / "moleculenet.py"
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
-SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+FLAGS = ("moleculenet.py", "--config", "tiny.yaml", "--output", "out")
 CONFIG = """
 default: [mean, ecfp-forest, molae]
 data: {num_conformers: 2, add_2d: true}
@@ -53,17 +49,6 @@ def write_table(path: Path, y: list[float]) -> None:
     pd.DataFrame({"smiles": [*SMILES, "C1CC"], "y": [*y, 0]}).to_csv(path, index=False)
 
 
-def run(folder: Path, *args: str, **environment: str) -> subprocess.CompletedProcess:
-    flags = ["--config", "tiny.yaml", "--output", "out", *args]
-    return subprocess.run(
-        [sys.executable, SCRIPT, *flags],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
-
-
 def results(folder: Path) -> dict[str, dict]:
     found = (json.loads(file.read_text()) for file in folder.rglob("result.json"))
     return {f"{r['model']} {r['seed']}-{r['fold']}": r for r in found}
@@ -76,7 +61,7 @@ def test_all_models_of_one_environment(folder, task_type):
         write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
     models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
     models += ["schnet", "molae"]
-    done = run(folder, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
+    done = run(folder, *FLAGS, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
     assert done.returncode == 0, done.stdout + done.stderr
     place = folder / "out" / "scaffold" / "my"
     found = results(place)
@@ -116,7 +101,7 @@ def test_all_models_of_one_environment(folder, task_type):
 @pytest.mark.slow
 def test_finished_runs_stay_and_missing_ones_are_made(folder):
     args = ["--dataset", "my.csv", "--protocol", "cv5x5", "--model", "mean", "molae"]
-    assert run(folder, *args, "--seeds", "1").returncode == 0
+    assert run(folder, *FLAGS, *args, "--seeds", "1").returncode == 0
     place = folder / "out" / "cv5x5" / "my"
     assert len(results(place)) == 10
     tests = [
@@ -127,11 +112,11 @@ def test_finished_runs_stay_and_missing_ones_are_made(folder):
     kept, lost = place / "molae" / "0-3" / "result.json", place / "molae" / "0-4" / "result.json"
     before, predictions = kept.stat().st_mtime_ns, lost.with_name("predictions.csv").read_bytes()
     lost.unlink()
-    assert run(folder, *args, "--seeds", "1").returncode == 0
+    assert run(folder, *FLAGS, *args, "--seeds", "1").returncode == 0
     assert kept.stat().st_mtime_ns == before
     assert lost.with_name("predictions.csv").read_bytes() == predictions  # the same run again
     (folder / "tiny.yaml").write_text(CONFIG.replace("epochs: 3", "epochs: 2"))
-    again = run(folder, *args, "--seeds", "1")
+    again = run(folder, *FLAGS, *args, "--seeds", "1")
     assert again.returncode == 1
     assert "holds a run with other settings" in again.stderr
 
@@ -139,7 +124,8 @@ def test_finished_runs_stay_and_missing_ones_are_made(folder):
 def test_a_failure_does_not_lose_the_others(folder):
     (folder / "bad.csv").write_text("smiles,y\nC1CC,1\n")
     done = run(
-        folder, "--dataset", "bad.csv", "my.csv", "--seeds", "1", "--model", "dmpnn", "mean",
+        folder,
+        *FLAGS, "--dataset", "bad.csv", "my.csv", "--seeds", "1", "--model", "dmpnn", "mean",
         CHEMPROP=str(folder / "nowhere"),
     )  # fmt: skip
     assert done.returncode == 1
@@ -167,7 +153,8 @@ def test_dmpnn_goes_through_files(folder):
     executable.write_text(CHEMPROP.format(python=sys.executable))
     executable.chmod(0o755)
     done = run(
-        folder, "--dataset", "my.csv", "--seeds", "1", "--model", "dmpnn", "mean",
+        folder,
+        *FLAGS, "--dataset", "my.csv", "--seeds", "1", "--model", "dmpnn", "mean",
         CHEMPROP=str(executable),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -175,7 +162,8 @@ def test_dmpnn_goes_through_files(folder):
     assert found["dmpnn 0-0"]["test"]["rmse"] == pytest.approx(found["mean 0-0"]["test"]["rmse"])
     executable.write_text(f"#!{sys.executable}\nraise SystemExit('no such option')")
     failed = run(
-        folder, "--dataset", "my.csv", "--seeds", "2", "--model", "dmpnn",
+        folder,
+        *FLAGS, "--dataset", "my.csv", "--seeds", "2", "--model", "dmpnn",
         CHEMPROP=str(executable),
     )  # fmt: skip
     assert "no such option" in failed.stderr
@@ -198,7 +186,16 @@ def test_official_folder_with_its_split(folder):
                 }
                 transaction.put(str(number).encode(), pickle.dumps(content))
     done = run(
-        folder, "--dataset", "esol", "--protocol", "published", "--model", "mean", "--seeds", "1"
+        folder,
+        *FLAGS,
+        "--dataset",
+        "esol",
+        "--protocol",
+        "published",
+        "--model",
+        "mean",
+        "--seeds",
+        "1",
     )
     assert done.returncode == 0, done.stderr
     (result,) = results(folder / "out" / "published" / "esol").values()

@@ -3,15 +3,12 @@
 import importlib
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from scripts import EXPERIMENTS, SMILES
 
 from molae_pyg.splits import Split, scaffold_split
-
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
-SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
 
 
 class Molecules:
@@ -26,7 +23,7 @@ class Molecules:
 
 @pytest.fixture
 def protocols(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
     yield importlib.import_module("protocols")
     sys.modules.pop("protocols", None)
 

@@ -1,31 +1,15 @@
 """The two scripts from end to end, as a user starts them, with a tiny model."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
+from scripts import SMILES, printed_by
 
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.datasets import ConformerStore
-
-ROOT = Path(__file__).parents[2]
-SCAFFOLDS = [
-    "c1ccccc1",
-    "C1CCCCC1",
-    "c1ccncc1",
-    "C1CCOC1",
-    "c1ccsc1",
-    "C1CCNC1",
-    "c1ccoc1",
-    "C1CC1",
-]
-SMILES = [f"{tail}{ring}" for ring in SCAFFOLDS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
 
 FINETUNE = """
 data: {num_conformers: 2, add_2d: true}
@@ -41,24 +25,11 @@ training: {steps: 4, pair_budget: 800, warmup_steps: 1, validate_every: 2}
 """
 
 
-def run(folder: Path, script: str, *args: str) -> str:
-    """Runs a script in ``folder``; fails with what it printed if it fails."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "experiments" / script, *args],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
     (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
     (tmp_path / "some.smi").write_text("\n".join([*SMILES[:20], "not-a-smiles"]) + "\n")
-    printed = run(tmp_path, "pretrain.py", "some.smi", "--config", "pretrain.yaml")
+    printed = printed_by(tmp_path, "pretrain.py", "some.smi", "--config", "pretrain.yaml")
     assert "19 molecules, 1 held out" in printed
     output = tmp_path / "runs" / "pretrain"
     metrics = json.loads((output / "metrics.json").read_text())
@@ -72,14 +43,14 @@ def test_pretrain_script_and_fine_tuning_from_its_weights(tmp_path):
     # The store serves the next run, which starts from these weights.
     again = ["--config", "pretrain.yaml", "--output", "more", "--weights", "runs/pretrain/model"]
     again += ["--held-out", "0.3", "--held-out-of", "10"]
-    printed = run(tmp_path, "pretrain.py", "runs/pretrain/store", *again)
+    printed = printed_by(tmp_path, "pretrain.py", "runs/pretrain/store", *again)
     assert "17 molecules, 3 held out" in printed
 
     table = pd.DataFrame({"smiles": SMILES, "y": [float(len(s)) for s in SMILES]})
     table.to_csv(tmp_path / "my.csv", index=False)
     (tmp_path / "tiny.yaml").write_text(FINETUNE)
     weights = ["--model", "runs/pretrain/model", "--seeds", "1"]
-    run(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml", *weights)
+    printed_by(tmp_path, "moleculenet.py", "--dataset", "my.csv", "--config", "tiny.yaml", *weights)
     (file,) = (tmp_path / "runs" / "moleculenet").rglob("result.json")
     result = json.loads(file.read_text())
     assert result["settings"]["weights"] == "runs/pretrain/model"
@@ -96,7 +67,7 @@ def test_pretrain_script_on_an_sdf_file(tmp_path):
         writer.write(mol)
     writer.close()
     (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
-    printed = run(tmp_path, "pretrain.py", "some.sdf", "--config", "pretrain.yaml")
+    printed = printed_by(tmp_path, "pretrain.py", "some.sdf", "--config", "pretrain.yaml")
     assert "9 molecules, 1 held out" in printed
 
 
@@ -104,4 +75,4 @@ def test_too_few_molecules(tmp_path):
     (tmp_path / "one.smi").write_text("CCO\n")
     (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
     with pytest.raises(AssertionError, match="1 molecules, pre-training needs two"):
-        run(tmp_path, "pretrain.py", "one.smi", "--config", "pretrain.yaml")
+        printed_by(tmp_path, "pretrain.py", "one.smi", "--config", "pretrain.yaml")

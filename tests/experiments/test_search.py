@@ -1,38 +1,22 @@
 """The search from end to end on a small file, and the repetition of a finished run."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
-SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+from scripts import EXPERIMENTS, SMILES, run
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     table = pd.DataFrame({"smiles": SMILES, "y": [0.5 * len(s) for s in SMILES]})
     table.to_csv(tmp_path / "my.csv", index=False)
-    config = yaml.safe_load((ROOT / "experiments/configs/moleculenet.yaml").read_text())
+    config = yaml.safe_load((EXPERIMENTS / "configs/moleculenet.yaml").read_text())
     config["data"] = {"num_conformers": 1, "add_2d": True}
     config["models"]["molae-small"]["training"] |= {"epochs": 1, "patience": 1}
     (tmp_path / "few.yaml").write_text(yaml.safe_dump(config))
     return tmp_path
-
-
-def run(folder: Path, script: str, *args: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "experiments" / script, *args],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.slow
@@ -66,7 +50,7 @@ def test_a_run_repeats_from_what_it_wrote(folder):
 
 
 def test_spaces_name_settings_that_there_are():
-    configs = ROOT / "experiments" / "configs"
+    configs = EXPERIMENTS / "configs"
     spaces = yaml.safe_load((configs / "search.yaml").read_text())
     models = yaml.safe_load((configs / "moleculenet.yaml").read_text())["models"]
     assert set(spaces) <= set(models)

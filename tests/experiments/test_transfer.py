@@ -2,22 +2,17 @@
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scripts import EXPERIMENTS, SMILES, run
 from torch_geometric.data import Data
 
 from molae_pyg import MolAE
 from molae_pyg.splits import scaffold_split
-
-ROOT = Path(__file__).parents[2]
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
-SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
 
 CONFIG = """
 data: {num_conformers: 2, max_atoms: 6}
@@ -31,7 +26,7 @@ datasets:
 
 @pytest.fixture
 def transfer(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
     yield importlib.import_module("transfer")
     for name in ("transfer", "probe", "models", "baselines"):
         sys.modules.pop(name, None)
@@ -48,17 +43,6 @@ def folder(tmp_path) -> Path:
     torch.manual_seed(0)
     MolAE.tiny().save_pretrained(tmp_path / "weights")
     return tmp_path
-
-
-def run(folder: Path, script: str, *args: str) -> subprocess.CompletedProcess:
-    environment = {k: v for k, v in os.environ.items() if k != "MOLAE_DATA"}
-    return subprocess.run(
-        [sys.executable, ROOT / "experiments" / script, "--root", str(folder), *args],
-        cwd=folder,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
 
 
 def test_planned_runs(transfer):
@@ -167,7 +151,7 @@ def test_seen_molecules_are_not_tested_on(transfer, tmp_path):
 
 @pytest.mark.slow
 def test_script(folder):
-    args = ["--weights", "weights", "--config", "tiny.yaml", "--seeds", "2"]
+    args = ["--root", ".", "--weights", "weights", "--config", "tiny.yaml", "--seeds", "2"]
     done = run(folder, "transfer.py", *args, "--datasets", "freesolv")
     assert done.returncode == 0, done.stderr
     file = folder / "runs" / "transfer" / "results.jsonl"
@@ -191,7 +175,8 @@ def test_script(folder):
 
 
 def test_test_molecules(folder):
-    done = run(folder, "test_molecules.py", "--datasets", "freesolv", "bbbp", "--seeds", "2")
+    args = ["--datasets", "freesolv", "bbbp", "--seeds", "2"]
+    done = run(folder, "test_molecules.py", "--root", ".", *args)
     assert done.returncode == 0, done.stderr
     splits = [scaffold_split(SMILES, seed=seed) for seed in (None, 0, 1)]
     expected = {SMILES[row] for split in splits for row in split.test}
