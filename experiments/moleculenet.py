@@ -94,7 +94,10 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
 
 def name_of(model: str) -> str:
     """What a model is called in results; weights by their whole path."""
-    return model if model in MODELS else "-".join(Path(model).with_suffix("").parts).strip("/-.")
+    if model in MODELS:
+        return model
+    name = "-".join(Path(model).with_suffix("").parts).strip("/-.")
+    return f"weights-{name}" if name in MODELS else name
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -107,4 +107,5 @@ def test_weights_are_called_by_their_whole_path(moleculenet):
     assert moleculenet.name_of("molae-small") == "molae-small"
     assert moleculenet.name_of("runs/pretrain/model") == "runs-pretrain-model"
     assert moleculenet.name_of("/weights/checkpoint_7.pt") == "weights-checkpoint_7"
-    assert moleculenet.name_of("../gin.pt") == "gin"
+    assert moleculenet.name_of("../best.pt") == "best"
+    assert moleculenet.name_of("../gin.pt") == "weights-gin"  # not taken for that model
