@@ -10,6 +10,7 @@ _HOME = {
     "Integrity": "molae_pyg.datasets.integrity",
     "MoleculeNet": "molae_pyg.datasets.moleculenet",
     "MoleculeTable": "molae_pyg.datasets.table",
+    "OGBMol": "molae_pyg.datasets.ogb_mol",
     "OfficialFolder": "molae_pyg.datasets.official_folder",
     "PrepareReport": "molae_pyg.datasets.prepare_report",
     "StoreError": "molae_pyg.datasets.shard",
@@ -25,6 +26,7 @@ __all__ = [
     "Integrity",
     "MoleculeNet",
     "MoleculeTable",
+    "OGBMol",
     "OfficialFolder",
     "PrepareReport",
     "StoreError",
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from molae_pyg.datasets.integrity import Integrity, check_integrity
     from molae_pyg.datasets.moleculenet import MoleculeNet
     from molae_pyg.datasets.official_folder import OfficialFolder
+    from molae_pyg.datasets.ogb_mol import OGBMol
     from molae_pyg.datasets.preparation import prepare
     from molae_pyg.datasets.prepare_report import PrepareReport
     from molae_pyg.datasets.shard import StoreError

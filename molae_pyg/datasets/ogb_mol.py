@@ -1,0 +1,224 @@
+"""The molecular data sets of the Open Graph Benchmark, from OGB's own files, without pickles."""
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from molae_pyg.datasets.reading import Table, read_table
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.splits import Split
+
+_METRICS = {"rocauc": "roc_auc", "ap": "average_precision", "rmse": "rmse"}
+
+
+class OGBMol(MoleculeTable):
+    r"""A molecular property data set (``ogbg-mol*``) of the `"Open Graph Benchmark"
+    <https://arxiv.org/abs/2005.00687>`_, with conformers.
+
+    Read are ``mapping/mol.csv.gz`` and ``split/scaffold/*.csv.gz``, in the folder of the data set
+    as ogb lays it out: ``<root>/ogbg_molhiv`` or ``$MOLAE_DATA/ogb/ogbg_molhiv``. Where there is
+    none, it is downloaded. Items are in OGB's order; rows that RDKit cannot read (7 of molhiv) are
+    no items, but part of what :meth:`official` returns, so that scores are those of all rows.
+
+    Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; :obj:`metric` is
+    that of OGB's evaluator.
+
+    Args:
+        root: Folder of the data sets and, in ``<root>/conformers``, of the conformers.
+        name: Name such as ``"ogbg-molhiv"``, with or without ``ogbg-``.
+        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
+        seed: Seed of the conformers. (default: :obj:`0`)
+        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
+        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
+        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
+        transform: Applied to every item on access. (default: :obj:`None`)
+
+    Attributes:
+        official_split: OGB's rows of the three parts.
+        is_official_split: Whether OGB's own split was found. Otherwise it is one in
+            ``split_recomputed/scaffold``, and a warning says so.
+
+    Raises:
+        FileNotFoundError: If there is no such folder and it cannot be downloaded, or the folder
+            has no split.
+        ValueError: If OGB has no such data set of molecules, or split and table do not fit.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        name: str,
+        num_conformers: int = 10,
+        add_2d: bool = True,
+        seed: int = 0,
+        max_atoms: int | None = None,
+        on_error: Literal["raise", "skip"] = "skip",
+        workers: int | None = None,
+        transform: Callable[[Data], Data] | None = None,
+    ) -> None:
+        self.name = full_name(name)
+        metric = _METRICS[self.evaluator().eval_metric]
+        folder = find_folder(root, self.name)
+        table = read_molecules(folder)
+        self.official_split, self.is_official_split = read_split(folder, len(table.smiles))
+        super().__init__(
+            table.smiles,
+            table.y,
+            table.task_names,
+            "regression" if metric == "rmse" else "classification",
+            root=root,
+            num_conformers=num_conformers,
+            add_2d=add_2d,
+            seed=seed,
+            max_atoms=max_atoms,
+            on_error=on_error,
+            workers=workers,
+            transform=transform,
+        )
+        self.metric = metric
+        self._labels = table.y.numpy()  # of all rows
+
+    def evaluator(self) -> Any:
+        """OGB's ``Evaluator`` of the data set."""
+        return evaluator(self.name)
+
+    def get_idx_split(self) -> dict[str, Tensor]:
+        """Items of the parts ``train``, ``valid`` and ``test``, in OGB's order."""
+        item = np.full(len(self.report), -1)  # of a row
+        item[self.report.kept] = np.arange(len(self.report.kept))
+        items = {part: item[rows] for part, rows in self.official_split._asdict().items()}
+        return {part: torch.from_numpy(found[found >= 0]) for part, found in items.items()}
+
+    def official(self, part: str, predicted: np.ndarray) -> dict[str, np.ndarray]:
+        """Completes the predictions of a part to those of all its rows, for the evaluator.
+
+        A row that is no item is predicted to be the mean of the training labels, of classes the
+        share of class 1.
+
+        Args:
+            part: ``"valid"`` or ``"test"`` (or ``"train"``).
+            predicted: Values or probabilities ``[n, T]`` of its items, in order.
+
+        Returns:
+            ``y_true`` and ``y_pred``, each ``[rows, T]``.
+
+        Raises:
+            ValueError: If the shape is not that of the items.
+        """
+        items = self.get_idx_split()[part]
+        if predicted.shape != (len(items), self.num_tasks):
+            raise ValueError(
+                f"{part} of {self.name} has predictions [{len(items)}, {self.num_tasks}], "
+                f"got {list(predicted.shape)}"
+            )
+        prior = np.nanmean(self._labels[self.official_split.train], axis=0)  # [T]
+        whole = np.tile(prior, (len(self.report), 1))
+        whole[np.array(self.report.kept)[items]] = predicted
+        rows = getattr(self.official_split, part)
+        return {"y_true": self._labels[rows], "y_pred": whole[rows]}
+
+
+def full_name(name: str) -> str:
+    """``ogbg-molhiv`` of ``molhiv``, in any case and with ``_`` for ``-``.
+
+    Raises:
+        ValueError: If it names no data set of molecules.
+    """
+    full = f"ogbg-{name.lower().replace('_', '-').removeprefix('ogbg-')}"
+    if not full.startswith("ogbg-mol"):
+        raise ValueError(f"{name!r} is no data set of molecules: their names begin with ogbg-mol")
+    return full
+
+
+def evaluator(name: str) -> Any:
+    """OGB's ``Evaluator`` of a data set; a ValueError names those there are."""
+    return import_ogb("ogb.graphproppred").Evaluator(full_name(name))
+
+
+def import_ogb(module: str) -> ModuleType:
+    """Imports a part of ogb, which then does not ask PyPI for its newest version."""
+    absent = object()
+    outdated = sys.modules.get("outdated", absent)
+    sys.modules["outdated"] = None  # importing it fails, and ogb goes without
+    try:
+        return import_module(module)
+    finally:
+        del sys.modules["outdated"]
+        if outdated is not absent:
+            sys.modules["outdated"] = outdated
+
+
+def find_folder(root: str | Path, name: str) -> Path:
+    """The folder of a data set, downloaded if there is none.
+
+    Raises:
+        FileNotFoundError: If it cannot be downloaded.
+    """
+    root, base = Path(root).expanduser().absolute(), full_name(name).replace("-", "_")
+    folders = [root / base]
+    if "MOLAE_DATA" in os.environ:
+        folders.append(Path(os.environ["MOLAE_DATA"]).absolute() / "ogb" / base)
+    for folder in folders:
+        if (folder / "mapping" / "mol.csv.gz").is_file():
+            return folder
+    return _download(folders[0], full_name(name))
+
+
+def read_molecules(folder: Path) -> Table:
+    """SMILES and labels of all rows, in OGB's order of rows and tasks."""
+    path = folder / "mapping" / "mol.csv.gz"
+    columns = pd.read_csv(path, nrows=0).columns
+    return read_table(
+        path, "smiles", [name for name in columns if name not in ("smiles", "mol_id")]
+    )
+
+
+def read_split(folder: Path, num_rows: int) -> tuple[Split, bool]:
+    """Rows of the three parts, and whether they are OGB's own.
+
+    Raises:
+        FileNotFoundError: If there is no split.
+        ValueError: If its parts do not share out the rows.
+    """
+    official = (folder / "split" / "scaffold").is_dir()
+    place = folder / ("split" if official else "split_recomputed") / "scaffold"
+    if not place.is_dir():
+        raise FileNotFoundError(f"{folder} has no split/scaffold: remove it to download it anew")
+    if not official:
+        warnings.warn(f"the split in {place} is not OGB's own file", stacklevel=3)
+    parts = (pd.read_csv(place / f"{part}.csv.gz", header=None)[0] for part in Split._fields)
+    split = Split(*(part.to_numpy() for part in parts))
+    if not np.array_equal(np.sort(np.concatenate(split)), np.arange(num_rows)):
+        raise ValueError(f"the parts in {place} do not share out the {num_rows} rows of the table")
+    return split, official
+
+
+def _download(folder: Path, name: str) -> Path:
+    package = Path(import_ogb("ogb").__file__).parent
+    master = pd.read_csv(package / "graphproppred" / "master.csv", index_col=0)
+    url = import_ogb("ogb.utils.url")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Downloaded beside its place and then moved, so that a broken download is never read.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        try:
+            url.extract_zip(url.download_url(master[name]["url"], place), place)
+        except (OSError, RuntimeError) as error:  # ogb's word for a broken connection
+            raise FileNotFoundError(
+                f"could not download {master[name]['url']}; unpack it to {folder}, or to "
+                f"ogb/{folder.name} in the folder that the environment variable MOLAE_DATA names"
+            ) from error
+        os.replace(Path(place, master[name]["download_name"]), folder)
+    return folder
