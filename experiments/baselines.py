@@ -1,10 +1,10 @@
 """What a pre-trained model has to beat: the training mean, and a random forest on ECFP4."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdFingerprintGenerator
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from molae_pyg.metrics import TaskType
@@ -40,8 +40,8 @@ class ForestBaseline:
     Args:
         task_type: ``"regression"`` or ``"classification"``.
         num_trees: Trees a forest. (default: :obj:`500`)
-        counts: Whether fingerprints count or only mark their substructures.
-            (default: :obj:`False`)
+        counts: Whether ECFP4 counts or only marks its substructures. (default: :obj:`False`)
+        with_maccs: Whether the 166 MACCS keys stand beside ECFP4. (default: :obj:`False`)
         seed: Seed of the forests. (default: :obj:`0`)
 
     Raises:
@@ -49,12 +49,18 @@ class ForestBaseline:
     """
 
     def __init__(
-        self, task_type: TaskType, num_trees: int = 500, counts: bool = False, seed: int = 0
+        self,
+        task_type: TaskType,
+        num_trees: int = 500,
+        counts: bool = False,
+        with_maccs: bool = False,
+        seed: int = 0,
     ) -> None:
         if task_type not in ("regression", "classification"):
             raise ValueError(f"task_type must be regression or classification, got {task_type!r}")
         self.task_type = task_type
-        self.num_trees, self.counts, self.seed = num_trees, counts, seed
+        self.num_trees, self.counts, self.with_maccs = num_trees, counts, with_maccs
+        self.seed = seed
 
     def fit(self, smiles: Sequence[str], y: np.ndarray) -> "ForestBaseline":
         """Grows the forests.
@@ -63,11 +69,11 @@ class ForestBaseline:
             ValueError: If a SMILES cannot be parsed, a task has no label, or the lengths differ.
         """
         y = _checked_targets(smiles, y)
-        return self.fit_features(ecfp4(smiles, self.counts), y)
+        return self.fit_features(self._features(smiles), y)
 
     def predict(self, smiles: Sequence[str]) -> np.ndarray:
         """Returns values, or probabilities of class 1, ``[n, T]``."""
-        return self.predict_features(ecfp4(smiles, self.counts))
+        return self.predict_features(self._features(smiles))
 
     def fit_features(self, x: np.ndarray, y: np.ndarray) -> "ForestBaseline":
         """Grows the forests on other features ``[n, F]`` than fingerprints."""
@@ -81,6 +87,10 @@ class ForestBaseline:
     def predict_features(self, x: np.ndarray) -> np.ndarray:
         """Predicts from the features that :meth:`fit_features` takes, ``[n, T]``."""
         return np.stack([_predict(forest, x) for forest in self.forests], axis=1)
+
+    def _features(self, smiles: Sequence[str]) -> np.ndarray:
+        x = ecfp4(smiles, self.counts)
+        return np.hstack([x, maccs(smiles)]) if self.with_maccs else x
 
     def _forest(self) -> Forest:
         settings = {"n_estimators": self.num_trees, "random_state": self.seed, "n_jobs": -1}
@@ -100,14 +110,26 @@ def ecfp4(smiles: Sequence[str], counts: bool = False) -> np.ndarray:
     """
     generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
     encode = generator.GetCountFingerprintAsNumPy if counts else generator.GetFingerprintAsNumPy
-    out = np.empty((len(smiles), 2048), dtype=np.float32)
+    return np.stack([encode(mol) for mol in _molecules(smiles)]).astype(np.float32)
+
+
+def maccs(smiles: Sequence[str]) -> np.ndarray:
+    """The public MACCS keys as RDKit defines them, shape ``[n, 167]``; the first is always 0.
+
+    Raises:
+        ValueError: If a SMILES cannot be parsed.
+    """
+    keys = [rdMolDescriptors.GetMACCSKeysFingerprint(mol) for mol in _molecules(smiles)]
+    return np.array([key.ToList() for key in keys], dtype=np.float32)
+
+
+def _molecules(smiles: Sequence[str]) -> Iterator[Chem.Mol]:
     with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
         for row, text in enumerate(smiles):
             mol = Chem.MolFromSmiles(text)
             if mol is None:
                 raise ValueError(f"row {row}: RDKit cannot parse SMILES {text!r}")
-            out[row] = encode(mol)
-    return out
+            yield mol
 
 
 def _predict(forest: Forest, x: np.ndarray) -> np.ndarray:

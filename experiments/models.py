@@ -173,7 +173,12 @@ def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fi
     scale = dataset.y if job.settings.get("scale") == "all" else None
     best = finetune(model, parts[0], parts[1], job.folder, settings, job.seed, scale)
     model.to(DEVICE)  # Lightning hands it back on the CPU
-    valid, test = (predict(model, part, precision=settings.precision) for part in parts[1:])
+    valid, test = (
+        predict(
+            model, part, precision=settings.precision, conformers=job.settings.get("conformers")
+        )
+        for part in parts[1:]
+    )
     return Fitted(valid, test, {"epoch": best["epoch"], "parameters": _size(model)})
 
 

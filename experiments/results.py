@@ -58,6 +58,11 @@ def write_run(folder: Path, result: dict[str, Any], predictions: pd.DataFrame) -
     """Writes both files; the one that marks the run as finished comes last and at once."""
     folder.mkdir(parents=True, exist_ok=True)
     predictions.to_csv(folder / PREDICTIONS, index=False)
+    finish(folder, result)
+
+
+def finish(folder: Path, result: dict[str, Any]) -> None:
+    """Writes the file that marks a run as finished, whole or not at all."""
     unfinished = folder / f"{RESULT}.part"
     unfinished.write_text(json.dumps(result, indent=2) + "\n")
     os.replace(unfinished, folder / RESULT)

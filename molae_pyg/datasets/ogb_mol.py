@@ -102,6 +102,10 @@ class OGBMol(MoleculeTable):
         items = {part: item[rows] for part, rows in self.official_split._asdict().items()}
         return {part: torch.from_numpy(found[found >= 0]) for part, found in items.items()}
 
+    def labels_of(self, part: str) -> np.ndarray:
+        """Labels of all rows of a part ``[rows, T]``, NaN where there is none."""
+        return self._labels[getattr(self.official_split, part)]
+
     def official(self, part: str, predicted: np.ndarray) -> dict[str, np.ndarray]:
         """Completes the predictions of a part to those of all its rows, for the evaluator.
 
@@ -128,7 +132,7 @@ class OGBMol(MoleculeTable):
         whole = np.tile(prior, (len(self.report), 1))
         whole[np.array(self.report.kept)[items]] = predicted
         rows = getattr(self.official_split, part)
-        return {"y_true": self._labels[rows], "y_pred": whole[rows]}
+        return {"y_true": self.labels_of(part), "y_pred": whole[rows]}
 
 
 def full_name(name: str) -> str:
@@ -150,15 +154,16 @@ def evaluator(name: str) -> Any:
 
 def import_ogb(module: str) -> ModuleType:
     """Imports a part of ogb, which then does not ask PyPI for its newest version."""
-    absent = object()
-    outdated = sys.modules.get("outdated", absent)
+    kept = {"outdated": sys.modules["outdated"]} if "outdated" in sys.modules else {}
+    path = list(sys.path)
     sys.modules["outdated"] = None  # importing it fails, and ogb goes without
+    sys.path = [place for place in path if not Path(place, "ogb.py").is_file()]  # is another ogb
     try:
         return import_module(module)
     finally:
+        sys.path = path
         del sys.modules["outdated"]
-        if outdated is not absent:
-            sys.modules["outdated"] = outdated
+        sys.modules |= kept
 
 
 def find_folder(root: str | Path, name: str) -> Path:

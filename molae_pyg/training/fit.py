@@ -185,7 +185,11 @@ def finetune(
 
 @torch.no_grad()
 def predict(
-    model: PropertyModel, molecules: Molecules, batch_size: int = 64, precision: str = "auto"
+    model: PropertyModel,
+    molecules: Molecules,
+    batch_size: int = 64,
+    precision: str = "auto",
+    conformers: int | None = None,
 ) -> np.ndarray:
     """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities.
 
@@ -196,11 +200,12 @@ def predict(
         molecules: With ``conformers``.
         batch_size: Molecules a forward pass, default 64.
         precision: As in :class:`Finetuning`.
+        conformers: The first so many of each molecule; default: all.
     """
     device = model.mean.device
     model.eval()
     order = _by_size(molecules)
-    loader = DataLoader(Subset(molecules, order), batch_size)
+    loader = DataLoader(_sized(molecules, order, conformers), batch_size)
     batches = (batch.to(device) for batch in tqdm(loader, "predicting", leave=False, delay=2))
     with autocast(device, precision):
         predicted = np.concatenate(
@@ -210,10 +215,16 @@ def predict(
 
 
 def _held_out_loader(valid: Molecules, settings: Finetuning) -> DataLoader:
-    molecules = Subset(valid, _by_size(valid))
-    if settings.valid_conformers is not None:
-        molecules = _FirstConformers(molecules, settings.valid_conformers)
+    molecules = _sized(valid, _by_size(valid), settings.valid_conformers)
     return DataLoader(molecules, 2 * settings.batch_size)
+
+
+def _sized(
+    molecules: Molecules, order: np.ndarray, conformers: int | None
+) -> torch.utils.data.Dataset:
+    """Molecules in an order, with the first of their conformers or all."""
+    chosen = Subset(molecules, order)
+    return chosen if conformers is None else _FirstConformers(chosen, conformers)
 
 
 def _by_size(molecules: Molecules) -> np.ndarray:

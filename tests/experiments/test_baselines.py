@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the experiments are scripts beside the package, not part of it
 
-from experiments.baselines import ForestBaseline, MeanBaseline, ecfp4  # noqa: E402
+from experiments.baselines import ForestBaseline, MeanBaseline, ecfp4, maccs  # noqa: E402
 
 NAN = float("nan")
 ALCOHOLS, ALKANES = ["CO", "CCO", "CCCO", "CCCCO"], ["CC", "CCC", "CCCC", "CCCCC"]
@@ -33,6 +33,15 @@ def test_ecfp4():
     assert ecfp4(["CCCC"], counts=True).max() == 2
     with pytest.raises(ValueError, match="row 1: RDKit cannot parse SMILES 'C1C'"):
         ecfp4(["C", "C1C"])
+
+
+def test_maccs():
+    methanol, benzene = maccs(["CO", "c1ccccc1"])
+    assert methanol[139] == 1  # OH
+    assert benzene[139] == 0
+    assert benzene[162] == benzene[163] == 1  # aromatic; a ring of six
+    x = ForestBaseline("regression", num_trees=1, with_maccs=True).fit(SMILES, IS_ALCOHOL)
+    assert x.forests[0].n_features_in_ == 2048 + 167
 
 
 @pytest.mark.parametrize("counts", [False, True])

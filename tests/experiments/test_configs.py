@@ -1,6 +1,6 @@
 """Every YAML file builds what it describes, and agrees with the published figures."""
 
-import importlib
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -20,7 +20,11 @@ CONFIGS = [
 ]
 
 
-FINETUNED = [path for path in CONFIGS if "models" in yaml.safe_load(path.read_text())]
+OGB = [path for path in CONFIGS if path.stem.startswith("ogb")]  # change others, see ogb.py
+FINETUNED = [
+    path for path in CONFIGS if "models" in yaml.safe_load(path.read_text()) and path not in OGB
+]
+PRETRAINED = [path for path in CONFIGS if path not in FINETUNED + OGB]
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def moleculenet(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if p not in FINETUNED], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", PRETRAINED, ids=lambda p: p.stem)
 def test_yaml_files_build(path):
     config = yaml.safe_load(path.read_text())
     with torch.device("meta"):  # the full size costs nothing here
@@ -48,9 +52,32 @@ def test_yaml_files_build(path):
 @pytest.mark.parametrize("path", FINETUNED, ids=lambda p: p.stem)
 def test_models_of_yaml_files_build(path, moleculenet):
     config = yaml.safe_load(path.read_text())
+    check_models(config, {"chembl2321810", *MoleculeNet.sources}, moleculenet)
+
+
+@pytest.mark.parametrize("path", OGB, ids=lambda p: p.stem)
+def test_models_of_ogb_build(path, moleculenet):
+    # not as `ogb`, the name of the package
+    spec = importlib.util.spec_from_file_location("ogb_experiment", EXPERIMENTS / "ogb.py")
+    ogb = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ogb)
+    config = ogb.read_config(str(path))
+    assert config["entry"].keys() == {"conformers", "ensemble", "blend"}
+    names = {f"ogbg-mol{name}" for name in MoleculeNet.sources}
+    for section in config["models"].values():
+        lines = section.pop("datasets", {})
+        section["datasets"] = {name: line for name, line in lines.items() if name in names}
+    check_models(config, names, moleculenet)
+    settings = ogb.settings_of(config, "molae-small", "ogbg-molhiv")
+    assert settings["conformers"] == config["entry"]["conformers"]
+    assert "external_data" not in settings
+    assert "conformers" not in ogb.settings_of(config, "gin", "ogbg-molhiv")
+
+
+def check_models(config: dict, names: set[str], moleculenet) -> None:
+    """Every model builds on every data set, and what changes for one names one."""
     assert set(config["default"]) <= set(config["models"]) <= set(moleculenet.MODELS)
     assert "molae" in config["models"]  # stands for weights given by their path
-    names = {"chembl2321810", *MoleculeNet.sources}
     assert config["data"].keys() <= {"num_conformers", "add_2d", "seed", "max_atoms"}
     for model, section in config["models"].items():
         assert set(section.get("datasets", {})) <= names

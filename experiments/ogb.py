@@ -1,0 +1,189 @@
+"""Evaluates models on the leaderboard data sets of the Open Graph Benchmark (ogbg-mol*).
+
+    python experiments/ogb.py --dataset ogbg-molhiv
+    python experiments/ogb.py --dataset ogbg-molesol ogbg-molbace --model molae-small gin
+    python experiments/submission.py runs/ogb/ogbg-molhiv/submissions/molae-small     # verifies
+
+Every score is OGB's own evaluator's, on OGB's own split. Finished runs stand in
+<output>/<data set>/runs/<model>/<seed>; called again, the script makes the ones that are missing.
+All runs of a model become a folder below <output>/<data set>/submissions.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import shlex
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from models import MODELS, Job, digest_of, molae, schnet
+from moleculenet import CONFIGS, merged, model_settings, name_of
+from results import RESULT, environment, finish, is_finished
+from submission import Predicted, score, write_submission
+
+from molae_pyg.datasets import OGBMol
+from molae_pyg.splits import Split
+from molae_pyg.training import Finetuning
+
+PREDICTIONS = "predictions.npz"
+SHARES = np.linspace(0, 1, 21)  # of the second model of a blend
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--dataset", nargs="+", required=True, help="names, such as ogbg-molhiv")
+    parser.add_argument("--model", nargs="+", help="names in the settings, or paths of weights")
+    parser.add_argument("--seeds", type=int, default=10, help="runs of an entry; 10, as OGB asks")
+    parser.add_argument("--config", help="YAML of settings beside those of ogb.yaml")
+    parser.add_argument("--root", default="data", help="folder of data sets and conformers")
+    parser.add_argument("--output", default="runs/ogb", help="folder of the runs")
+    return parser.parse_args()
+
+
+def read_config(path: str | None) -> dict[str, Any]:
+    """The settings of moleculenet.yaml, changed by ogb.yaml and by the file given."""
+    config: dict[str, Any] = {}
+    for file in filter(None, (CONFIGS / "moleculenet.yaml", CONFIGS / "ogb.yaml", path)):
+        config = merged(config, yaml.safe_load(Path(file).read_text()))
+    return config
+
+
+def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
+    """The settings of a model; one that takes coordinates gets the number of conformers."""
+    settings = model_settings(config, model, dataset)
+    settings.pop("external_data", None)  # of the entry, not of the run
+    if MODELS[_fit(model)] in (molae, schnet):
+        settings["conformers"] = config["entry"]["conformers"]
+    return settings
+
+
+def _fit(model: str) -> str:
+    return model if model in MODELS else "molae"
+
+
+def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
+    """Fits one model with one seed; writes predictions of all of OGB's rows and their scores."""
+    start = time.perf_counter()
+    fitted = MODELS[identity["fit"]](job)
+    seconds = round(time.perf_counter() - start, 1)
+    predicted: Predicted = {
+        part: dataset.official(part, rows)["y_pred"].astype(np.float32)
+        for part, rows in (("valid", fitted.valid), ("test", fitted.test))
+    }
+    job.folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(job.folder / PREDICTIONS, **predicted)
+    result = {"dataset": dataset.name, "seed": job.seed, **identity}
+    result |= {part: _score(dataset, part, rows) for part, rows in predicted.items()}
+    result |= {**fitted.facts, "seconds": seconds, "environment": environment()}
+    finish(job.folder, result)
+    print(f"{job.folder}: {result['valid']:.4f} valid, {result['test']:.4f} test, {seconds} s")
+
+
+def get_run(
+    dataset: OGBMol, model: str, seed: int, args: argparse.Namespace, config: dict[str, Any]
+) -> tuple[Predicted, dict[str, Any]]:
+    """Predictions and facts of a run, made unless it stands."""
+    folder = Path(args.output, dataset.name, "runs", name_of(model), str(seed))
+    settings = settings_of(config, model, dataset.name)
+    split = Split(*(rows.numpy() for rows in dataset.get_idx_split().values()))
+    identity = {
+        "data": config["data"],
+        "settings": settings,
+        "fit": _fit(model),
+        "weights_sha256": digest_of(settings.get("weights", "random")),
+        "split_sha256": hashlib.sha256(b"".join(rows.tobytes() for rows in split)).hexdigest(),
+    }
+    if not is_finished(folder, identity):
+        make_run(dataset, Job(dataset, split, copy.deepcopy(settings), seed, folder), identity)
+    with np.load(folder / PREDICTIONS) as arrays:
+        return dict(arrays), json.loads((folder / RESULT).read_text())
+
+
+def _score(dataset: OGBMol, part: str, predicted: np.ndarray) -> float:
+    return score(dataset.name, dataset.labels_of(part), predicted)
+
+
+def mean_of(runs: list[Predicted]) -> Predicted:
+    """The mean prediction of several runs."""
+    return {part: np.mean([run[part] for run in runs], axis=0) for part in runs[0]}
+
+
+def blend(dataset: OGBMol, first: Predicted, second: Predicted) -> tuple[Predicted, float]:
+    """Two models mixed, with the share of the second that is best on the validation rows."""
+    sign = -1 if dataset.metric == "rmse" else 1
+    mixed = [
+        {part: (1 - share) * first[part] + share * second[part] for part in first}
+        for share in SHARES.astype(np.float32)
+    ]
+    best = int(np.argmax([sign * _score(dataset, "valid", rows["valid"]) for rows in mixed]))
+    return mixed[best], float(SHARES[best])
+
+
+def make_entry(
+    dataset: OGBMol, model: str, args: argparse.Namespace, config: dict[str, Any]
+) -> Path:
+    """All runs of a model, averaged and blended as the settings say, as a submission folder."""
+    entry = config["entry"]
+    models = [model, entry["blend"]] if entry["blend"] else [model]
+    predicted, shares, results = [], [], []
+    for number in range(args.seeds):
+        members = []
+        for name in models:
+            seeds = range(number * entry["ensemble"], (number + 1) * entry["ensemble"])
+            runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
+            members.append(mean_of([run for run, _ in runs]))
+            results += [{"model": name_of(name), **result} for _, result in runs]
+        if len(members) == 2:
+            mixed, share = blend(dataset, *members)
+            predicted.append(mixed)
+            shares.append(share)
+        else:
+            predicted += members
+    facts = {
+        "command": shlex.join(["python", "experiments/ogb.py", *sys.argv[1:]]),
+        "entry": entry,
+        "external_data": model_settings(config, model, dataset.name).get("external_data"),
+        "shares": shares or None,
+    }
+    name = "-".join(
+        [name_of(model)]
+        + ([f"{entry['conformers'] or 'all'}conformers"] if entry["conformers"] != 1 else [])
+        + ([f"{entry['ensemble']}runs"] if entry["ensemble"] > 1 else [])
+        + ([f"with-{entry['blend']}"] if entry["blend"] else [])
+    )
+    folder = Path(args.output, dataset.name, "submissions", name)
+    write_submission(folder, dataset, predicted, results, facts)
+    return folder
+
+
+def main() -> None:
+    args = parse_args()
+    config = read_config(args.config)
+    models = args.model or config["default"]
+    for model in models:  # an unknown name or key stops here, not after the conformers
+        Finetuning(**settings_of(config, model, "").get("training", {}))
+    failed = []
+    for name in args.dataset:
+        dataset = OGBMol(args.root, name, **config["data"])
+        for model in models:
+            try:
+                folder = make_entry(dataset, model, args, config)
+            except Exception:  # the other models and data sets go on, and the end says what failed
+                traceback.print_exc(limit=-1)
+                failed.append(f"{name} {model}")
+                continue
+            print((folder / "submission.md").read_text(), folder, sep="\n", flush=True)
+    if failed:
+        raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

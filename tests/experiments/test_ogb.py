@@ -1,0 +1,126 @@
+"""OGB's leaderboard from end to end on small files: runs, entries, submission, verification."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scripts import SMILES, printed_by, run
+
+from molae_pyg import MolAE
+from molae_pyg.splits import scaffold_split
+
+CONFIG = """
+data: {num_conformers: 2, add_2d: true}
+models:
+  ecfp-forest: {num_trees: 5, with_maccs: true}
+  molae-small: {training: {epochs: 1}}
+"""
+ENTRY = """
+entry: {conformers: null, ensemble: 2, blend: ecfp-forest}
+"""
+ROWS = [*SMILES, "C1CC"]  # the last one cannot be read; it is a test row
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A made ogbg-molesol, in the layout of the official one, and settings."""
+    place = tmp_path / "data" / "ogbg_molesol"
+    (place / "mapping").mkdir(parents=True)
+    (place / "split" / "scaffold").mkdir(parents=True)
+    with gzip.open(place / "mapping" / "mol.csv.gz", "wt") as file:
+        file.write("measured log solubility in mols per litre,smiles,mol_id\n")
+        file.writelines(f"{-0.1 * len(s)},{s},{s}\n" for s in ROWS)
+    parts = scaffold_split(SMILES)._asdict()
+    parts["test"] = np.append(parts["test"], len(SMILES))
+    for part, rows in parts.items():
+        with gzip.open(place / "split" / "scaffold" / f"{part}.csv.gz", "wt") as file:
+            file.writelines(f"{row}\n" for row in rows)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    (tmp_path / "entry.yaml").write_text(CONFIG + ENTRY)
+    return tmp_path
+
+
+def evaluate(folder: Path, *args: str) -> str:
+    return printed_by(folder, "ogb.py", "--dataset", "molesol", "--seeds", "2", *args)
+
+
+def submission(folder: Path, name: str) -> dict:
+    path = folder / "runs" / "ogb" / "ogbg-molesol" / "submissions" / name / "submission.json"
+    return json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_submission_and_its_verification(folder):
+    printed = evaluate(folder, "--model", "molae-small", "--config", "tiny.yaml")
+    found = submission(folder, "molae-small")
+    assert found["method"] == "Mol-AE (molae-small), pre-trained on ZINC250k"
+    assert found["metric"] == "rmse"
+    assert found["is_official_split"]
+    assert len(found["test"]["runs"]) == 2
+    assert found["test"]["std"] == pytest.approx(np.std(found["test"]["runs"], ddof=1))
+    whole = sum(p.numel() for p in MolAE.from_pretrained("molae-small").parameters())
+    fine_tuned = found["parameters"]["molae-small, runs: 1"]
+    assert found["parameters"]["sum"] == whole + fine_tuned
+    assert "The leaderboard asks for 10 runs; these are 2." in printed
+    assert "experiments/ogb.py --dataset molesol --seeds 2" in printed
+    assert "to be filled in" in printed
+
+    place = folder / "runs" / "ogb" / "ogbg-molesol"
+    with np.load(place / "runs" / "molae-small" / "0" / "predictions.npz") as arrays:
+        readable = [-0.1 * len(SMILES[row]) for row in scaffold_split(SMILES).train]
+        assert arrays["test"].shape == (len(scaffold_split(SMILES).test) + 1, 1)
+        assert arrays["test"][-1, 0] == pytest.approx(np.mean(readable), rel=1e-5)
+
+    # Called again it makes no run anew, and the verification finds the same scores ...
+    before = (place / "runs" / "molae-small" / "0" / "result.json").stat().st_mtime_ns
+    evaluate(folder, "--model", "molae-small", "--config", "tiny.yaml")
+    assert (place / "runs" / "molae-small" / "0" / "result.json").stat().st_mtime_ns == before
+    verify = ("submission.py", "runs/ogb/ogbg-molesol/submissions/molae-small")
+    assert printed_by(folder, *verify).count("the same") == 2
+
+    # ... unless the predictions are others.
+    file = place / "submissions" / "molae-small" / "predictions" / "1.npz"
+    with np.load(file) as arrays:
+        np.savez(file, valid=arrays["valid"], test=arrays["test"] + 0.1)
+    done = run(folder, *verify)
+    assert done.returncode == 1
+    assert "NOT THE SAME" in done.stdout
+    assert "the scores are not those of the predictions" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_entry_of_everything(folder):
+    evaluate(folder, "--model", "molae-small", "--config", "entry.yaml")
+    name = "molae-small-allconformers-2runs-with-ecfp-forest"
+    found = submission(folder, name)
+    assert found["method"] == (
+        "Mol-AE (molae-small), pre-trained on ZINC250k, mean of 2 runs, blended with ecfp-forest"
+    )
+    place = folder / "runs" / "ogb" / "ogbg-molesol"
+    for model in ("molae-small", "ecfp-forest"):  # every run of the entry has seeds of its own
+        seeds = sorted(path.name for path in (place / "runs" / model).iterdir())
+        assert seeds == ["0", "1", "2", "3"]
+    runs = {
+        (model, seed): np.load(place / "runs" / model / str(seed) / "predictions.npz")
+        for model in ("molae-small", "ecfp-forest")
+        for seed in range(4)
+    }
+    for number, share in enumerate(found["shares"]):
+        first, second = (
+            np.mean([runs[model, seed]["test"] for seed in (2 * number, 2 * number + 1)], axis=0)
+            for model in ("molae-small", "ecfp-forest")
+        )
+        with np.load(place / "submissions" / name / "predictions" / f"{number}.npz") as arrays:
+            assert arrays["test"] == pytest.approx((1 - share) * first + share * second, abs=1e-5)
+    *stages, total = found["parameters"].values()
+    assert total == sum(stages)
+    assert list(found["parameters"])[:2] == ["pre-training, molae-small", "molae-small, runs: 2"]
+
+
+def test_what_cannot_be_run_is_said_at_once(folder):
+    done = run(folder, "ogb.py", "--dataset", "molesol", "--model", "none", "--root", "data")
+    assert done.returncode == 1
+    assert "no model 'none'" in done.stderr
+    assert not (folder / "data" / "conformers").exists()
