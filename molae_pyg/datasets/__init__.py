@@ -12,6 +12,7 @@ _HOME = {
     "MoleculeTable": "molae_pyg.datasets.table",
     "OGBMol": "molae_pyg.datasets.ogb_mol",
     "OfficialFolder": "molae_pyg.datasets.official_folder",
+    "PCQM4Mv2": "molae_pyg.datasets.pcqm4m",
     "PrepareReport": "molae_pyg.datasets.prepare_report",
     "StoreError": "molae_pyg.datasets.shard",
     "StoreWriter": "molae_pyg.datasets.store_writer",
@@ -28,6 +29,7 @@ __all__ = [
     "MoleculeTable",
     "OGBMol",
     "OfficialFolder",
+    "PCQM4Mv2",
     "PrepareReport",
     "StoreError",
     "StoreWriter",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from molae_pyg.datasets.moleculenet import MoleculeNet
     from molae_pyg.datasets.official_folder import OfficialFolder
     from molae_pyg.datasets.ogb_mol import OGBMol
+    from molae_pyg.datasets.pcqm4m import PCQM4Mv2
     from molae_pyg.datasets.preparation import prepare
     from molae_pyg.datasets.prepare_report import PrepareReport
     from molae_pyg.datasets.shard import StoreError

@@ -172,14 +172,44 @@ def find_folder(root: str | Path, name: str) -> Path:
     Raises:
         FileNotFoundError: If it cannot be downloaded.
     """
-    root, base = Path(root).expanduser().absolute(), full_name(name).replace("-", "_")
-    folders = [root / base]
+    base = full_name(name).replace("-", "_")
+    if found := ogb_folder(root, base, "mapping/mol.csv.gz"):
+        return found
+    package = Path(import_ogb("ogb").__file__).parent
+    master = pd.read_csv(package / "graphproppred" / "master.csv", index_col=0)
+    source = master[full_name(name)]
+    return downloaded(source["url"], Path(root, base), source["download_name"])
+
+
+def ogb_folder(root: str | Path, base: str, file: str | Path) -> Path | None:
+    """The folder of this name that holds a file: below ``root`` or ``$MOLAE_DATA/ogb``."""
+    places = [Path(root)]
     if "MOLAE_DATA" in os.environ:
-        folders.append(Path(os.environ["MOLAE_DATA"]).absolute() / "ogb" / base)
-    for folder in folders:
-        if (folder / "mapping" / "mol.csv.gz").is_file():
-            return folder
-    return _download(folders[0], full_name(name))
+        places.append(Path(os.environ["MOLAE_DATA"], "ogb"))
+    folders = (place.expanduser().absolute() / base for place in places)
+    return next((folder for folder in folders if (folder / file).is_file()), None)
+
+
+def downloaded(url: str, folder: Path, content: str) -> Path:
+    """Downloads an archive through ogb and puts the folder that it contains in place.
+
+    Raises:
+        FileNotFoundError: If there is no way to it.
+    """
+    folder = folder.expanduser().absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fetch = import_ogb("ogb.utils.url")
+    # Downloaded beside its place and then moved, so that a broken download is never read.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        try:
+            fetch.extract_zip(fetch.download_url(url, place), place)
+        except (OSError, RuntimeError) as error:  # ogb's word for a broken connection
+            raise FileNotFoundError(
+                f"could not download {url}; unpack it to {folder}, or to ogb/{folder.name} in the "
+                "folder that the environment variable MOLAE_DATA names"
+            ) from error
+        os.replace(Path(place, content), folder)
+    return folder
 
 
 def read_molecules(folder: Path) -> Table:
@@ -209,21 +239,3 @@ def read_split(folder: Path, num_rows: int) -> tuple[Split, bool]:
     if not np.array_equal(np.sort(np.concatenate(split)), np.arange(num_rows)):
         raise ValueError(f"the parts in {place} do not share out the {num_rows} rows of the table")
     return split, official
-
-
-def _download(folder: Path, name: str) -> Path:
-    package = Path(import_ogb("ogb").__file__).parent
-    master = pd.read_csv(package / "graphproppred" / "master.csv", index_col=0)
-    url = import_ogb("ogb.utils.url")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Downloaded beside its place and then moved, so that a broken download is never read.
-    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
-        try:
-            url.extract_zip(url.download_url(master[name]["url"], place), place)
-        except (OSError, RuntimeError) as error:  # ogb's word for a broken connection
-            raise FileNotFoundError(
-                f"could not download {master[name]['url']}; unpack it to {folder}, or to "
-                f"ogb/{folder.name} in the folder that the environment variable MOLAE_DATA names"
-            ) from error
-        os.replace(Path(place, master[name]["download_name"]), folder)
-    return folder

@@ -44,7 +44,7 @@ def test_yaml_files_build(path):
             ClozeDrop(**config.get("cloze", {}))
             Pretraining(**config["training"])
             return
-        for line in ({}, *config["datasets"].values()):
+        for line in ({}, *config.get("datasets", {}).values()):
             MolAEPredictor(MolAEEncoder(), **config["head"])
             Finetuning(**{**config["training"], **line})
 

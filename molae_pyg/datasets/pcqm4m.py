@@ -1,0 +1,163 @@
+"""PCQM4Mv2 of OGB's Large-Scale Challenge, on RDKit conformers."""
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from molae_pyg.datasets.ogb_mol import downloaded, import_ogb, ogb_folder
+from molae_pyg.datasets.preparation import prepare
+from molae_pyg.datasets.safe_pickle import UnsafePickleError, loads
+from molae_pyg.datasets.store import ConformerStore
+
+Part = Literal["train", "valid", "test-dev", "test-challenge"]
+NAME = "pcqm4m-v2"
+TABLE = Path("raw", "data.csv.gz")
+URL = "https://dgl-data.s3-accelerate.amazonaws.com/dataset/OGB-LSC/pcqm4m-v2.zip"
+
+
+class PCQM4Mv2(torch.utils.data.Dataset):
+    r"""A part of `PCQM4Mv2 <https://ogb.stanford.edu/docs/lsc/pcqm4mv2/>`_: 3.7 million molecules
+    and, for training and validation, the gap between HOMO and LUMO in eV.
+
+    The conformers are RDKit's, as at test time there are no others. They are made once, row by row,
+    into a conformer store ``<root>/conformers/pcqm4m-v2-...`` that all parts share; an interrupted
+    run goes on. Molecules stay on the disk.
+
+    Items are :obj:`Data` with ``z [n]``, ``conformers [n, K, 3]`` in Å, ``smiles``, ``row`` and,
+    where there is one, ``y [1, 1]`` in eV, as :func:`~molae_pyg.training.finetune` takes them.
+
+    Args:
+        root: Folder; OGB's files are looked for in ``<root>/pcqm4m-v2`` and in
+            ``$MOLAE_DATA/ogb/pcqm4m-v2``, and downloaded where there are none.
+        part: ``"train"``, ``"valid"``, ``"test-dev"`` or ``"test-challenge"``.
+        num_conformers: 3D conformers a molecule. (default: :obj:`1`)
+        add_2d: Whether to add a flat conformer. (default: :obj:`False`)
+        seed: Seed of the conformers. (default: :obj:`0`)
+        time_limit: Seconds for a molecule; the rules allow ten. (default: :obj:`5.0`)
+        workers: Processes to make conformers with. (default: :obj:`None`, one a core)
+        transform: Applied to every item on access. (default: :obj:`None`)
+
+    Attributes:
+        official_rows: Rows of the table that are OGB's part, in OGB's order.
+        num_rows: Their number; rows without a molecule are among them.
+
+    Raises:
+        FileNotFoundError: If the files are missing and cannot be downloaded.
+        ValueError: If there is no such part, or the split cannot be read safely.
+    """
+
+    task_names = ("homolumogap",)
+    task_type = "regression"
+    metric = "mae"
+
+    def __init__(
+        self,
+        root: str | Path,
+        part: Part,
+        num_conformers: int = 1,
+        add_2d: bool = False,
+        seed: int = 0,
+        time_limit: float = 5.0,
+        workers: int | None = None,
+        transform: Callable[[Data], Data] | None = None,
+    ) -> None:
+        folder = find_pcqm4m(root)
+        rows = read_pcqm4m_split(folder)
+        if part not in rows:
+            raise ValueError(f"unknown part {part!r}; there are {list(rows)}")
+        table = folder / TABLE
+        settings = [num_conformers, "2d" if add_2d else "3d", seed, time_limit]
+        store = Path(root, "conformers", "-".join(map(str, [NAME, *settings])))
+        prepare(
+            table, store, num_conformers, add_2d, seed=seed, time_limit=time_limit, workers=workers
+        )
+        self.part = part
+        self.transform = transform
+        self.official_rows = rows[part]  # [n]
+        self.num_rows = len(self.official_rows)
+        gap = pd.read_csv(table, usecols=["homolumogap"])["homolumogap"].to_numpy()
+        self._gap = torch.tensor(gap, dtype=torch.float)
+        whole = ConformerStore(store)
+        item = np.full(whole.num_rows, -1)  # of a row
+        item[_rows_with_molecule(whole)] = np.arange(len(whole))
+        chosen = item[self.official_rows]
+        self._place = np.flatnonzero(chosen >= 0)  # of an item among the official rows
+        self.store = whole[chosen[self._place]]
+
+    @property
+    def y(self) -> Tensor:
+        """Gaps of the items in eV ``[n, 1]``, NaN in the test parts."""
+        return self._gap[self.official_rows[self._place]].view(-1, 1)
+
+    def official(self, predicted: np.ndarray, prior: float) -> np.ndarray:
+        """The predictions of all rows of the part ``[rows]``, as OGB's evaluator takes them.
+
+        Args:
+            predicted: Of the items, in order, ``[n]`` or ``[n, 1]``.
+            prior: For rows without a molecule, such as the mean of the training gaps.
+        """
+        whole = np.full(self.num_rows, prior, dtype=np.float32)
+        whole[self._place] = predicted.reshape(-1)
+        return whole
+
+    def official_labels(self) -> np.ndarray:
+        """Gaps of all rows of the part in eV ``[rows]``."""
+        return self._gap[self.official_rows].numpy()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> Data:
+        data = self.store[int(index)]
+        data.y = self._gap[data.row].view(1, 1)
+        return data if self.transform is None else self.transform(data)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.part}, {len(self)})"
+
+
+def pcqm4m_evaluator() -> Any:
+    """OGB's ``PCQM4Mv2Evaluator``: the MAE, and the files of test predictions."""
+    return import_ogb("ogb.lsc").PCQM4Mv2Evaluator()
+
+
+def find_pcqm4m(root: str | Path) -> Path:
+    """The folder with OGB's files, downloaded if there is none."""
+    return ogb_folder(root, NAME, TABLE) or downloaded(URL, Path(root, NAME), NAME)
+
+
+def read_pcqm4m_smiles(folder: Path) -> list[str]:
+    """The SMILES of all rows."""
+    table = pd.read_csv(folder / TABLE, usecols=["smiles"], dtype=str, keep_default_na=False)
+    return table["smiles"].tolist()
+
+
+def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
+    """Rows of every part from ``split_dict.pt``, of which nothing is run.
+
+    Raises:
+        ValueError: If the file holds anything but arrays or tensors by name.
+    """
+    path = folder / "split_dict.pt"
+    try:
+        found = torch.load(path, weights_only=True)  # if it holds tensors
+    except pickle.UnpicklingError:  # it holds NumPy's arrays
+        try:
+            with zipfile.ZipFile(path) as file:
+                (pickled,) = (name for name in file.namelist() if name.endswith("data.pkl"))
+                found = loads(file.read(pickled))
+        except (zipfile.BadZipFile, UnsafePickleError) as error:
+            raise ValueError(f"{path} is no table of row numbers: {error}") from None
+    return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
+
+
+def _rows_with_molecule(store: ConformerStore) -> np.ndarray:
+    return np.array([row for row, status, _ in store.rows() if status in ("3d", "2d")])

@@ -1,0 +1,88 @@
+"""PCQM4Mv2 on a small made copy in OGB's layout."""
+
+import gzip
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from molae_pyg.datasets import PCQM4Mv2
+from molae_pyg.datasets.pcqm4m import find_pcqm4m, pcqm4m_evaluator, read_pcqm4m_split
+
+SMILES = ["CCO", "C1CC", "c1ccccc1", "CN", "CCl", "OO", "CCC", "C#N"]  # row 1 cannot be read
+GAPS = [6.5, 5.0, 4.0, 7.0, 6.0, 5.5, "", ""]
+PARTS = {"train": [0, 2, 4], "valid": [3, 1, 5], "test-dev": [6], "test-challenge": [7]}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    monkeypatch.delenv("MOLAE_DATA", raising=False)
+    folder = tmp_path / "pcqm4m-v2"
+    (folder / "raw").mkdir(parents=True)
+    with gzip.open(folder / "raw" / "data.csv.gz", "wt") as file:
+        file.write("idx,smiles,homolumogap\n")
+        rows = zip(SMILES, GAPS, strict=True)
+        file.writelines(f"{i},{s},{gap}\n" for i, (s, gap) in enumerate(rows))
+    torch.save({part: np.array(rows) for part, rows in PARTS.items()}, folder / "split_dict.pt")
+    return tmp_path
+
+
+def test_parts(root):
+    train, valid, test = (
+        PCQM4Mv2(root, part, workers=1) for part in ("train", "valid", "test-dev")
+    )
+    assert repr(train) == "PCQM4Mv2(train, 3)"
+    assert [data.smiles for data in train] == ["CCO", "c1ccccc1", "CCl"]
+    assert torch.equal(train.y, torch.tensor([[6.5], [4.0], [6.0]]))
+    assert torch.equal(torch.cat([data.y for data in train]), train.y)
+    assert train[1].conformers.shape == (6, 1, 3)
+    assert (len(valid), valid.num_rows) == (2, 3)
+    assert [int(data.row) for data in valid] == [3, 5]  # OGB's order
+    assert test.y.isnan().all()
+    assert len(list((root / "conformers").iterdir())) == 1  # made once
+
+
+def test_rows_without_a_molecule_are_predicted(root):
+    valid = PCQM4Mv2(root, "valid", workers=1)
+    whole = valid.official(np.array([[7.5], [5.5]]), prior=5.5)
+    assert whole.tolist() == [7.5, 5.5, 5.5]
+    assert valid.official_labels().tolist() == [7.0, 5.0, 5.5]
+    scores = pcqm4m_evaluator().eval({"y_true": valid.official_labels(), "y_pred": whole})
+    assert scores["mae"] == pytest.approx(1 / 3)
+
+
+def test_split_of_tensors(root):
+    folder = root / "pcqm4m-v2"
+    torch.save({part: torch.tensor(rows) for part, rows in PARTS.items()}, folder / "split_dict.pt")
+    assert {part: rows.tolist() for part, rows in read_pcqm4m_split(folder).items()} == PARTS
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_a_split_that_runs_something_is_refused(root, capsys):
+    folder = root / "pcqm4m-v2"
+    torch.save({"train": Harmful()}, folder / "split_dict.pt")
+    with pytest.raises(ValueError, match=r"split_dict.pt is no table of row numbers: .*print"):
+        read_pcqm4m_split(folder)
+    (folder / "split_dict.pt").write_bytes(pickle.dumps({"train": Harmful()}))
+    with pytest.raises(ValueError, match="is no table of row numbers"):
+        read_pcqm4m_split(folder)
+    assert capsys.readouterr().out == ""
+
+
+def test_errors(root, monkeypatch):
+    with pytest.raises(ValueError, match="unknown part 'test'"):
+        PCQM4Mv2(root, "test")
+    from molae_pyg.datasets.ogb_mol import import_ogb
+
+    def refuse(address, place):
+        raise OSError("no network")
+
+    monkeypatch.setattr(import_ogb("ogb.utils.url"), "download_url", refuse)
+    with pytest.raises(FileNotFoundError, match=r"could not download .*pcqm4m-v2.zip; unpack it"):
+        find_pcqm4m(root / "elsewhere")
