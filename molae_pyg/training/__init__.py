@@ -6,7 +6,7 @@ from molae_pyg.training.finite import NonFiniteLossError
 from molae_pyg.training.fit import Finetuning, finetune, predict
 from molae_pyg.training.pretraining import Pretraining, pretrain
 from molae_pyg.training.property import PropertyModule
-from molae_pyg.training.sampler import CostSampler, padding_waste, plan_batches
+from molae_pyg.training.sampler import CostSampler, PooledBatches, padding_waste, plan_batches
 from molae_pyg.training.schedule import polynomial_decay
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "CostSampler",
     "Finetuning",
     "NonFiniteLossError",
+    "PooledBatches",
     "Pretraining",
     "PropertyModule",
     "finetune",

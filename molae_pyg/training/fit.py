@@ -25,6 +25,7 @@ from molae_pyg.models.precision import precision as hardware_precision
 from molae_pyg.training.progress import StepBar
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import make_trainer, resumable
+from molae_pyg.training.sampler import PooledBatches
 from molae_pyg.transforms import SampleConformer
 
 Molecules = Dataset | Sequence[Data]
@@ -44,6 +45,8 @@ class Finetuning:
         patience: Epochs without a better validation metric before stopping, default 20.
         metric: The validation metric that chooses the epoch, a name of
             :func:`~molae_pyg.metrics.evaluate`; default RMSE or ROC-AUC, by the task type.
+        pool: A training batch has molecules of similar size, sorted within so many batches, which
+            spares padding; default 1: batches are drawn at random, as published.
         pair_budget: Training batches of more pair cells (molecules times the square of the
             length of the largest) are computed in parts of similar size; default: none are.
         valid_conformers: So many conformers of a validation molecule choose the epoch; default:
@@ -60,6 +63,7 @@ class Finetuning:
     weight_decay: float = 0.0
     patience: int = 20
     metric: str | None = None
+    pool: int = 1
     pair_budget: int | None = None
     valid_conformers: int | None = None
     precision: str = "auto"
@@ -154,6 +158,8 @@ def finetune(
         "train": len(train),
         "valid": len(valid),
     }
+    sizes = np.array([data.z.numel() for data in train])
+    batches = PooledBatches(sizes, settings.batch_size, settings.pool)
     resume = resumable(folder, identity)
     run = make_trainer(
         [
@@ -170,7 +176,7 @@ def finetune(
     )
     run.fit(
         module,
-        DataLoader(_DrawConformer(train), settings.batch_size, shuffle=True),
+        DataLoader(_DrawConformer(train), batch_sampler=batches),
         _held_out_loader(valid, settings),
         ckpt_path=resume,
         weights_only=True,

@@ -1,8 +1,9 @@
-"""Batches of equal cost: molecules of similar size, as many as a budget of pair cells allows."""
+"""Batches of molecules of similar size: of equal cost, or of a fixed number of molecules."""
 
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch.utils.data import Sampler
 
 from molae_pyg.nn.dense import NUM_SPECIAL
@@ -59,6 +60,45 @@ def padding_waste(num_atoms: np.ndarray, batches: list[np.ndarray]) -> float:
     length = num_atoms.astype(np.int64) + NUM_SPECIAL
     cells = sum(len(batch) * int(length[batch].max()) ** 2 for batch in batches)
     return 1 - int((length**2).sum()) / cells
+
+
+class PooledBatches(Sampler):
+    """Random batches of a fixed number of molecules, of similar size.
+
+    Molecules are shuffled; those of ``pool`` batches at a time are sorted by size and cut; then the
+    batches are shuffled. A pool of 1 sorts nothing across batches. The order comes from torch's
+    generator, anew for each epoch.
+
+    Args:
+        num_atoms: Atoms of each molecule ``[M]``.
+        batch_size: Molecules of a batch; the last pool may end with a smaller one.
+        pool: Batches that are cut together.
+
+    Yields:
+        Lists of indices; in an epoch each molecule is in exactly one.
+    """
+
+    def __init__(self, num_atoms: np.ndarray, batch_size: int, pool: int):
+        if batch_size < 1 or pool < 1:
+            raise ValueError(f"batch_size and pool must be at least 1, got {batch_size} and {pool}")
+        self.num_atoms = num_atoms
+        self.batch_size = batch_size
+        self.pool = pool
+
+    def __len__(self) -> int:
+        return -(-len(self.num_atoms) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = torch.randperm(len(self.num_atoms)).numpy()
+        batches = []
+        for start in range(0, len(order), self.pool * self.batch_size):
+            pool = order[start : start + self.pool * self.batch_size]
+            pool = pool[np.argsort(self.num_atoms[pool], kind="stable")]  # ties stay shuffled
+            batches += [
+                pool[first : first + self.batch_size].tolist()
+                for first in range(0, len(pool), self.batch_size)
+            ]
+        yield from (batches[i] for i in torch.randperm(len(batches)).tolist())
 
 
 class CostSampler(Sampler):

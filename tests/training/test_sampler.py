@@ -1,11 +1,12 @@
-from itertools import islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from molae_pyg.training import CostSampler, padding_waste, plan_batches
+from molae_pyg.training import CostSampler, PooledBatches, padding_waste, plan_batches
 
 ZINC_LIKE = np.random.default_rng(0).normal(23.2, 4.5, 20_000).clip(6, 38).astype(np.uint16)
 
@@ -83,3 +84,34 @@ def test_processes_share_the_stream_from_any_start(start, world_size):
 def test_no_molecules():
     with pytest.raises(ValueError, match="no molecule"):
         CostSampler(np.array([], dtype=np.uint16), 1000)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(1, 300), min_size=1, max_size=200),
+    st.integers(1, 20),
+    st.integers(1, 10),
+)
+def test_pooled_batches_hold_every_molecule_once(sizes, batch_size, pool):
+    batches = PooledBatches(np.array(sizes), batch_size, pool)
+    found = list(batches)
+    assert len(found) == len(batches)
+    assert sorted(chain.from_iterable(found)) == list(range(len(sizes)))
+    assert sorted(map(len, found), reverse=True)[:-1] == [batch_size] * (len(found) - 1)
+
+
+def test_pooled_batches_are_of_similar_size():
+    sizes = np.random.default_rng(0).integers(5, 40, 1024)
+    torch.manual_seed(0)
+    plain, pooled, again = (list(PooledBatches(sizes, 16, pool)) for pool in (1, 8, 8))
+    waste = [padding_waste(sizes, [np.array(b) for b in found]) for found in (plain, pooled)]
+    assert waste[0] > 0.4
+    assert waste[1] < 0.2
+    assert pooled != again  # another epoch, other batches
+    torch.manual_seed(0)
+    assert list(PooledBatches(sizes, 16, 1)) == plain
+    whole = list(PooledBatches(sizes, 16, 64))  # one pool: the sorted sizes, cut, out of order
+    spans = sorted((int(sizes[b].min()), int(sizes[b].max())) for b in map(np.array, whole))
+    assert all(last <= first for (_, last), (first, _) in pairwise(spans))
+    with pytest.raises(ValueError, match="at least 1, got 16 and 0"):
+        PooledBatches(sizes, 16, 0)
