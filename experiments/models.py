@@ -179,7 +179,7 @@ def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fi
         )
         for part in parts[1:]
     )
-    return Fitted(valid, test, {"epoch": best["epoch"], "parameters": _size(model)})
+    return Fitted(valid, test, {"epoch": best["epoch"], "parameters": num_parameters(model)})
 
 
 def _graph_network(
@@ -201,5 +201,6 @@ def _halves(predicted: np.ndarray, split: Split, facts: dict[str, Any]) -> Fitte
     return Fitted(predicted[:number], predicted[number:], facts)
 
 
-def _size(model: nn.Module) -> int:
+def num_parameters(model: nn.Module) -> int:
+    """All parameters of a model."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -92,6 +92,11 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
     return merged(section, section.pop("datasets", {}).get(dataset, {}))
 
 
+def fit_of(model: str) -> str:
+    """The function of :data:`models.MODELS` that fits a model."""
+    return model if model in MODELS else "molae"
+
+
 def name_of(model: str) -> str:
     """What a model is called in results; weights by their whole path."""
     if model in MODELS:
@@ -149,7 +154,7 @@ def run_dataset(name: str, args: argparse.Namespace, config: dict[str, Any]) -> 
         for trial, checksum in trials:
             key = Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
             identity = {"source": name, "data": config["data"], "settings": settings}
-            identity["fit"] = model if model in MODELS else "molae"
+            identity["fit"] = fit_of(model)
             identity |= {"weights_sha256": weights, "split_sha256": checksum}
             folder = key.folder(Path(args.output))
             if not is_finished(folder, identity):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 from models import MODELS, Job, digest_of, molae, schnet
-from moleculenet import CONFIGS, merged, model_settings, name_of
+from moleculenet import CONFIGS, fit_of, merged, model_settings, name_of
 from results import RESULT, environment, finish, is_finished
 from submission import Predicted, score, write_submission
 
@@ -60,13 +60,9 @@ def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, A
     """The settings of a model; one that takes coordinates gets the number of conformers."""
     settings = model_settings(config, model, dataset)
     settings.pop("external_data", None)  # of the entry, not of the run
-    if MODELS[_fit(model)] in (molae, schnet):
+    if MODELS[fit_of(model)] in (molae, schnet):
         settings["conformers"] = config["entry"]["conformers"]
     return settings
-
-
-def _fit(model: str) -> str:
-    return model if model in MODELS else "molae"
 
 
 def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
@@ -97,7 +93,7 @@ def get_run(
     identity = {
         "data": config["data"],
         "settings": settings,
-        "fit": _fit(model),
+        "fit": fit_of(model),
         "weights_sha256": digest_of(settings.get("weights", "random")),
         "split_sha256": hashlib.sha256(b"".join(rows.tobytes() for rows in split)).hexdigest(),
     }
@@ -133,25 +129,23 @@ def make_entry(
     """All runs of a model, averaged and blended as the settings say, as a submission folder."""
     entry = config["entry"]
     models = [model, entry["blend"]] if entry["blend"] else [model]
-    predicted, shares, results = [], [], []
-    for number in range(args.seeds):
-        members = []
-        for name in models:
-            seeds = range(number * entry["ensemble"], (number + 1) * entry["ensemble"])
-            runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
-            members.append(mean_of([run for run, _ in runs]))
-            results += [{"model": name_of(name), **result} for _, result in runs]
-        if len(members) == 2:
-            mixed, share = blend(dataset, *members)
-            predicted.append(mixed)
-            shares.append(share)
-        else:
-            predicted += members
+    size = entry["ensemble"]
+    averaged, results = [], []  # for each model: the mean predictions of each run of the entry
+    for name in models:
+        seeds = range(args.seeds * size)
+        runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
+        results += [{"model": name_of(name), **result} for _, result in runs]
+        groups = (runs[seed : seed + size] for seed in seeds[::size])
+        averaged.append([mean_of([predicted for predicted, _ in group]) for group in groups])
+    predicted, shares = averaged[0], None
+    if entry["blend"]:
+        mixed = [blend(dataset, *pair) for pair in zip(*averaged, strict=True)]
+        predicted, shares = ([pair[i] for pair in mixed] for i in (0, 1))
     facts = {
         "command": shlex.join(["python", "experiments/ogb.py", *sys.argv[1:]]),
         "entry": entry,
         "external_data": model_settings(config, model, dataset.name).get("external_data"),
-        "shares": shares or None,
+        "shares": shares,
     }
     name = "-".join(
         [name_of(model)]

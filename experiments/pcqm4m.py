@@ -16,13 +16,14 @@ from typing import Any
 import lightning as L
 import numpy as np
 import yaml
-from models import DEVICE, load_encoder
+from models import DEVICE, load_encoder, num_parameters
 from results import environment, finish
 
 from molae_pyg import MolAEPredictor
 from molae_pyg.chem import featurize
 from molae_pyg.datasets import PCQM4Mv2
-from molae_pyg.datasets.pcqm4m import find_pcqm4m, pcqm4m_evaluator, read_pcqm4m_smiles
+from molae_pyg.datasets.pcqm4m import TABLE, find_pcqm4m, pcqm4m_evaluator
+from molae_pyg.datasets.reading import read_smiles
 from molae_pyg.training import Finetuning, finetune, predict
 
 CONFIG = Path(__file__).parent / "configs" / "pcqm4m.yaml"
@@ -99,11 +100,11 @@ def main() -> None:
     print(f"validation MAE {mae:.4f} eV over {len(predicted['valid'])} rows")
     for name in TESTS:
         save_test(output, name, predicted[name])
-    smiles = read_pcqm4m_smiles(find_pcqm4m(args.root))
+    smiles = read_smiles(find_pcqm4m(args.root) / TABLE)
     timed = [smiles[row] for row in parts["test-dev"].official_rows[: args.timed]]
     inference = measure_inference(model, timed, config["data"], settings.precision)
     result = {"valid mae": mae, "epoch": best["epoch"], "seed": args.seed}
-    result |= {"parameters": sum(p.numel() for p in model.parameters()), "config": config}
+    result |= {"parameters": num_parameters(model), "config": config}
     finish(output, {**result, "inference": inference, "environment": environment()})
     print(json.dumps(inference, indent=2))
 

@@ -122,17 +122,17 @@ class OGBMol(MoleculeTable):
         Raises:
             ValueError: If the shape is not that of the items.
         """
-        items = self.get_idx_split()[part]
-        if predicted.shape != (len(items), self.num_tasks):
+        rows = getattr(self.official_split, part)
+        is_item = np.isin(rows, self.report.kept)
+        if predicted.shape != (is_item.sum(), self.num_tasks):
             raise ValueError(
-                f"{part} of {self.name} has predictions [{len(items)}, {self.num_tasks}], "
+                f"{part} of {self.name} has predictions [{is_item.sum()}, {self.num_tasks}], "
                 f"got {list(predicted.shape)}"
             )
         prior = np.nanmean(self._labels[self.official_split.train], axis=0)  # [T]
-        whole = np.tile(prior, (len(self.report), 1))
-        whole[np.array(self.report.kept)[items]] = predicted
-        rows = getattr(self.official_split, part)
-        return {"y_true": self.labels_of(part), "y_pred": whole[rows]}
+        whole = np.tile(prior, (len(rows), 1))
+        whole[is_item] = predicted
+        return {"y_true": self.labels_of(part), "y_pred": whole}
 
 
 def full_name(name: str) -> str:

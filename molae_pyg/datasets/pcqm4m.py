@@ -3,6 +3,7 @@
 import pickle
 import zipfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,18 +77,13 @@ class PCQM4Mv2(torch.utils.data.Dataset):
         table = folder / TABLE
         settings = [num_conformers, "2d" if add_2d else "3d", seed, time_limit]
         store = Path(root, "conformers", "-".join(map(str, [NAME, *settings])))
-        prepare(
-            table, store, num_conformers, add_2d, seed=seed, time_limit=time_limit, workers=workers
-        )
+        whole, self._gap = _load(table, store, num_conformers, add_2d, seed, time_limit, workers)
         self.part = part
         self.transform = transform
         self.official_rows = rows[part]  # [n]
         self.num_rows = len(self.official_rows)
-        gap = pd.read_csv(table, usecols=["homolumogap"])["homolumogap"].to_numpy()
-        self._gap = torch.tensor(gap, dtype=torch.float)
-        whole = ConformerStore(store)
         item = np.full(whole.num_rows, -1)  # of a row
-        item[_rows_with_molecule(whole)] = np.arange(len(whole))
+        item[whole.molecule_rows] = np.arange(len(whole))
         chosen = item[self.official_rows]
         self._place = np.flatnonzero(chosen >= 0)  # of an item among the official rows
         self.store = whole[chosen[self._place]]
@@ -107,6 +103,11 @@ class PCQM4Mv2(torch.utils.data.Dataset):
         whole = np.full(self.num_rows, prior, dtype=np.float32)
         whole[self._place] = predicted.reshape(-1)
         return whole
+
+    @property
+    def num_atoms(self) -> np.ndarray:
+        """Atoms of every item."""
+        return self.store.num_atoms
 
     def official_labels(self) -> np.ndarray:
         """Gaps of all rows of the part in eV ``[rows]``."""
@@ -134,12 +135,6 @@ def find_pcqm4m(root: str | Path) -> Path:
     return ogb_folder(root, NAME, TABLE) or downloaded(URL, Path(root, NAME), NAME)
 
 
-def read_pcqm4m_smiles(folder: Path) -> list[str]:
-    """The SMILES of all rows."""
-    table = pd.read_csv(folder / TABLE, usecols=["smiles"], dtype=str, keep_default_na=False)
-    return table["smiles"].tolist()
-
-
 def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
     """Rows of every part from ``split_dict.pt``, of which nothing is run.
 
@@ -159,5 +154,17 @@ def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
     return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
 
 
-def _rows_with_molecule(store: ConformerStore) -> np.ndarray:
-    return np.array([row for row, status, _ in store.rows() if status in ("3d", "2d")])
+@lru_cache(maxsize=1)  # the same for all parts
+def _load(
+    table: Path,
+    store: Path,
+    num_conformers: int,
+    add_2d: bool,
+    seed: int,
+    time_limit: float,
+    workers: int | None,
+) -> tuple[ConformerStore, Tensor]:
+    """The molecules of the table, made if need be, and the gaps of its rows in eV."""
+    prepare(table, store, num_conformers, add_2d, seed=seed, time_limit=time_limit, workers=workers)
+    gap = pd.read_csv(table, usecols=["homolumogap"])["homolumogap"].to_numpy()
+    return ConformerStore(store), torch.tensor(gap, dtype=torch.float)

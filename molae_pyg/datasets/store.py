@@ -97,6 +97,11 @@ class ConformerStore(Dataset):
         """Conformers of every molecule (of those selected, in a subset), int32."""
         return self._selected(self._files.num_conformers)
 
+    @property
+    def molecule_rows(self) -> np.ndarray:
+        """Input row of every molecule (of those selected, in a subset), int64."""
+        return self._files.row(np.asarray(self.indices()))
+
     def digest(self) -> str:
         """A checksum of the molecules: other ones, or others selected, have another."""
         entries = [entry for _, entry in sorted(self._files.manifest.shards.items())]

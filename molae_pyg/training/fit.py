@@ -158,8 +158,7 @@ def finetune(
         "train": len(train),
         "valid": len(valid),
     }
-    sizes = np.array([data.z.numel() for data in train])
-    batches = PooledBatches(sizes, settings.batch_size, settings.pool)
+    batches = PooledBatches(_num_atoms(train), settings.batch_size, settings.pool)
     resume = resumable(folder, identity)
     run = make_trainer(
         [
@@ -235,7 +234,14 @@ def _sized(
 
 def _by_size(molecules: Molecules) -> np.ndarray:
     """The order of molecules from small to large."""
-    return np.argsort([data.z.numel() for data in molecules], kind="stable")
+    return np.argsort(_num_atoms(molecules), kind="stable")
+
+
+def _num_atoms(molecules: Molecules) -> np.ndarray:
+    """Atoms of each molecule; a data set that knows them is not read for it."""
+    if hasattr(molecules, "num_atoms"):
+        return molecules.num_atoms
+    return np.array([data.z.numel() for data in molecules])
 
 
 def _check_valid(y: torch.Tensor, model: PropertyModel) -> None:

@@ -38,6 +38,7 @@ def test_parts(root):
     assert torch.equal(train.y, torch.tensor([[6.5], [4.0], [6.0]]))
     assert torch.equal(torch.cat([data.y for data in train]), train.y)
     assert train[1].conformers.shape == (6, 1, 3)
+    assert train.num_atoms.tolist() == [3, 6, 2]
     assert (len(valid), valid.num_rows) == (2, 3)
     assert [int(data.row) for data in valid] == [3, 5]  # OGB's order
     assert test.y.isnan().all()

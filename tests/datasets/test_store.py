@@ -77,6 +77,7 @@ def test_attributes(store, folder):
     assert store.num_rows == 30
     assert store.num_atoms.dtype == np.int32
     assert store.num_atoms.tolist() == [len(row.z) for row in MOLECULES]
+    assert store.molecule_rows.tolist() == [int(data.row) for data in store]
     assert store.num_conformers.tolist() == [row.conformers.shape[1] for row in MOLECULES]
     assert [tuple(row) for row in store.rows()] == [row[:3] for row in ROWS]
     statuses = [row.status for row in ROWS]
@@ -187,6 +188,7 @@ def test_subsets(store, idx, places):
     assert isinstance(subset, ConformerStore)
     assert [item.smiles for item in subset] == [MOLECULES[i].smiles for i in places]
     assert subset.num_atoms.tolist() == store.num_atoms[places].tolist()
+    assert subset.molecule_rows.tolist() == [int(data.row) for data in subset]
     assert subset.num_conformers.tolist() == store.num_conformers[places].tolist()
     assert_same(subset.gather(slice(None), "first"), store.gather(places, "first"))
     assert_same(store.gather(idx, "first"), store.gather(places, "first"))

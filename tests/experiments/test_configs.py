@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from scripts import EXPERIMENTS
 
 from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.training import Finetuning, Pretraining
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PUBLISHED = Path(os.environ.get("MOLAE_DATA", "nowhere")).parent / "paper" / "published.yaml"
 CONFIGS = [
     path for path in sorted((EXPERIMENTS / "configs").glob("*.yaml")) if path.stem != "search"

@@ -3,12 +3,10 @@
 import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from rdkit import Chem
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+from scripts import EXPERIMENTS
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from scripts import EXPERIMENTS
 from torch_geometric.data import Batch
 
 from molae_pyg.datasets import MoleculeTable
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SMILES = ["CCO", "c1ccccc1", "O=C=O", "C"]
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+from scripts import EXPERIMENTS
 
 
 @pytest.fixture

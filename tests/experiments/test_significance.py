@@ -2,11 +2,11 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import tukey_hsd as scipy_tukey
+from scripts import EXPERIMENTS
 from sklearn.metrics import roc_auc_score
 
 from molae_pyg.metrics import evaluate
@@ -14,7 +14,7 @@ from molae_pyg.metrics import evaluate
 
 @pytest.fixture
 def significance(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
     yield importlib.import_module("significance")
     sys.modules.pop("significance", None)
 
