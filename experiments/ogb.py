@@ -17,6 +17,8 @@ import shlex
 import sys
 import time
 import traceback
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -164,17 +166,16 @@ def main() -> None:
     models = args.model or config["default"]
     for model in models:  # an unknown name or key stops here, not after the conformers
         Finetuning(**settings_of(config, model, "").get("training", {}))
+    load = lru_cache(maxsize=1)(lambda name: OGBMol(args.root, name, **config["data"]))
     failed = []
-    for name in args.dataset:
-        dataset = OGBMol(args.root, name, **config["data"])
-        for model in models:
-            try:
-                folder = make_entry(dataset, model, args, config)
-            except Exception:  # the other models and data sets go on, and the end says what failed
-                traceback.print_exc(limit=-1)
-                failed.append(f"{name} {model}")
-                continue
-            print((folder / "submission.md").read_text(), folder, sep="\n", flush=True)
+    for name, model in product(args.dataset, models):
+        try:
+            folder = make_entry(load(name), model, args, config)
+        except Exception:  # the other models and data sets go on, and the end says what failed
+            traceback.print_exc(limit=-1)
+            failed.append(f"{name} {model}")
+            continue
+        print((folder / "submission.md").read_text(), folder, sep="\n", flush=True)
     if failed:
         raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")
 

@@ -124,3 +124,13 @@ def test_what_cannot_be_run_is_said_at_once(folder):
     assert done.returncode == 1
     assert "no model 'none'" in done.stderr
     assert not (folder / "data" / "conformers").exists()
+
+
+def test_a_data_set_that_cannot_be_had_does_not_lose_the_others(folder):
+    (folder / "data" / "ogbg_molbace" / "mapping").mkdir(parents=True)
+    (folder / "data" / "ogbg_molbace" / "mapping" / "mol.csv.gz").write_bytes(b"no table")
+    flags = ("--config", "tiny.yaml", "--model", "mean", "--seeds", "1")
+    done = run(folder, "ogb.py", "--dataset", "molbace", "molesol", *flags)
+    assert done.returncode != 0
+    assert "1 failed: molbace mean" in done.stderr
+    assert submission(folder, "mean")["test"]["runs"]
