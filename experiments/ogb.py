@@ -134,11 +134,12 @@ def make_entry(
     size = entry["ensemble"]
     averaged, results = [], []  # for each model: the mean predictions of each run of the entry
     for name in models:
-        seeds = range(args.seeds * size)
-        runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
-        results += [{"model": name_of(name), **result} for _, result in runs]
-        groups = (runs[seed : seed + size] for seed in seeds[::size])
-        averaged.append([mean_of([predicted for predicted, _ in group]) for group in groups])
+        averaged.append([])
+        for first in range(0, args.seeds * size, size):
+            seeds = range(first, first + size)
+            runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
+            averaged[-1].append(mean_of([predicted for predicted, _ in runs]))
+            results += [{"model": name_of(name), **result} for _, result in runs]
     predicted, shares = averaged[0], None
     if entry["blend"]:
         mixed = [blend(dataset, *pair) for pair in zip(*averaged, strict=True)]
