@@ -59,6 +59,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, help="seeds, of cv5x5 repeats; default: 3, 5 of cv5x5")
     parser.add_argument("--config", help="YAML of settings; default: moleculenet or published")
+    parser.add_argument(
+        "--num-conformers", type=int, help="a molecule; default: what the settings say"
+    )
     parser.add_argument("--root", default="data", help="folder of data files and conformers")
     parser.add_argument("--output", default="runs/moleculenet", help="folder of the runs")
     return parser.parse_args()
@@ -196,6 +199,8 @@ def main() -> None:
     args = parse_args()
     default = "published" if args.protocol == "published" else "moleculenet"
     config = yaml.safe_load(Path(args.config or CONFIGS / f"{default}.yaml").read_text())
+    if args.num_conformers:
+        config["data"]["num_conformers"] = args.num_conformers
     args.model = args.model or config["default"]
     for model in args.model:  # an unknown name or key stops here, not after the conformers
         Finetuning(**model_settings(config, model, "").get("training", {}))

@@ -45,6 +45,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--model", nargs="+", help="names in the settings, or paths of weights")
     parser.add_argument("--seeds", type=int, default=10, help="runs of an entry; 10, as OGB asks")
     parser.add_argument("--config", help="YAML of settings beside those of ogb.yaml")
+    parser.add_argument(
+        "--num-conformers", type=int, help="made of a molecule; default: what the settings say"
+    )
     parser.add_argument("--root", default="data", help="folder of data sets and conformers")
     parser.add_argument("--output", default="runs/ogb", help="folder of the runs")
     return parser.parse_args()
@@ -164,6 +167,8 @@ def make_entry(
 def main() -> None:
     args = parse_args()
     config = read_config(args.config)
+    if args.num_conformers:
+        config["data"]["num_conformers"] = args.num_conformers
     models = args.model or config["default"]
     for model in models:  # an unknown name or key stops here, not after the conformers
         Finetuning(**settings_of(config, model, "").get("training", {}))

@@ -121,6 +121,14 @@ def test_finished_runs_stay_and_missing_ones_are_made(folder):
     assert "holds a run with other settings" in again.stderr
 
 
+def test_number_of_conformers_of_the_flag(folder):
+    args = ["--dataset", "my.csv", "--seeds", "1", "--model", "mean"]
+    assert run(folder, *FLAGS, *args, "--num-conformers", "1").returncode == 0
+    assert results(folder / "out")["mean 0-0"]["data"] == {"num_conformers": 1, "add_2d": True}
+    again = run(folder, *FLAGS, *args)
+    assert "holds a run with other data" in again.stderr
+
+
 def test_a_failure_does_not_lose_the_others(folder):
     (folder / "bad.csv").write_text("smiles,y\nC1CC,1\n")
     done = run(
