@@ -71,7 +71,8 @@ class PooledBatches(Sampler):
 
     Args:
         num_atoms: Atoms of each molecule ``[M]``.
-        batch_size: Molecules of a batch; the last pool may end with a smaller one.
+        batch_size: Molecules of a batch; the last pool may end with a smaller one. A molecule that
+            would be alone joins the batch before: batch norm has no variance of one atom.
         pool: Batches that are cut together.
 
     Yields:
@@ -86,7 +87,8 @@ class PooledBatches(Sampler):
         self.pool = pool
 
     def __len__(self) -> int:
-        return -(-len(self.num_atoms) // self.batch_size)
+        full, rest = divmod(len(self.num_atoms), self.batch_size)
+        return full + (rest > 1 or (rest == 1 and full == 0))
 
     def __iter__(self) -> Iterator[list[int]]:
         order = torch.randperm(len(self.num_atoms)).numpy()
@@ -98,6 +100,9 @@ class PooledBatches(Sampler):
                 pool[first : first + self.batch_size].tolist()
                 for first in range(0, len(pool), self.batch_size)
             ]
+        if len(batches) > len(self):
+            left = batches.pop()
+            batches[-1] += left
         yield from (batches[i] for i in torch.randperm(len(batches)).tolist())
 
 
