@@ -27,7 +27,7 @@ from molae_pyg.metrics import ERRORS, evaluate
 PUBLISHED = Path(__file__).parent / "published_scores.yaml"
 KEPT = (
     *("dataset", "protocol", "model", "seed", "fold", "metric", "sizes", "valid", "test"),
-    *("epoch", "parameters", "seconds", "split_sha256", "weights_sha256", "settings"),
+    *("epoch", "parameters", "seconds", "split_sha256", "weights_sha256", "data", "settings"),
 )
 Runs = dict[str, list[dict[str, Any]]]  # by model, seeds and folds in order
 
@@ -168,9 +168,14 @@ def published_table(names: list[str]) -> pd.DataFrame:
     return table[shown].dropna(how="all").map(lambda x: "—" if pd.isna(x) else f"{x:g}")
 
 
-def integrity_table(folder: Path, protocol: str, names: list[str]) -> pd.DataFrame:
-    files = {name: folder / protocol / name / "integrity.json" for name in names}
-    found = {n: json.loads(file.read_text()) for n, file in files.items() if file.is_file()}
+def integrity_table(folder: Path, protocol: str, datasets: dict[str, Runs]) -> pd.DataFrame:
+    """The account of the rows of each data set; first, the conformers asked for of a molecule."""
+    found = {}
+    for name, models in datasets.items():
+        file = folder / protocol / name / "integrity.json"
+        if file.is_file():
+            asked = next(iter(models.values()))[0]["data"].get("num_conformers", np.nan)
+            found[name] = {"conformers a molecule": asked} | json.loads(file.read_text())
     return pd.DataFrame(found).T.map(lambda x: f"{x:g}")
 
 
@@ -226,7 +231,7 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
     page.text("Seconds a run, fitting and predicting; conformers are not included.")
     page.table(cost_table(datasets))
     page.heading("Rows of the data sets", 3)
-    page.table(integrity_table(folder, protocol, list(datasets)))
+    page.table(integrity_table(folder, protocol, datasets))
 
 
 def main() -> None:

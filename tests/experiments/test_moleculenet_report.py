@@ -51,6 +51,7 @@ def write_runs(
                 **{"fold": fold, "metric": metric, "task_type": kind, "tasks": ["a b"]},
                 **{"test": {metric: score}, "valid": {metric: score}, "seconds": 2.0},
                 **{"split_sha256": split, "weights_sha256": None, "settings": {}, "sizes": {}},
+                "data": {"num_conformers": 10},
                 "environment": {"device": "cpu", "commit": "abc"},
             }
             if model == "good":
@@ -82,6 +83,7 @@ def test_page(report, runs, monkeypatch, capsys):
         assert (runs / "report" / picture).stat().st_size > 1000
     assert "## Protocol cv5x5" in markdown
     assert "1,234,567" in markdown
+    assert "| esol | 10 | 60 | 2 |" in markdown  # conformers, rows, invalid
     (esol,) = re.findall(r"^\| good \|.* 1\.\d\d \|$", markdown, re.M)[:1]
     assert "**0.0" in esol or "**0.1" in esol
     assert re.search(r"^\| bad \| [^*]* \| [^*]* \| 3\.00 \|$", markdown, re.M)
