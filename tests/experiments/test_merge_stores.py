@@ -1,14 +1,11 @@
 """Two stores become one."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+from scripts import printed_by
 
 from molae_pyg.datasets import ConformerStore, StoreWriter
-
-SCRIPT = Path(__file__).parents[2] / "experiments" / "merge_stores.py"
 
 
 def write(folder: Path, sizes: list[int], conformers: int) -> None:
@@ -27,8 +24,7 @@ def write(folder: Path, sizes: list[int], conformers: int) -> None:
 def test_all_rows_come_along(tmp_path):
     write(tmp_path / "one", [3, 0, 5], 1)
     write(tmp_path / "two", [0, 4], 2)
-    command = [sys.executable, SCRIPT, *(str(tmp_path / name) for name in ("one", "two", "both"))]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = printed_by(tmp_path, "merge_stores.py", "one", "two", "both")
     assert "3 molecules of 5 rows" in printed
     both = ConformerStore(tmp_path / "both")
     assert [row.reason for row in both.rows()] == ["", "no one", "", "no two", ""]
@@ -49,9 +45,7 @@ def test_excluded_molecules_are_counted(tmp_path):
                 writer.add(row, "3d", "", smiles, z, np.ones((3, 1, 3), np.float32))
             writer.finish(len(all_smiles))
     (tmp_path / "out.smi").write_text("NCC\nC[C@@H](F)Cl\n")
-    folders = [str(tmp_path / name) for name in ("one", "two", "both")]
-    command = [sys.executable, SCRIPT, *folders, "--exclude", str(tmp_path / "out.smi")]
-    subprocess.run(command, check=True, capture_output=True)
+    printed_by(tmp_path, "merge_stores.py", "one", "two", "both", "--exclude", "out.smi")
     both = ConformerStore(tmp_path / "both")
     assert [row.status for row in both.rows()] == ["3d", "excluded", "excluded"]
     assert [data.smiles for data in both] == ["CCO"]

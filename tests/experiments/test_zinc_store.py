@@ -1,12 +1,9 @@
-import subprocess
-import sys
-from pathlib import Path
+"""Ready conformers become a store."""
 
 import numpy as np
+from scripts import printed_by
 
 from molae_pyg.datasets import ConformerStore
-
-SCRIPT = Path(__file__).parents[2] / "experiments" / "zinc_store.py"
 
 
 def test_ready_conformers_become_a_store_without_excluded_molecules(tmp_path):
@@ -23,11 +20,7 @@ def test_ready_conformers_become_a_store_without_excluded_molecules(tmp_path):
         failed=np.array([3], dtype=np.int32),
     )
     (tmp_path / "test.smi").write_text("C[C@@H](N)O\n")  # the other enantiomer
-    done = subprocess.run(
-        [sys.executable, SCRIPT, tmp_path, tmp_path / "store", "--exclude", tmp_path / "test.smi"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    printed_by(tmp_path, "zinc_store.py", ".", "store", "--exclude", "test.smi")
     store = ConformerStore(tmp_path / "store")
     assert store.outcomes() | {"3d": 2, "excluded": 1, "failed": 1} == store.outcomes()
     assert [data.smiles for data in store] == ["CCO", "CN"]
