@@ -199,7 +199,7 @@ def main() -> None:
     args = parse_args()
     default = "published" if args.protocol == "published" else "moleculenet"
     config = yaml.safe_load(Path(args.config or CONFIGS / f"{default}.yaml").read_text())
-    if args.num_conformers:
+    if args.num_conformers is not None:  # 0: the flat one alone
         config["data"]["num_conformers"] = args.num_conformers
     args.model = args.model or config["default"]
     for model in args.model:  # an unknown name or key stops here, not after the conformers

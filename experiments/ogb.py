@@ -167,7 +167,7 @@ def make_entry(
 def main() -> None:
     args = parse_args()
     config = read_config(args.config)
-    if args.num_conformers:
+    if args.num_conformers is not None:  # 0: the flat one alone
         config["data"]["num_conformers"] = args.num_conformers
     models = args.model or config["default"]
     for model in models:  # an unknown name or key stops here, not after the conformers

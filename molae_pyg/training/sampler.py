@@ -101,8 +101,7 @@ class PooledBatches(Sampler):
                 for first in range(0, len(pool), self.batch_size)
             ]
         if len(batches) > len(self):
-            left = batches.pop()
-            batches[-1] += left
+            batches[-2:] = [batches[-2] + batches[-1]]
         yield from (batches[i] for i in torch.randperm(len(batches)).tolist())
 
 
