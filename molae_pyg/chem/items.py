@@ -139,5 +139,5 @@ def lay_out(read: Reader, record: Record) -> Iterator[Step]:
 def _conformers(item: Item, recipe: Recipe) -> Iterator[Step]:
     if item.given:
         yield from (Step("3d", conformer) for conformer in item.given[: recipe.count])
-    elif item.embed:
+    elif item.embed and recipe.count:
         yield from embed(item.mol, recipe)

@@ -21,10 +21,11 @@ class Options:
     time_limit: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.num_conformers is not None and self.num_conformers < 1:
+        fewest = 0 if self.add_2d else 1
+        if self.num_conformers is not None and self.num_conformers < fewest:
             raise ValueError(
-                f"num_conformers must be at least 1, got {self.num_conformers}; "
-                "None gives a single `pos`"
+                f"num_conformers must be at least {fewest}, got {self.num_conformers}; "
+                "None gives a single `pos`, 0 with add_2d=True the 2D layout alone"
             )
         if self.add_2d and self.num_conformers is None:
             raise ValueError("add_2d=True needs num_conformers, which gives `conformers` its axis")
@@ -38,7 +39,8 @@ class Options:
     @property
     def recipe(self) -> Recipe:
         """What the conformer ladder is to make."""
-        return Recipe(self.num_conformers or 1, self.seed, self.time_limit, self.add_2d)
+        count = 1 if self.num_conformers is None else self.num_conformers
+        return Recipe(count, self.seed, self.time_limit, self.add_2d)
 
 
 def frames(embedding: Embedding, options: Options) -> np.ndarray:

@@ -27,7 +27,8 @@ class CSVDataset(MoleculeTable):
             classification if every label is 0 or 1)
         root: Folder for the conformers, ``<root>/conformers``. (default: :obj:`None`, they are
             kept in memory only)
-        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
+            (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
         seed: Seed of the conformers. (default: :obj:`0`)
         max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)

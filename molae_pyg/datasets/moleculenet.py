@@ -69,7 +69,8 @@ class MoleculeNet(MoleculeTable):
     Args:
         root: Folder for the file and, in ``<root>/conformers``, the conformers.
         name: Name of the data set, in any case.
-        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
+            (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
         seed: Seed of the conformers. (default: :obj:`0`)
         max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)

@@ -38,7 +38,8 @@ class OGBMol(MoleculeTable):
     Args:
         root: Folder of the data sets and, in ``<root>/conformers``, of the conformers.
         name: Name such as ``"ogbg-molhiv"``, with or without ``ogbg-``.
-        num_conformers: 3D conformers a molecule. (default: :obj:`10`)
+        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
+            (default: :obj:`10`)
         add_2d: Whether to add a flat conformer. (default: :obj:`True`)
         seed: Seed of the conformers. (default: :obj:`0`)
         max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)

@@ -55,7 +55,7 @@ def prepare(
             (``.lmdb``, whose conformers are kept).
         store: Folder of the store; made if need be.
         num_conformers: Conformers of a molecule. None: 10 as published, of SDF 1. Where there
-            are fewer they are repeated in turn.
+            are fewer they are repeated in turn. 0: with ``add_2d``, the 2D layout alone.
         add_2d: Append the 2D layout as one more conformer.
         remove_hydrogens: Remove all hydrogens once the coordinates are made.
         max_atoms: Crop larger molecules to this many random atoms. None: never.

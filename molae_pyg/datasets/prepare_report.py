@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from molae_pyg.datasets.molecule_file import MoleculeFile
 from molae_pyg.datasets.shard import STATUSES, Shard
 
 PROBLEMS = "problems.csv"
+T = TypeVar("T", int, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class PrepareReport:
     #: ``"failed"`` (no coordinates), ``"timed out"`` (the same, for want of time), ``"invalid"``
     #: (no molecule), ``"excluded"``. Only the first two have a molecule in the store.
     counts: dict[str, int]
+    #: Number of rows in the table of problems.
+    num_problems: int
 
     @property
     def num_rows(self) -> int:
@@ -34,14 +38,14 @@ class PrepareReport:
 
     @property
     def problems(self) -> Path:
-        """A table (row from 0, smiles, status, reason) of the rows that are not ``"3d"``."""
+        """A table (row from 0, smiles, status, reason) of the rows with problems."""
         return self.folder / PROBLEMS
 
     def __str__(self) -> str:
         lines = [f"{number:12,}  {status}" for status, number in self.counts.items()]
         lines.append(f"{self.num_rows:12,}  rows")
-        if others := self.num_rows - self.counts["3d"]:
-            lines.append(f"{others:,} rows are not 3d: {self.problems} says why")
+        if self.num_problems:
+            lines.append(f"{self.num_problems:,} rows have problems: {self.problems} says which")
         return "\n".join(lines)
 
 
@@ -50,10 +54,12 @@ def report_on(folder: Path, file: MoleculeFile) -> PrepareReport:
 
     Shard by shard, for a store of any size.
     """
-    counts = np.zeros(len(STATUSES), np.int64)
+    counts, num_problems = np.zeros(len(STATUSES), np.int64), 0
     for shard in _shards(folder):
-        counts += np.bincount(shard.read("status"), minlength=len(STATUSES))
-    report = PrepareReport(folder, dict(zip(STATUSES, counts.tolist(), strict=True)))
+        status = shard.read("status")
+        counts += np.bincount(status, minlength=len(STATUSES))
+        num_problems += int(_is_problem(status, np.diff(shard.read("reason_start"))).sum())
+    report = PrepareReport(folder, dict(zip(STATUSES, counts.tolist(), strict=True)), num_problems)
     if not report.problems.exists():
         _write_problems(report.problems, folder, file)
     return report
@@ -66,20 +72,28 @@ def _write_problems(path: Path, folder: Path, file: MoleculeFile) -> None:
         table = csv.writer(out, lineterminator="\n")
         table.writerow(["row", "smiles", "status", "reason"])
         # The store has no SMILES of rows without a molecule: the file is read once more.
-        for row, ((status, reason), record) in enumerate(zip(_rows(folder), file, strict=True)):
-            if status != "3d":
+        for row, ((code, reason), record) in enumerate(zip(_rows(folder), file, strict=True)):
+            if _is_problem(code, len(reason)):
                 smiles = record if isinstance(record, str) else ""
-                table.writerow([row, smiles, status, reason])
+                table.writerow([row, smiles, STATUSES[code], reason])
     os.replace(unfinished, path)
 
 
-def _rows(folder: Path) -> Iterator[tuple[str, str]]:
-    """Status and reason of every row in order."""
+def _is_problem(code: T, length: T) -> T:
+    """Whether a row of this status and length of reason has a problem; arrays or numbers.
+
+    A flat layout without a remark is what was asked for.
+    """
+    return (code != STATUSES.index("3d")) & ((code != STATUSES.index("2d")) | (length > 0))
+
+
+def _rows(folder: Path) -> Iterator[tuple[int, str]]:
+    """Place of the status in :data:`STATUSES`, and reason, of every row in order."""
     for shard in _shards(folder):
         reasons = shard.read("reason").tobytes()
         bounds = pairwise(shard.read("reason_start").tolist())
         for code, (low, high) in zip(shard.read("status").tolist(), bounds, strict=True):
-            yield STATUSES[code], reasons[low:high].decode()
+            yield code, reasons[low:high].decode()
 
 
 def _shards(folder: Path) -> Iterator[Shard]:

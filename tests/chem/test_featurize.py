@@ -137,6 +137,16 @@ def test_flat_layout_stands_in(monkeypatch):
     assert data.reason == "ETKDG found no 3D embedding"
 
 
+def test_layout_alone(monkeypatch):
+    full = from_smiles("CC(=O)Oc1ccccc1", 1, add_2d=True)
+    monkeypatch.setattr(rdDistGeom, "EmbedMolecule", None)  # nothing is embedded
+    flat = from_smiles("CC(=O)Oc1ccccc1", 0, add_2d=True)
+    assert torch.equal(flat.conformers, full.conformers[:, 1:])  # [n, 1, 3]
+    assert (flat.status, flat.reason, flat.num_distinct) == ("2d", "", 0)
+    (same,), _ = featurize(["CC(=O)Oc1ccccc1"], 0, add_2d=True)
+    assert torch.equal(same.conformers, flat.conformers)
+
+
 def test_no_coordinates_at_all(monkeypatch):
     monkeypatch.setattr(workers, "run", lambda mol, recipe: Embedding(notes=["it broke"]))
     with pytest.raises(ValueError, match="no coordinates for 'CCO': it broke"):

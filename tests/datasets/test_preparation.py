@@ -82,7 +82,18 @@ def test_nothing_is_unaccounted_for(source, store):
     text = str(report)
     assert "          10  3d\n" in text
     assert "          12  rows\n" in text
-    assert "2 rows are not 3d: " in text
+    assert "2 rows have problems: " in text
+
+
+def test_layouts_alone(source, tmp_path):
+    report = run(source, tmp_path / "store", num_conformers=0)
+    assert {k: n for k, n in report.counts.items() if n} == {"2d": 10, "invalid": 2}
+    assert [row[0] for row in problems(report)] == ["row", "1", "5", "8"]  # those with a reason
+    assert report.num_problems == 3
+    made, _ = featurize(SMILES, 0, add_2d=True, on_error="skip", workers=1, progress=False)
+    for item, data in zip(ConformerStore(tmp_path / "store"), made, strict=True):
+        assert item.conformers.shape == (data.num_nodes, 1, 3)
+        assert (item.conformers - data.conformers).abs().max() <= RESOLUTION
 
 
 def test_files_do_not_depend_on_the_number_of_workers(source, store, tmp_path):
@@ -245,7 +256,8 @@ def test_compressed_table(tmp_path):
     [
         ({"engine": "spark"}, r"engine must be one of \('local', 'ray'\), got 'spark'"),
         ({"workers": 0}, "workers must be at least 1, got 0"),
-        ({"num_conformers": 0}, "num_conformers must be at least 1, got 0"),
+        ({"num_conformers": -1}, "num_conformers must be at least 0, got -1"),
+        ({"num_conformers": 0, "add_2d": False}, "num_conformers must be at least 1, got 0"),
         ({"time_limit": 0}, "time_limit must be in"),
         ({"shard_rows": 0}, "shard_rows must be at least 1"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -121,10 +122,14 @@ def test_finished_runs_stay_and_missing_ones_are_made(folder):
     assert "holds a run with other settings" in again.stderr
 
 
-def test_number_of_conformers_of_the_flag(folder):
+@pytest.mark.parametrize("number", [0, 1])  # 0: the flat one alone
+def test_number_of_conformers_of_the_flag(folder, number):
     args = ["--dataset", "my.csv", "--seeds", "1", "--model", "mean"]
-    assert run(folder, *FLAGS, *args, "--num-conformers", "1").returncode == 0
-    assert results(folder / "out")["mean 0-0"]["data"] == {"num_conformers": 1, "add_2d": True}
+    done = run(folder, *FLAGS, *args, "--num-conformers", str(number))
+    assert done.returncode == 0
+    data = results(folder / "out")["mean 0-0"]["data"]
+    assert data == {"num_conformers": number, "add_2d": True}
+    assert re.search(r"conformers 3d +(\d+)", done.stdout)[1] == ("48" if number else "0")
     again = run(folder, *FLAGS, *args)
     assert "holds a run with other data" in again.stderr
 
