@@ -1,5 +1,6 @@
 """The models that are compared, each a function from a job to predictions."""
 
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,7 @@ class Fitted(NamedTuple):
     valid: np.ndarray
     test: np.ndarray
     facts: dict[str, Any]
+    earlier: float = 0.0  # seconds of starts that were killed
 
 
 def mean(job: Job) -> Fitted:
@@ -171,7 +173,9 @@ def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fi
     settings = Finetuning(**{"metric": dataset.metric, **job.settings["training"]})
     parts = [[molecules[i] for i in rows.tolist()] for rows in split]
     scale = dataset.y if job.settings.get("scale") == "all" else None
+    start = time.perf_counter()
     best = finetune(model, parts[0], parts[1], job.folder, settings, job.seed, scale)
+    earlier = max(0.0, best["seconds"] - (time.perf_counter() - start))
     model.to(DEVICE)  # Lightning hands it back on the CPU
     valid, test = (
         predict(
@@ -179,7 +183,8 @@ def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fi
         )
         for part in parts[1:]
     )
-    return Fitted(valid, test, {"epoch": best["epoch"], "parameters": num_parameters(model)})
+    facts = {"epoch": best["epoch"], "parameters": num_parameters(model)}
+    return Fitted(valid, test, facts, earlier)
 
 
 def _graph_network(

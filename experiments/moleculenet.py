@@ -120,7 +120,7 @@ def make_run(key: Key, job: Job, identity: dict[str, Any]) -> dict[str, Any]:
     """Fits, scores and writes one run; ``identity`` is what has to be the same to repeat it."""
     start = time.perf_counter()
     fitted = MODELS[identity["fit"]](job)
-    seconds = round(time.perf_counter() - start, 1)
+    seconds = round(time.perf_counter() - start + fitted.earlier, 1)
     dataset, y = job.dataset, job.dataset.y.numpy()
     parts = {"valid": fitted.valid, "test": fitted.test}
     result = {

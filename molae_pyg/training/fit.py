@@ -9,7 +9,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import Subset
 from torch_geometric.data import Data, Dataset
@@ -22,6 +22,7 @@ from molae_pyg.metrics import ERRORS, HEADLINE
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.precision import autocast
 from molae_pyg.models.precision import precision as hardware_precision
+from molae_pyg.training.course import read_metrics
 from molae_pyg.training.progress import StepBar
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import make_trainer, resumable
@@ -130,7 +131,8 @@ def finetune(
             those of ``train``. As published: those of the whole data set, its test part included.
 
     Returns:
-        The best epoch's validation metrics, and ``epoch``.
+        The best epoch's validation metric, ``epoch``, and ``seconds`` of training, those before a
+        kill included.
 
     Raises:
         ValueError: Labels from which nothing can be learned or chosen.
@@ -150,6 +152,7 @@ def finetune(
     mode = "min" if metric in ERRORS else "max"
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=f"val_{metric}", mode=mode)
     last = ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
+    timer = Timer()  # its state is in the checkpoints
     identity = {
         "settings": asdict(settings),
         "seed": seed,
@@ -166,9 +169,10 @@ def finetune(
             StepBar("fine-tuning", ("train_loss_epoch", f"val_{metric}")),
             best,
             last,
+            timer,
         ],
         devices=1,
-        logger=CSVLogger(folder, name=None, version=""),
+        logger=CSVLogger(folder, "logs"),  # each start logs to a version_<k> of its own
         log_every_n_steps=10,
         max_epochs=settings.epochs,
         precision=hardware_precision(settings.precision),
@@ -180,12 +184,21 @@ def finetune(
         ckpt_path=resume,
         weights_only=True,
     )
-    state = torch.load(best.best_model_path, weights_only=True)
+    epoch = _leave(module, best.best_model_path, folder)
+    score = float(best.best_model_score)
+    return {"epoch": epoch, f"val_{metric}": score, "seconds": timer.time_elapsed()}
+
+
+def _leave(module: PropertyModule, checkpoint: str, folder: Path) -> int:
+    """Leaves the best model and the course of the run, all starts in one; returns its epoch."""
+    state = torch.load(checkpoint, weights_only=True)
     module.load_state_dict(state["state_dict"])
-    model.eval()
-    model.save_pretrained(folder / "model")
-    shutil.rmtree(folder / "checkpoints")
-    return {"epoch": state["epoch"], f"val_{metric}": float(best.best_model_score)}
+    module.model.eval().save_pretrained(folder / "model")
+    course = read_metrics(folder).groupby("step").last()  # what was done twice counts once
+    course.to_csv(folder / "metrics.csv")
+    for done in ("logs", "checkpoints"):
+        shutil.rmtree(folder / done)
+    return state["epoch"]
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch_geometric.data import Data
@@ -123,7 +124,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", killed)
     with pytest.raises(StopHere):
         finetune(predictor(), train, valid, tmp_path, settings)
-    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    timer = next(name for name in state["callbacks"] if name.startswith("Timer"))
+    state["callbacks"][timer]["time_elapsed"]["train"] += 1000  # as if the first start was long
+    torch.save(state, last)
 
     epochs = []
 
@@ -132,8 +137,12 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
         epochs.append(module.current_epoch)
 
     monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", watched)
-    finetune(predictor(), train, valid, tmp_path, settings)
+    found = finetune(predictor(), train, valid, tmp_path, settings)
     assert epochs == [2, 3]
+    assert 1000 < found["seconds"] < 2000
+    course = pd.read_csv(tmp_path / "metrics.csv").dropna(subset=["val_rmse"])
+    assert course["epoch"].tolist() == [0, 1, 2, 3]  # of both starts, what was done twice once
+    assert not (tmp_path / "logs").exists()
     epochs.clear()
     finetune(predictor(), train, valid, tmp_path, settings)  # a finished run starts afresh
     assert epochs == [0, 1, 2, 3]
@@ -145,7 +154,7 @@ def test_the_metric_of_the_settings_chooses_the_epoch(tmp_path):
     model = predictor()
     best = finetune(model, train, valid, tmp_path, settings)
     y = np.concatenate([d.y for d in valid])
-    assert best.keys() == {"epoch", "val_mae"}
+    assert best.keys() == {"epoch", "val_mae", "seconds"}
     assert np.abs(predict(model, valid) - y).mean() == pytest.approx(best["val_mae"], rel=1e-4)
 
 
