@@ -117,9 +117,10 @@ def paired(models: Runs) -> tuple[list[str], np.ndarray]:
 
 
 def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[str]]]:
-    """Mean ± sample standard deviation by model and data set, and the mean rank of each model.
+    """Mean ± sample standard deviation by model and data set; first the mean rank of each model.
 
-    A mean rank is taken over the data sets that all models of the table have finished.
+    A mean rank is taken over the data sets that all models of the table have finished; the column
+    beside it counts the data sets where a model is the best or not significantly behind it.
     """
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     means: dict[str, dict[str, float]] = defaultdict(dict)
@@ -133,8 +134,10 @@ def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[
             means[name][model] = np.mean(values) * (1 if metric in ERRORS else -1)
     ranks = pd.DataFrame(means).dropna(axis="columns").rank().mean(axis=1)
     table = pd.DataFrame(cells)
+    best = [str(sum(model in names for names in tied.values())) for model in table.index]
+    table.insert(0, "best or tied", best)
     if ranks.notna().any():
-        table["mean rank"] = ranks.map("{:.2f}".format)
+        table.insert(0, "mean rank", ranks.map("{:.2f}".format))
         table = table.loc[ranks.sort_values().index]
     return table.fillna("—"), tied
 

@@ -65,13 +65,14 @@ TEMPLATE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1400px; margin: 2em auto; padding: 0 1em }
 div { overflow-x: auto }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-td, th { padding: .25em .7em; border-bottom: 1px solid #8884; text-align: right }
+table { border-collapse: collapse; margin: 1em 0; font-size: 13px }
+table { font-variant-numeric: tabular-nums }
+td, th { padding: .25em .6em; border-bottom: 1px solid #8884; text-align: right }
 td, th { white-space: nowrap }
 td:first-child, th:first-child { text-align: left }
-img { max-width: 100%; display: block; margin: 1em 0 }
+img { max-width: min(100%, 900px); display: block; margin: 1em 0 }
 </style></head><body><h1>TITLE</h1>
 BODY
 </body></html>
