@@ -13,14 +13,13 @@ import argparse
 import copy
 import json
 import sys
-import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
-from models import MODELS, Job, digest_of
+from models import MODELS, Job, digest_of, timed_fit
 from protocols import PROTOCOLS, make_trials
 from results import (
     Key,
@@ -118,9 +117,7 @@ def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def make_run(key: Key, job: Job, identity: dict[str, Any]) -> dict[str, Any]:
     """Fits, scores and writes one run; ``identity`` is what has to be the same to repeat it."""
-    start = time.perf_counter()
-    fitted = MODELS[identity["fit"]](job)
-    seconds = round(time.perf_counter() - start + fitted.earlier, 1)
+    fitted, seconds = timed_fit(identity["fit"], job)
     dataset, y = job.dataset, job.dataset.y.numpy()
     parts = {"valid": fitted.valid, "test": fitted.test}
     result = {

@@ -15,7 +15,6 @@ import hashlib
 import json
 import shlex
 import sys
-import time
 import traceback
 from functools import lru_cache
 from itertools import product
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from models import MODELS, Job, digest_of, molae, schnet
+from models import MODELS, Job, digest_of, molae, schnet, timed_fit
 from moleculenet import CONFIGS, fit_of, merged, model_settings, name_of
 from results import RESULT, environment, finish, is_finished
 from submission import Predicted, score, write_submission
@@ -72,9 +71,7 @@ def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, A
 
 def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     """Fits one model with one seed; writes predictions of all of OGB's rows and their scores."""
-    start = time.perf_counter()
-    fitted = MODELS[identity["fit"]](job)
-    seconds = round(time.perf_counter() - start + fitted.earlier, 1)
+    fitted, seconds = timed_fit(identity["fit"], job)
     predicted: Predicted = {
         part: dataset.official(part, rows)["y_pred"].astype(np.float32)
         for part, rows in (("valid", fitted.valid), ("test", fitted.test))
