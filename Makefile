@@ -1,7 +1,7 @@
 # Needs make, Python 3.10 to 3.13 and a package index; everything else goes into .venv.
 #
 #   make run     fine-tunes the weights that ship with the package (RUN_ARGS="..." passes flags)
-#   make test    the test suite (PYTEST_ARGS="-k gaussian" passes flags to pytest)
+#   make test    the test suite in two processes (PYTEST_ARGS="-k gaussian" passes flags to pytest)
 #   make lint    ruff: rules and format
 #   make docs    the documentation, into docs/_build/html
 #   make chemprop installs chemprop, with which models are compared, into .venv-chemprop
@@ -25,7 +25,7 @@ run: $(VENV)/.run
 	  $(RUN_ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

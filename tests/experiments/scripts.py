@@ -1,13 +1,24 @@
 """What tests of experiments/ share: molecules of several scaffolds, and how a script is started."""
 
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
 SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+
+
+# A process that has imported what all scripts import, and forks: no test waits for these imports.
+_READY = multiprocessing.get_context("forkserver")
+_READY.set_forkserver_preload(
+    ["molae_pyg.datasets", "molae_pyg.models", "molae_pyg.training", "sklearn.ensemble"]
+)
 
 
 def run(
@@ -15,13 +26,30 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script in ``folder``, whose files are the only data it finds."""
     inherited = {name: value for name, value in os.environ.items() if name != "MOLAE_DATA"}
-    return subprocess.run(
-        [sys.executable, EXPERIMENTS / script, *args],
-        cwd=folder,
-        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
+    command = [str(EXPERIMENTS / script), *map(str, args)]
+    printed = [folder / f".{script}.{stream}" for stream in ("stdout", "stderr")]
+    process = _READY.Process(
+        target=_start, args=(folder, command, {**inherited, **environment}, printed)
     )
+    process.start()
+    process.join()
+    told = [file.read_text() for file in printed]
+    for file in printed:
+        file.unlink()
+    return subprocess.CompletedProcess(command, process.exitcode, *told)
+
+
+def _start(folder: Path, command: list[str], environment: dict[str, str], printed: list[Path]):
+    """What ``python SCRIPT ARGS`` does, in a process that has its modules."""
+    for stream, file in zip((1, 2), printed, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    sys.argv = command
+    sys.path.insert(0, str(EXPERIMENTS))
+    runpy.run_path(command[0], run_name="__main__")
 
 
 def printed_by(folder: Path, script: str, *args: str) -> str:

@@ -1,12 +1,14 @@
 """The two scripts from end to end, as a user starts them, with a tiny model."""
 
 import json
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
-from scripts import SMILES, printed_by
+from scripts import EXPERIMENTS, SMILES, printed_by
 
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.datasets import ConformerStore
@@ -23,6 +25,13 @@ data: {num_conformers: 2, add_2d: true}
 model: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_decoder_layers: 1}
 training: {steps: 4, pair_budget: 800, warmup_steps: 1, validate_every: 2}
 """
+
+
+@pytest.mark.slow
+def test_a_script_starts_by_itself(tmp_path):
+    command = [sys.executable, EXPERIMENTS / "moleculenet.py", "--help"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "--protocol" in told.stdout
 
 
 @pytest.mark.slow
