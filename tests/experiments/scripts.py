@@ -26,11 +26,10 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a script in ``folder``, whose files are the only data it finds."""
     inherited = {name: value for name, value in os.environ.items() if name != "MOLAE_DATA"}
-    command = [str(EXPERIMENTS / script), *map(str, args)]
+    environment = {**inherited, "OMP_NUM_THREADS": "1", **environment}
+    command = [str(EXPERIMENTS / script), *args]
     printed = [folder / f".{script}.{stream}" for stream in ("stdout", "stderr")]
-    process = _READY.Process(
-        target=_start, args=(folder, command, {**inherited, **environment}, printed)
-    )
+    process = _READY.Process(target=_start, args=(folder, command, environment, printed))
     process.start()
     process.join()
     told = [file.read_text() for file in printed]
@@ -39,14 +38,16 @@ def run(
     return subprocess.CompletedProcess(command, process.exitcode, *told)
 
 
-def _start(folder: Path, command: list[str], environment: dict[str, str], printed: list[Path]):
+def _start(
+    folder: Path, command: list[str], environment: dict[str, str], printed: list[Path]
+) -> None:
     """What ``python SCRIPT ARGS`` does, in a process that has its modules."""
     for stream, file in zip((1, 2), printed, strict=True):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # has read the number of the process it was forked from
     sys.argv = command
     sys.path.insert(0, str(EXPERIMENTS))
     runpy.run_path(command[0], run_name="__main__")
