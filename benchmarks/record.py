@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from molae_pyg.nn.processor import processor_name
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 VERSIONS = ("molae_pyg", "torch", "torch-geometric", "numpy", "rdkit")
@@ -20,10 +22,7 @@ def device_name(device: str = "cpu") -> str:
     """The name of the GPU, or the processor and the number of threads PyTorch uses on it."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{models[0] if models else platform.machine()}, {torch.get_num_threads()} threads"
+    return f"{processor_name()}, {torch.get_num_threads()} threads"
 
 
 def commit() -> str | None:

@@ -64,9 +64,14 @@ def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, A
     """The settings of a model; one that takes coordinates gets the number of conformers."""
     settings = model_settings(config, model, dataset)
     settings.pop("external_data", None)  # of the entry, not of the run
-    if MODELS[fit_of(model)] in (molae, schnet):
+    if takes_coordinates(model):
         settings["conformers"] = config["entry"]["conformers"]
     return settings
+
+
+def takes_coordinates(model: str) -> bool:
+    """Whether predictions of the model can be averaged over conformers."""
+    return MODELS[fit_of(model)] in (molae, schnet)
 
 
 def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
@@ -129,7 +134,9 @@ def make_entry(
     dataset: OGBMol, model: str, args: argparse.Namespace, config: dict[str, Any]
 ) -> Path:
     """All runs of a model, averaged and blended as the settings say, as a submission folder."""
-    entry = config["entry"]
+    entry = dict(config["entry"])
+    if not takes_coordinates(model):
+        entry["conformers"] = 1
     models = [model, entry["blend"]] if entry["blend"] else [model]
     size = entry["ensemble"]
     averaged, results = [], []  # for each model: the mean predictions of each run of the entry

@@ -15,6 +15,7 @@ import torch
 
 from molae_pyg import __version__
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.nn.processor import processor_name
 from molae_pyg.splits import Split
 
 RESULT = "result.json"
@@ -111,12 +112,13 @@ def environment() -> dict[str, Any]:
     found = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True
     )
+    on_gpu = torch.cuda.is_available()
     return {
         "molae_pyg": __version__,
         "commit": found.stdout.strip() or None,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
         "machine": platform.machine(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if on_gpu else processor_name(),
         "threads": torch.get_num_threads(),
     }

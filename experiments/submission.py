@@ -84,7 +84,7 @@ def write_submission(
         "external_data": facts["external_data"],
         **{part: summary(scores[part]) for part in PARTS},
         "parameters": count_parameters(results, facts["entry"]["ensemble"]),
-        "hardware": f"{environment['device']}, {environment['threads']} threads",
+        "hardware": f"{environment['device']}, threads: {environment['threads']}",
         "command": facts["command"],
         "versions": {"ogb": import_ogb("ogb").__version__, **environment},
         "entry": facts["entry"],
@@ -105,6 +105,8 @@ def method_name(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
         parts.append(f"pre-trained on {facts['external_data']}")
     elif results[0]["weights_sha256"]:
         parts.append("pre-trained on data that the settings do not name (external_data)")
+    if entry["conformers"] != 1:
+        parts.append(f"mean over {entry['conformers'] or 'all'} conformers")
     if entry["ensemble"] > 1:
         parts.append(f"mean of {entry['ensemble']} runs")
     if entry["blend"]:

@@ -1,20 +1,15 @@
 """Dropout whose random bits do not cost a tenth of a training step on a CPU."""
 
-import platform
-from functools import cache
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from molae_pyg.nn.processor import processor_name
 
-@cache
+
 def _is_intel() -> bool:
     """PyTorch draws Bernoulli numbers on all threads (MKL) on Intel's processors only."""
-    cpuinfo = Path("/proc/cpuinfo")
-    name = cpuinfo.read_text() if cpuinfo.is_file() else platform.processor()
-    return "Intel" in name
+    return "Intel" in processor_name()
 
 
 def dropout(x: Tensor, p: float, training: bool = True) -> Tensor:

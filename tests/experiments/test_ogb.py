@@ -96,7 +96,8 @@ def test_an_entry_of_everything(folder):
     name = "molae-small-allconformers-2runs-with-ecfp-forest"
     found = submission(folder, name)
     assert found["method"] == (
-        "Mol-AE (molae-small), pre-trained on ZINC250k, mean of 2 runs, blended with ecfp-forest"
+        "Mol-AE (molae-small), pre-trained on ZINC250k, mean over all conformers, mean of 2 runs, "
+        "blended with ecfp-forest"
     )
     place = folder / "runs" / "ogb" / "ogbg-molesol"
     for model in ("molae-small", "ecfp-forest"):  # every run of the entry has seeds of its own
@@ -117,6 +118,14 @@ def test_an_entry_of_everything(folder):
     *stages, total = found["parameters"].values()
     assert total == sum(stages)
     assert list(found["parameters"])[:2] == ["pre-training, molae-small", "molae-small, runs: 2"]
+
+
+def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
+    (folder / "average.yaml").write_text(CONFIG + "entry: {conformers: null}\n")
+    evaluate(folder, "--model", "ecfp-forest", "--config", "average.yaml")
+    found = submission(folder, "ecfp-forest")
+    assert found["method"] == "ecfp-forest"
+    assert found["entry"]["conformers"] == 1
 
 
 def test_what_cannot_be_run_is_said_at_once(folder):

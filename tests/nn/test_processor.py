@@ -1,0 +1,38 @@
+import pytest
+
+from molae_pyg.nn import processor
+from molae_pyg.nn.processor import processor_name
+
+
+@pytest.fixture(autouse=True)
+def asked_anew():
+    processor_name.cache_clear()
+    yield
+    processor_name.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (
+            "vendor_id\t: GenuineIntel\nmodel name\t: Xeon: Gold\nmodel name\t: other\n",
+            "Xeon: Gold",
+        ),
+        ("Processor\t: 0\n", "what Python says"),  # an ARM processor has no such line
+        (None, "what Python says"),  # another system has no such file
+    ],
+)
+def test_name(monkeypatch, tmp_path, cpuinfo, name):
+    file = tmp_path / "cpuinfo"
+    if cpuinfo is not None:
+        file.write_text(cpuinfo)
+    monkeypatch.setattr(processor, "Path", lambda _: file)
+    monkeypatch.setattr(processor.platform, "processor", lambda: "what Python says")
+    assert processor_name() == name
+
+
+def test_the_architecture_is_better_than_nothing(monkeypatch, tmp_path):
+    monkeypatch.setattr(processor, "Path", lambda _: tmp_path / "none")
+    monkeypatch.setattr(processor.platform, "processor", lambda: "")
+    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
+    assert processor_name() == "aarch64"
