@@ -1,9 +1,11 @@
 """Folders with what OGB's leaderboard asks for, and their verification.
 
     python experiments/submission.py runs/ogb/ogbg-molhiv/submissions/molae-small
+    python experiments/submission.py runs/ogb/*/submissions/*
 
-reads labels and split from OGB's files, scores the predictions in the folder with OGB's evaluator
-and compares the scores with those that the folder states; it ends with 1 where they differ.
+reads labels and split from OGB's files, scores the predictions in each folder with OGB's evaluator
+and compares the scores with those that the folder states; it ends with 1 where they differ. Of
+several folders it prints tables, entries by data sets.
 """
 
 import argparse
@@ -34,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", help="a submission")
+    parser.add_argument("folder", nargs="+", type=Path, help="submissions")
     parser.add_argument("--root", default="data", help="folder of data sets")
     return parser.parse_args()
 
@@ -75,7 +77,7 @@ def write_submission(
         part: [score(dataset.name, dataset.labels_of(part), run[part]) for run in predicted]
         for part in PARTS
     }
-    environment = results[0]["environment"]
+    environment = merged_environment(results)
     submission = {
         "dataset": dataset.name,
         "is_official_split": dataset.is_official_split,
@@ -95,6 +97,15 @@ def write_submission(
     }
     (folder / "submission.json").write_text(json.dumps(submission, indent=2) + "\n")
     (folder / "submission.md").write_text(as_markdown(submission))
+
+
+def merged_environment(results: list[dict[str, Any]]) -> dict[str, str]:
+    """Versions and hardware of all fits; where they differ, each value in order of appearance."""
+    environments = [result["environment"] for result in results]
+    return {
+        name: ", ".join(dict.fromkeys(str(found[name]) for found in environments))
+        for name in environments[0]
+    }
 
 
 def method_name(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
@@ -171,9 +182,8 @@ def _plus_minus(scores: dict[str, Any]) -> str:
     return f"{scores['mean']:.4f}{std}"
 
 
-def verify(folder: Path, root: str) -> bool:
+def verify(folder: Path, submission: dict[str, Any], root: str) -> bool:
     """Scores the predictions of a submission anew; prints both and says whether they agree."""
-    submission = json.loads((folder / "submission.json").read_text())
     name = submission["dataset"]
     place = find_folder(root, name)
     labels = read_molecules(place).y.numpy()
@@ -195,10 +205,32 @@ def verify(folder: Path, root: str) -> bool:
     return agrees
 
 
+def as_table(submissions: dict[Path, dict[str, Any]], part: str) -> str:
+    """Mean ± standard deviation of entries (rows) on data sets (columns), in Markdown."""
+    cells = {
+        (folder.name, submission["dataset"]): _plus_minus(submission[part])
+        for folder, submission in submissions.items()
+    }
+    entries, datasets = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+    lines = [[part, *datasets], ["---"] * (len(datasets) + 1)]
+    lines += [[entry, *(cells.get((entry, name), "—") for name in datasets)] for entry in entries]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def main() -> None:
     args = parse_args()
-    if not verify(Path(args.folder), args.root):
-        raise SystemExit("the scores are not those of the predictions")
+    submissions = {
+        folder: json.loads((folder / "submission.json").read_text()) for folder in args.folder
+    }
+    wrong = []
+    for folder, submission in submissions.items():
+        print(folder)
+        if not verify(folder, submission, args.root):
+            wrong.append(str(folder))
+    if len(submissions) > 1:
+        print(*(as_table(submissions, part) for part in PARTS), sep="\n")
+    if wrong:
+        raise SystemExit(f"the scores are not those of the predictions: {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

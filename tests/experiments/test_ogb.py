@@ -1,12 +1,14 @@
 """OGB's leaderboard from end to end on small files: runs, entries, submission, verification."""
 
 import gzip
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts import SMILES, printed_by, run
+from scripts import EXPERIMENTS, SMILES, printed_by, run
 
 from molae_pyg import MolAE
 from molae_pyg.splits import scaffold_split
@@ -40,6 +42,14 @@ def folder(tmp_path) -> Path:
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     (tmp_path / "entry.yaml").write_text(CONFIG + ENTRY)
     return tmp_path
+
+
+@pytest.fixture
+def submissions(monkeypatch):
+    """The module ``experiments/submission.py``."""
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    yield importlib.import_module("submission")
+    sys.modules.pop("submission", None)
 
 
 def evaluate(folder: Path, *args: str) -> str:
@@ -126,6 +136,25 @@ def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
     found = submission(folder, "ecfp-forest")
     assert found["method"] == "ecfp-forest"
     assert found["entry"]["conformers"] == 1
+
+    # Several entries are verified one by one and laid side by side.
+    evaluate(folder, "--model", "mean", "--config", "average.yaml")
+    place = Path("runs/ogb/ogbg-molesol/submissions")
+    printed = printed_by(folder, "submission.py", str(place / "ecfp-forest"), str(place / "mean"))
+    assert printed.count("the same") == 4
+    score = found["test"]
+    cell = f"{score['mean']:.4f} ± {score['std']:.4f}"
+    assert f"| test | ogbg-molesol |\n| --- | --- |\n| ecfp-forest | {cell} |\n| mean |" in printed
+
+
+def test_facts_of_differing_fits_are_all_stated(submissions):
+    first = {"environment": {"commit": "a", "torch": "2.13.0", "threads": 1}}
+    second = {"environment": {"commit": "b", "torch": "2.13.0", "threads": 1}}
+    assert submissions.merged_environment([first, second, first]) == {
+        "commit": "a, b",
+        "torch": "2.13.0",
+        "threads": "1",
+    }
 
 
 def test_what_cannot_be_run_is_said_at_once(folder):
