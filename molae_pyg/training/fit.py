@@ -9,7 +9,12 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+    Timer,
+)
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import Subset
 from torch_geometric.data import Data, Dataset
@@ -52,6 +57,8 @@ class Finetuning:
             length of the largest) are computed in parts of similar size; default: none are.
         valid_conformers: So many conformers of a validation molecule choose the epoch; default:
             all, as published. Test predictions average over all in any case.
+        ema_decay: Validated and kept is the exponential moving average of the weights, with this
+            decay a step (such as 0.999); default: the weights themselves, as published.
         precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
     """
@@ -67,6 +74,7 @@ class Finetuning:
     pool: int = 1
     pair_budget: int | None = None
     valid_conformers: int | None = None
+    ema_decay: float | None = None
     precision: str = "auto"
 
 
@@ -170,6 +178,7 @@ def finetune(
             best,
             last,
             timer,
+            *([EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []),
         ],
         devices=1,
         logger=CSVLogger(folder, "logs"),  # each start logs to a version_<k> of its own

@@ -261,3 +261,48 @@ def test_other_models_are_trained_alike(tmp_path):
     best = finetune(Counting(), train, valid, tmp_path, dataclasses.replace(FAST, lr=0.1))
     assert best["val_rmse"] < 0.8 * np.concatenate([d.y for d in valid]).std()
     assert Counting.from_pretrained(tmp_path / "model").linear.weight.item() != 0
+
+
+def test_the_moving_average_of_the_weights_is_validated_and_kept(tmp_path, monkeypatch):
+    train, valid = molecules(24), molecules(8, seed=1)
+    from molae_pyg.training.property import PropertyModule
+
+    course = []
+
+    def watched(module, *_):
+        course.append(module.model.head.out.weight.detach().clone())
+
+    monkeypatch.setattr(PropertyModule, "on_train_batch_end", watched)
+    model = predictor()
+    settings = Finetuning(epochs=2, batch_size=8, lr=2e-3, ema_decay=0.5, metric="mae")
+    best = finetune(model, train, valid, tmp_path, settings)
+    average = course[0]
+    for weight in course[1 : 3 * (best["epoch"] + 1)]:
+        average = 0.5 * average + 0.5 * weight
+    torch.testing.assert_close(model.head.out.weight, average)
+    assert not torch.allclose(average, weight)
+    y = np.concatenate([d.y for d in valid])
+    assert np.abs(predict(model, valid) - y).mean() == pytest.approx(best["val_mae"], rel=1e-4)
+
+
+def test_a_killed_run_goes_on_with_its_moving_average(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=4, batch_size=8, lr=2e-3, ema_decay=0.9)
+    whole = predictor()
+    expected = finetune(whole, train, valid, tmp_path / "whole", settings)
+    from molae_pyg.training.property import PropertyModule
+
+    finished = PropertyModule.on_validation_epoch_end
+
+    def killed(module):
+        finished(module)
+        if module.current_epoch == 2:
+            raise StopHere
+
+    with monkeypatch.context() as patch, pytest.raises(StopHere):
+        patch.setattr(PropertyModule, "on_validation_epoch_end", killed)
+        finetune(predictor(), train, valid, tmp_path / "killed", settings)
+    model = predictor()
+    found = finetune(model, train, valid, tmp_path / "killed", settings)
+    assert found["val_rmse"] == pytest.approx(expected["val_rmse"], rel=1e-5)
+    assert np.allclose(predict(model, valid), predict(whole, valid), rtol=1e-5)
