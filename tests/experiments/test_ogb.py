@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ models:
 ENTRY = """
 entry: {conformers: null, ensemble: 2, blend: ecfp-forest}
 """
+PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "results" / "ogb"
 ROWS = [*SMILES, "C1CC"]  # the last one cannot be read; it is a test row
 
 
@@ -145,6 +147,19 @@ def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
     score = found["test"]
     cell = f"{score['mean']:.4f} ± {score['std']:.4f}"
     assert f"| test | ogbg-molesol |\n| --- | --- |\n| ecfp-forest | {cell} |\n| mean |" in printed
+
+
+@pytest.mark.skipif(
+    "MOLAE_DATA" not in os.environ, reason="needs the official files in $MOLAE_DATA/ogb"
+)
+@pytest.mark.parametrize("place", sorted(PUBLISHED.iterdir()), ids=lambda place: place.name)
+def test_published_scores_are_those_of_the_published_predictions(submissions, place, tmp_path):
+    folders = sorted(place.iterdir())
+    assert folders
+    for folder in folders:
+        stated = json.loads((folder / "submission.json").read_text())
+        assert submissions.verify(folder, stated, str(tmp_path)), folder
+        assert (folder / "submission.md").read_text() == submissions.as_markdown(stated)
 
 
 def test_facts_of_differing_fits_are_all_stated(submissions):
