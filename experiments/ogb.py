@@ -6,13 +6,14 @@
 
 Every score is OGB's own evaluator's, on OGB's own split. Finished runs stand in
 <output>/<data set>/runs/<model>/<seed>; called again, the script makes the ones that are missing.
-All runs of a model become a folder below <output>/<data set>/submissions.
+Averages over conformers and blends (--config) are made of the same runs. All runs of a model become a folder below <output>/<data set>/submissions.
 """
 
 import argparse
 import copy
 import hashlib
 import json
+import os
 import shlex
 import sys
 import traceback
@@ -23,16 +24,19 @@ from typing import Any
 
 import numpy as np
 import yaml
-from models import MODELS, Job, digest_of, molae, schnet, timed_fit
+from models import DEVICE, MODELS, Job, digest_of, molae, schnet, timed_fit
 from moleculenet import CONFIGS, fit_of, merged, model_settings, name_of
 from results import RESULT, environment, finish, is_finished
-from submission import Predicted, score, write_submission
+from schnet import SchNetPredictor
+from submission import PARTS, Predicted, score, write_submission
 
+from molae_pyg import MolAEPredictor
 from molae_pyg.datasets import OGBMol
 from molae_pyg.splits import Split
-from molae_pyg.training import Finetuning
+from molae_pyg.training import Finetuning, predict
 
 PREDICTIONS = "predictions.npz"
+PREDICTORS = {molae: MolAEPredictor, schnet: SchNetPredictor}  # models that take coordinates
 SHARES = np.linspace(0, 1, 21)  # of the second model of a blend
 
 
@@ -61,27 +65,26 @@ def read_config(path: str | None) -> dict[str, Any]:
 
 
 def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
-    """The settings of a model; one that takes coordinates gets the number of conformers."""
+    """The settings of a model; a run predicts with one conformer."""
     settings = model_settings(config, model, dataset)
     settings.pop("external_data", None)  # of the entry, not of the run
     if takes_coordinates(model):
-        settings["conformers"] = config["entry"]["conformers"]
+        settings["conformers"] = 1
     return settings
 
 
 def takes_coordinates(model: str) -> bool:
     """Whether predictions of the model can be averaged over conformers."""
-    return MODELS[fit_of(model)] in (molae, schnet)
+    return MODELS[fit_of(model)] in PREDICTORS
 
 
 def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     """Fits one model with one seed; writes predictions of all of OGB's rows and their scores."""
     fitted, seconds = timed_fit(identity["fit"], job)
-    predicted: Predicted = {
-        part: dataset.official(part, rows)["y_pred"].astype(np.float32)
-        for part, rows in (("valid", fitted.valid), ("test", fitted.test))
-    }
+    predicted = official(dataset, {"valid": fitted.valid, "test": fitted.test})
     job.folder.mkdir(parents=True, exist_ok=True)
+    for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed
+        averages.unlink()
     np.savez_compressed(job.folder / PREDICTIONS, **predicted)
     result = {"dataset": dataset.name, "seed": job.seed, **identity}
     result |= {part: _score(dataset, part, rows) for part, rows in predicted.items()}
@@ -90,10 +93,35 @@ def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     print(f"{job.folder}: {result['valid']:.4f} valid, {result['test']:.4f} test, {seconds} s")
 
 
+def official(dataset: OGBMol, predicted: Predicted) -> Predicted:
+    """Predictions of molecules as those of all of OGB's rows."""
+    return {
+        part: dataset.official(part, rows)["y_pred"].astype(np.float32)
+        for part, rows in predicted.items()
+    }
+
+
+def get_averages(job: Job, fit: str, conformers: int | None) -> Predicted:
+    """Means over conformers (``None``: all) of what the model of a run predicts; made once."""
+    file = job.folder / f"predictions-{conformers or 'all'}.npz"
+    if not file.is_file():
+        model = PREDICTORS[MODELS[fit]].from_pretrained(job.folder / "model").to(DEVICE)
+        precision = Finetuning(**job.settings["training"]).precision
+        predicted = {}
+        for part in PARTS:
+            molecules = [job.dataset[i] for i in getattr(job.split, part).tolist()]
+            predicted[part] = predict(model, molecules, precision=precision, conformers=conformers)
+        unfinished = file.with_suffix(".part.npz")
+        np.savez_compressed(unfinished, **official(job.dataset, predicted))
+        os.replace(unfinished, file)
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
 def get_run(
     dataset: OGBMol, model: str, seed: int, args: argparse.Namespace, config: dict[str, Any]
 ) -> tuple[Predicted, dict[str, Any]]:
-    """Predictions and facts of a run, made unless it stands."""
+    """Predictions, as the entry averages them, and facts of a run, made unless it stands."""
     folder = Path(args.output, dataset.name, "runs", name_of(model), str(seed))
     settings = settings_of(config, model, dataset.name)
     split = Split(*(rows.numpy() for rows in dataset.get_idx_split().values()))
@@ -104,10 +132,15 @@ def get_run(
         "weights_sha256": digest_of(settings.get("weights", "random")),
         "split_sha256": hashlib.sha256(b"".join(rows.tobytes() for rows in split)).hexdigest(),
     }
+    job = Job(dataset, split, copy.deepcopy(settings), seed, folder)
     if not is_finished(folder, identity):
-        make_run(dataset, Job(dataset, split, copy.deepcopy(settings), seed, folder), identity)
+        make_run(dataset, job, identity)
+    result = json.loads((folder / RESULT).read_text())
+    conformers = config["entry"]["conformers"]
+    if conformers != 1 and takes_coordinates(model):
+        return get_averages(job, fit_of(model), conformers), result
     with np.load(folder / PREDICTIONS) as arrays:
-        return dict(arrays), json.loads((folder / RESULT).read_text())
+        return dict(arrays), result
 
 
 def _score(dataset: OGBMol, part: str, predicted: np.ndarray) -> float:

@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 from scripts import EXPERIMENTS, SMILES, printed_by, run
 
-from molae_pyg import MolAE
+from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg.datasets import OGBMol
 from molae_pyg.splits import scaffold_split
+from molae_pyg.training import predict
 
 CONFIG = """
 data: {num_conformers: 2, add_2d: true}
 models:
   ecfp-forest: {num_trees: 5, with_maccs: true}
   molae-small: {training: {epochs: 1}}
+  schnet: {model: {num_interactions: 1}, training: {epochs: 1}}
 """
 ENTRY = """
 entry: {conformers: null, ensemble: 2, blend: ecfp-forest}
@@ -116,8 +119,11 @@ def test_an_entry_of_everything(folder):
         seeds = sorted(path.name for path in (place / "runs" / model).iterdir())
         assert seeds == ["0", "1", "2", "3"]
     runs = {
-        (model, seed): np.load(place / "runs" / model / str(seed) / "predictions.npz")
-        for model in ("molae-small", "ecfp-forest")
+        (model, seed): np.load(place / "runs" / model / str(seed) / file)
+        for model, file in (
+            ("molae-small", "predictions-all.npz"),
+            ("ecfp-forest", "predictions.npz"),
+        )
         for seed in range(4)
     }
     for number, share in enumerate(found["shares"]):
@@ -130,6 +136,30 @@ def test_an_entry_of_everything(folder):
     *stages, total = found["parameters"].values()
     assert total == sum(stages)
     assert list(found["parameters"])[:2] == ["pre-training, molae-small", "molae-small, runs: 2"]
+
+
+def test_averages_over_conformers_need_no_other_fit(folder):
+    (folder / "average.yaml").write_text(CONFIG + "entry: {conformers: null}\n")
+    models = ("--model", "molae-small", "schnet")
+    evaluate(folder, *models, "--config", "tiny.yaml")
+    place = folder / "runs" / "ogb" / "ogbg-molesol"
+    results = sorted(place.glob("runs/*/*/result.json"))
+    before = [file.stat().st_mtime_ns for file in results]
+    evaluate(folder, *models, "--config", "average.yaml")
+    assert len(results) == 4
+    assert [file.stat().st_mtime_ns for file in results] == before
+
+    # What a user would get from the fitted model and all conformers of the readable test rows.
+    dataset = OGBMol(folder / "data", "molesol", num_conformers=2, add_2d=True)
+    molecules = [dataset[i] for i in dataset.get_idx_split()["test"].tolist()]
+    fit = place / "runs" / "molae-small" / "1"
+    expected = predict(MolAEPredictor.from_pretrained(fit / "model"), molecules)
+    stated = np.load(place / "submissions" / "molae-small-allconformers" / "predictions" / "1.npz")
+    assert stated["test"][:-1] == pytest.approx(expected, abs=1e-5)
+    single = np.load(fit / "predictions.npz")["test"]
+    assert np.abs(stated["test"][:-1] - single[:-1]).max() > 1e-4
+    assert stated["test"][-1] == single[-1]  # without a molecule there is nothing to average
+    assert (place / "submissions" / "schnet-allconformers").is_dir()
 
 
 def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
