@@ -6,7 +6,8 @@
 
 Every score is OGB's own evaluator's, on OGB's own split. Finished runs stand in
 <output>/<data set>/runs/<model>/<seed>; called again, the script makes the ones that are missing.
-Averages over conformers and blends (--config) are made of the same runs. All runs of a model become a folder below <output>/<data set>/submissions.
+Averages over conformers and blends (--config) are made of the same runs. All runs of a model
+become a folder below <output>/<data set>/submissions.
 """
 
 import argparse
