@@ -153,15 +153,35 @@ def mean_of(runs: list[Predicted]) -> Predicted:
     return {part: np.mean([run[part] for run in runs], axis=0) for part in runs[0]}
 
 
-def blend(dataset: OGBMol, first: Predicted, second: Predicted) -> tuple[Predicted, float]:
-    """Two models mixed, with the share of the second that is best on the validation rows."""
-    sign = -1 if dataset.metric == "rmse" else 1
+def blend(
+    dataset: OGBMol, first: Predicted, second: Predicted, share: float | None = None
+) -> tuple[Predicted, float]:
+    """Two models mixed, with a share of the second or the one best on the validation rows."""
+    sign = -1
+    if dataset.metric != "rmse":
+        sign, first, second = 1, quantiles(first), quantiles(second)
+    shares = SHARES if share is None else np.array([share])
     mixed = [
         {part: (1 - share) * first[part] + share * second[part] for part in first}
-        for share in SHARES.astype(np.float32)
+        for share in shares.astype(np.float32)
     ]
     best = int(np.argmax([sign * _score(dataset, "valid", rows["valid"]) for rows in mixed]))
-    return mixed[best], float(SHARES[best])
+    return mixed[best], float(shares[best])
+
+
+def quantiles(predicted: Predicted) -> Predicted:
+    """Predictions ``[rows, T]`` as quantiles among the validation predictions of their task.
+
+    ROC-AUC and average precision look at the order alone, and probabilities of two models have no
+    scale in common. Quantiles lie on the one between 0 and 1.
+    """
+    found: dict[str, list[np.ndarray]] = {part: [] for part in predicted}
+    for task, column in enumerate(predicted["valid"].T):
+        values, counts = np.unique(column, return_counts=True)
+        middle = (np.cumsum(counts) - counts / 2) / len(column)  # of equal ones the mean rank
+        for part, rows in predicted.items():
+            found[part].append(np.interp(rows[:, task], values, middle))
+    return {part: np.stack(rows, 1).astype(np.float32) for part, rows in found.items()}
 
 
 def make_entry(
@@ -183,7 +203,7 @@ def make_entry(
             results += [{"model": name_of(name), **result} for _, result in runs]
     predicted, shares = averaged[0], None
     if entry["blend"]:
-        mixed = [blend(dataset, *pair) for pair in zip(*averaged, strict=True)]
+        mixed = [blend(dataset, *pair, entry["share"]) for pair in zip(*averaged, strict=True)]
         predicted, shares = ([pair[i] for pair in mixed] for i in (0, 1))
     facts = {
         "command": shlex.join(["python", "experiments/ogb.py", *sys.argv[1:]]),
@@ -196,6 +216,7 @@ def make_entry(
         + ([f"{entry['conformers'] or 'all'}conformers"] if entry["conformers"] != 1 else [])
         + ([f"{entry['ensemble']}runs"] if entry["ensemble"] > 1 else [])
         + ([f"with-{entry['blend']}"] if entry["blend"] else [])
+        + ([f"{entry['share']:g}"] if entry["blend"] and entry["share"] is not None else [])
     )
     folder = Path(args.output, dataset.name, "submissions", name)
     write_submission(folder, dataset, predicted, results, facts)
@@ -207,6 +228,9 @@ def main() -> None:
     config = read_config(args.config)
     if args.num_conformers is not None:  # 0: the flat one alone
         config["data"]["num_conformers"] = args.num_conformers
+    share = config["entry"]["share"]
+    if share is not None and not 0 <= share <= 1:
+        raise SystemExit(f"entry: share must be null or lie between 0 and 1, got {share}")
     models = args.model or config["default"]
     for model in models:  # an unknown name or key stops here, not after the conformers
         Finetuning(**settings_of(config, model, "").get("training", {}))

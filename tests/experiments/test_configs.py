@@ -62,7 +62,7 @@ def test_models_of_ogb_build(path, moleculenet):
     ogb = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(ogb)
     config = ogb.read_config(str(path))
-    assert config["entry"].keys() == {"conformers", "ensemble", "blend"}
+    assert config["entry"].keys() == {"conformers", "ensemble", "blend", "share"}
     names = {f"ogbg-mol{name}" for name in MoleculeNet.sources}
     for section in config["models"].values():
         lines = section.pop("datasets", {})

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -55,6 +56,15 @@ def submissions(monkeypatch):
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
     yield importlib.import_module("submission")
     sys.modules.pop("submission", None)
+
+
+@pytest.fixture
+def script(submissions):
+    """The module ``experiments/ogb.py``, under a name that the package ogb does not have."""
+    spec = importlib.util.spec_from_file_location("ogb_script", EXPERIMENTS / "ogb.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def evaluate(folder: Path, *args: str) -> str:
@@ -177,6 +187,38 @@ def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
     score = found["test"]
     cell = f"{score['mean']:.4f} ± {score['std']:.4f}"
     assert f"| test | ogbg-molesol |\n| --- | --- |\n| ecfp-forest | {cell} |\n| mean |" in printed
+
+
+def test_quantiles_among_the_validation_predictions(script):
+    valid = np.array([[0.9], [0.3], [0.1], [0.3]], np.float32)
+    test = np.array([[0.3], [0.2], [5.0], [0.0]], np.float32)
+    found = script.quantiles({"valid": valid, "test": test})
+    assert found["valid"].tolist() == [[0.875], [0.5], [0.125], [0.5]]
+    assert found["test"][:, 0] == pytest.approx([0.5, 0.3125, 0.875, 0.125], abs=1e-6)
+
+
+def test_blend_of_classes_does_not_depend_on_scales(script):
+    class Two:
+        name, metric = "ogbg-molbace", "roc_auc"
+
+        def labels_of(self, part):
+            return np.array([[0.0], [0.0], [1.0], [1.0]])
+
+    # Each model has another pair in the wrong order; together they have all in the right one.
+    first = np.array([[0.10], [0.30], [0.29], [0.40]], np.float32)
+    second = np.array([[0.30], [0.10], [0.31], [0.29]], np.float32)
+    for scale in (1, 1e-3):
+        scaled = second * np.float32(scale)
+        mixed, share = script.blend(
+            Two(), {"valid": first, "test": first}, {"valid": scaled, "test": scaled}
+        )
+        assert 0 < share < 1
+        assert script.score("ogbg-molbace", Two().labels_of("test"), mixed["test"]) == 1
+    halves, share = script.blend(
+        Two(), {"valid": first, "test": first}, {"valid": second, "test": second}, share=0.5
+    )
+    assert share == 0.5
+    assert halves["test"][:, 0] == pytest.approx([0.375, 0.375, 0.625, 0.625])
 
 
 @pytest.mark.skipif(
