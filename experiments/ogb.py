@@ -162,8 +162,8 @@ def blend(
         sign, first, second = 1, quantiles(first), quantiles(second)
     shares = SHARES if share is None else np.array([share])
     mixed = [
-        {part: (1 - share) * first[part] + share * second[part] for part in first}
-        for share in shares.astype(np.float32)
+        {part: (1 - weight) * first[part] + weight * second[part] for part in first}
+        for weight in shares.astype(np.float32)
     ]
     best = int(np.argmax([sign * _score(dataset, "valid", rows["valid"]) for rows in mixed]))
     return mixed[best], float(shares[best])

@@ -1,17 +1,27 @@
 """What tests of experiments/ share: molecules of several scaffolds, and how a script is started."""
 
+import importlib.util
 import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c1ccoc1", "C1CC1"]
 SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
+
+
+def load_ogb() -> ModuleType:
+    """The module ``experiments/ogb.py``, under a name that the package ogb does not have."""
+    spec = importlib.util.spec_from_file_location("ogb_experiment", EXPERIMENTS / "ogb.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 # A process that has imported what all scripts import, and forks: no test waits for these imports.

@@ -1,6 +1,6 @@
 """Every YAML file builds what it describes, and agrees with the published figures."""
 
-import importlib.util
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from scripts import EXPERIMENTS
+from scripts import EXPERIMENTS, load_ogb
 
 from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets import MoleculeNet
@@ -57,10 +57,7 @@ def test_models_of_yaml_files_build(path, moleculenet):
 
 @pytest.mark.parametrize("path", OGB, ids=lambda p: p.stem)
 def test_models_of_ogb_build(path, moleculenet):
-    # not as `ogb`, the name of the package
-    spec = importlib.util.spec_from_file_location("ogb_experiment", EXPERIMENTS / "ogb.py")
-    ogb = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(ogb)
+    ogb = load_ogb()
     config = ogb.read_config(str(path))
     assert config["entry"].keys() == {"conformers", "ensemble", "blend", "share"}
     names = {f"ogbg-mol{name}" for name in MoleculeNet.sources}

@@ -2,7 +2,6 @@
 
 import gzip
 import importlib
-import importlib.util
 import json
 import os
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts import EXPERIMENTS, SMILES, printed_by, run
+from scripts import EXPERIMENTS, SMILES, load_ogb, printed_by, run
 
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.datasets import OGBMol
@@ -60,11 +59,8 @@ def submissions(monkeypatch):
 
 @pytest.fixture
 def script(submissions):
-    """The module ``experiments/ogb.py``, under a name that the package ogb does not have."""
-    spec = importlib.util.spec_from_file_location("ogb_script", EXPERIMENTS / "ogb.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module ``experiments/ogb.py``."""
+    return load_ogb()
 
 
 def evaluate(folder: Path, *args: str) -> str:
