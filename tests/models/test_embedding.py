@@ -14,14 +14,15 @@ def model() -> MolAE:
 
 def test_rows_follow_the_input_and_equal_molecules_are_equal(model):
     smiles = ["c1ccccc1CCO", "OCC", "CCCCCCC", "CCO", "C(C)O"]
-    found = model.embed(smiles, batch_size=2)
+    found = model.embed(smiles, batch_size=2, precision="32-true")
     assert found.shape == (5, 64)
     assert found.dtype == np.float32
     assert np.array_equal(found[1], found[3])
     assert np.array_equal(found[1], found[4])
     assert not np.allclose(found[1], found[2], atol=1e-3)
     for row, string in enumerate(smiles):
-        assert np.allclose(found[row], model.embed([string])[0], atol=1e-5)
+        alone = model.embed([string], precision="32-true")[0]
+        assert np.allclose(found[row], alone, atol=1e-5)
 
 
 def test_mean_over_conformers(model):
@@ -30,7 +31,8 @@ def test_mean_over_conformers(model):
     with torch.no_grad():
         alone = [model.encode(data.z, pos).molecule[0] for pos in data.conformers.unbind(1)]
     expected = torch.stack(alone).mean(0).numpy()
-    assert np.allclose(model.embed(["CCCCO"], num_conformers=3)[0], expected, atol=1e-5)
+    found = model.embed(["CCCCO"], num_conformers=3, precision="32-true")
+    assert np.allclose(found[0], expected, atol=1e-5)
 
 
 def test_training_mode_is_kept(model):
@@ -88,9 +90,10 @@ def test_what_is_kept_is_taken(model, tmp_path, monkeypatch):
 def test_many_molecules_come_in_parts(model, monkeypatch):
     monkeypatch.setattr(embedding, "_CHUNK", 3)
     smiles = ["C" * n for n in range(1, 9)]
-    whole = model.embed(smiles, cache=False)
+    whole = model.embed(smiles, cache=False, precision="32-true")
     for row, string in enumerate(smiles):
-        assert np.allclose(whole[row], model.embed([string], cache=False)[0], atol=1e-5)
+        alone = model.embed([string], cache=False, precision="32-true")[0]
+        assert np.allclose(whole[row], alone, atol=1e-5)
 
 
 def test_a_single_string_is_an_error(model):
