@@ -2,8 +2,9 @@
 
     python experiments/rerun.py runs/moleculenet/scaffold/esol/molae-small/0-0
 
-The new run lands below --output. On a CPU with the same versions and number of threads the
-predictions are the same; the script ends with 1 where they differ by more than --tolerance.
+The new run lands below --output. On a CPU with the same versions, number of threads and precision
+(bf16 where the processor has the instructions) the predictions are the same; the script ends with 1
+where they differ by more than --tolerance.
 """
 
 import argparse

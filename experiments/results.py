@@ -15,6 +15,7 @@ import torch
 
 from molae_pyg import __version__
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.models.precision import precision
 from molae_pyg.nn.processor import processor_name
 from molae_pyg.splits import Split
 
@@ -121,4 +122,5 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "device": torch.cuda.get_device_name() if on_gpu else processor_name(),
         "threads": torch.get_num_threads(),
+        "precision": precision(),  # what "auto" means on this hardware
     }

@@ -102,9 +102,12 @@ def write_submission(
 def merged_environment(results: list[dict[str, Any]]) -> dict[str, str]:
     """Versions and hardware of all fits; where they differ, each value in order of appearance."""
     environments = [result["environment"] for result in results]
+    names = dict.fromkeys(name for found in environments for name in found)
     return {
-        name: ", ".join(dict.fromkeys(str(found[name]) for found in environments))
-        for name in environments[0]
+        name: ", ".join(
+            dict.fromkeys(str(found.get(name, "not recorded")) for found in environments)
+        )
+        for name in names
     }
 
 

@@ -232,11 +232,14 @@ def test_published_scores_are_those_of_the_published_predictions(submissions, pl
 
 def test_facts_of_differing_fits_are_all_stated(submissions):
     first = {"environment": {"commit": "a", "torch": "2.13.0", "threads": 1}}
-    second = {"environment": {"commit": "b", "torch": "2.13.0", "threads": 1}}
+    second = {
+        "environment": {"commit": "b", "torch": "2.13.0", "threads": 1, "precision": "32-true"}
+    }
     assert submissions.merged_environment([first, second, first]) == {
         "commit": "a, b",
         "torch": "2.13.0",
         "threads": "1",
+        "precision": "not recorded, 32-true",
     }
 
 
