@@ -29,7 +29,8 @@ from molae_pyg.official_checkpoint import read_official
 Predicted = dict[str, np.ndarray]  # "valid" and "test", each [rows, T] float32
 PARTS = ("valid", "test")
 NUM_RUNS = 10  # that the leaderboard asks for
-PAPER = "https://proceedings.mlr.press/v235/yang24al.html"
+PAPER = "https://proceedings.mlr.press/v235/yang24al.html"  # of Mol-AE
+TO_FILL_IN = "to be filled in"
 
 
 def parse_args() -> argparse.Namespace:
@@ -93,7 +94,7 @@ def write_submission(
         "shares": facts["shares"],
         "settings": {result["model"]: result["settings"] for result in results},
         "seconds": round(sum(result["seconds"] for result in results), 1),
-        "paper": PAPER,
+        "paper": PAPER if _is_mol_ae(results[0]) else TO_FILL_IN,
     }
     (folder / "submission.json").write_text(json.dumps(submission, indent=2) + "\n")
     (folder / "submission.md").write_text(as_markdown(submission))
@@ -114,7 +115,7 @@ def merged_environment(results: list[dict[str, Any]]) -> dict[str, str]:
 def method_name(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
     """The name of an entry, with the external data, as the leaderboard's rules ask."""
     model, entry = results[0]["model"], facts["entry"]
-    parts = [f"Mol-AE ({model})" if results[0]["fit"].startswith("molae") else model]
+    parts = [f"Mol-AE ({model})" if _is_mol_ae(results[0]) else model]
     if facts["external_data"]:
         parts.append(f"pre-trained on {facts['external_data']}")
     elif results[0]["weights_sha256"]:
@@ -126,6 +127,10 @@ def method_name(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
     if entry["blend"]:
         parts.append(f"blended with {entry['blend']}")
     return ", ".join(parts)
+
+
+def _is_mol_ae(result: dict[str, Any]) -> bool:
+    return result["fit"].startswith("molae")
 
 
 def count_parameters(results: list[dict[str, Any]], ensemble: int) -> dict[str, int]:
@@ -162,7 +167,7 @@ def as_markdown(submission: dict[str, Any]) -> str:
         "command": f"`{submission['command']}`",
         "versions": ", ".join(f"{k} {v}" for k, v in submission["versions"].items()),
         "paper": submission["paper"],
-        "code, contact": "to be filled in",
+        "code, contact": TO_FILL_IN,
     }
     rows = "".join(f"| {item} | {value} |\n" for item, value in items.items())
     notes = "".join(f"\n**{note}**\n" for note in shortcomings(submission))

@@ -79,6 +79,7 @@ def test_submission_and_its_verification(folder):
     assert found["method"] == "Mol-AE (molae-small), pre-trained on ZINC250k"
     assert found["metric"] == "rmse"
     assert found["is_official_split"]
+    assert "yang24al" in found["paper"]
     assert len(found["test"]["runs"]) == 2
     assert found["test"]["std"] == pytest.approx(np.std(found["test"]["runs"], ddof=1))
     whole = sum(p.numel() for p in MolAE.from_pretrained("molae-small").parameters())
@@ -173,6 +174,7 @@ def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
     evaluate(folder, "--model", "ecfp-forest", "--config", "average.yaml")
     found = submission(folder, "ecfp-forest")
     assert found["method"] == "ecfp-forest"
+    assert found["paper"] == "to be filled in"  # not that of Mol-AE
     assert found["entry"]["conformers"] == 1
 
     # Several entries are verified one by one and laid side by side.
