@@ -17,8 +17,8 @@ from schnet import SchNetPredictor
 from torch import nn
 
 from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor
-from molae_pyg.checkpoint import weights_digest
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.models import PropertyModel
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune, predict
@@ -157,7 +157,7 @@ def load_encoder(weights: str, settings: dict[str, Any]) -> MolAEEncoder:
 @lru_cache(maxsize=1)
 def digest_of(weights: str) -> str | None:
     """A checksum of pre-trained weights; random ones follow from the seed."""
-    return None if weights == "random" else weights_digest(load_encoder(weights, {}))
+    return None if weights == "random" else of_weights(load_encoder(weights, {}))
 
 
 @lru_cache(maxsize=1)  # the same for all seeds and both of the models that take it

@@ -28,9 +28,9 @@ from results import mean_and_spread
 from tqdm import tqdm
 
 from molae_pyg import MolAEEncoder
-from molae_pyg.checkpoint import weights_digest
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.datasets.reading import read_smiles
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.metrics import ERRORS, evaluate
 from molae_pyg.splits import Split, scaffold_split
 
@@ -156,7 +156,7 @@ def check_settings(path: Path, config: dict, weights: str, seen: Sequence[str]) 
     """Results of other settings, weights or exclusions do not belong into the same folder."""
     settings = {
         "config": config,
-        "weights": weights_digest(load_encoder(weights, {})),
+        "weights": of_weights(load_encoder(weights, {})),
         "seen": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in seen],
     }
     if path.is_file() and json.loads(path.read_text()) != settings:

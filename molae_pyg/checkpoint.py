@@ -1,12 +1,10 @@
 """Weights on disk: folders of safetensors and JSON."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -21,14 +19,6 @@ SHIPPED = Path(__file__).parent / "weights"
 
 class CheckpointError(RuntimeError):
     """A file or folder that does not hold what it should; the message says what and the remedy."""
-
-
-def weights_digest(model: nn.Module) -> str:
-    """A checksum of all weights: a run from other weights is another run."""
-    digest = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def save(model: nn.Module, folder: str | os.PathLike) -> None:

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from molae_pyg import MolAE, MolAEPredictor, ReferenceMolAE
-from molae_pyg.checkpoint import CheckpointError, save, weights_digest
+from molae_pyg.checkpoint import CheckpointError, save
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.models import Ablation
 
 
@@ -148,7 +149,7 @@ def test_encoder_can_be_saved(tmp_path):
 def test_other_weights_make_another_run(dtype):
     torch.manual_seed(0)
     model = MolAE.tiny().to(dtype)
-    digest = weights_digest(model)
-    assert digest == weights_digest(model)
+    digest = of_weights(model)
+    assert digest == of_weights(model)
     model.encoder.embedding.weight.data[5, 0] += 1
-    assert digest != weights_digest(model)
+    assert digest != of_weights(model)

@@ -27,7 +27,7 @@ NO_LAYOUT_IN_TIME = "no time for the 2D layout"
 class Recipe(NamedTuple):
     """What to make of one molecule."""
 
-    #: Conformers to make; number k is embedded with ``seed + k``. 0 makes the 2D layout only.
+    #: Conformers to make; number k is embedded with ``seed + k + 1``. 0 makes the 2D layout only.
     count: int = 1
     seed: int = 0
     #: Seconds for all conformers of the molecule together; the 2D layout is not counted.
@@ -105,8 +105,8 @@ def make(mol: Chem.Mol, recipe: Recipe) -> Embedding:
 def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
     """Makes the conformers of one molecule, one after the other.
 
-    Conformer k is embedded with the seed ``recipe.seed + k`` and nothing else, so that it does
-    not depend on how many others are asked for.
+    Conformer k is embedded with the seed ``recipe.seed + k + 1`` and nothing else, so that it does
+    not depend on how many others are asked for. RDKit takes the seeds 0 and 1 for the same one.
 
     Args:
         mol: The molecule with explicit hydrogens; left unchanged.
@@ -124,7 +124,7 @@ def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
         if k > 0 and time.monotonic() > deadline:
             yield Step("note", OUT_OF_TIME)
             break
-        coordinates, note = _embed_once(mol, recipe.seed + k, deadline)
+        coordinates, note = _embed_once(mol, recipe.seed + k + 1, deadline)
         if note:
             yield Step("note", note)
         if coordinates is not None:

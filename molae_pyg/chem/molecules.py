@@ -32,7 +32,7 @@ def from_smiles(
     Args:
         smiles: The molecule.
         num_conformers: None gives one conformer as ``pos``; an int K gives K of them as
-            ``conformers``. Number k is embedded with ``seed + k``. Where fewer can be made they
+            ``conformers``. Number k is embedded with ``seed + k + 1``. Where fewer can be made they
             are repeated in turn. 0 gives, with ``add_2d``, the 2D layout alone.
         add_2d: Append RDKit's 2D layout (z = 0) as one more conformer; pre-training uses 10
             conformers and one layout.

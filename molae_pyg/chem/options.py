@@ -1,10 +1,16 @@
 """What to make of a molecule, and the choice of its atoms and frames. Free of torch."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from molae_pyg.chem.conformers import Embedding, Recipe
+
+#: Version of the recipe from a molecule to its atoms and coordinates. It is raised whenever the
+#: same input gives other ones, and it alone, not the version of the package, invalidates stores,
+#: caches and finished runs. 2: conformer k is embedded with ``seed + k + 1``.
+RECIPE_VERSION = 2
 
 DUMMY_Z = 118  # for an atom without a number (``*``), because 0 would be read as [MASK]
 
@@ -35,6 +41,14 @@ class Options:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         if not 0 < self.time_limit < 1e6:
             raise ValueError(f"time_limit must be in (0, 1e6) seconds, got {self.time_limit}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the atoms and coordinates of a molecule depend on, with the recipe's version.
+
+        A saved model, a store and a cache keep it; ``time_limit`` is part of it, as it decides
+        which molecules fall back to the 2D layout.
+        """
+        return {**asdict(self), "recipe_version": RECIPE_VERSION}
 
     @property
     def recipe(self) -> Recipe:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from molae_pyg.datasets.shard import ShardEntry, StoreError, write_durably
+from molae_pyg.datasets.shard import ShardEntry, StoreError
+from molae_pyg.durable import write_durably
 
 NAME = "store.json"
 FORMAT = "molae_pyg conformer store"

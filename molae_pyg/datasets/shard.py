@@ -32,6 +32,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from molae_pyg.durable import write_durably
+
 #: What can become of a row. The place is the code in the file: add at the end only.
 STATUSES = ("3d", "2d", "failed", "invalid", "timed out", "excluded")
 
@@ -106,23 +108,6 @@ def write_shard(path: Path, arrays: dict[str, np.ndarray]) -> ShardEntry:
     write_durably(path, *parts)
     rows, molecules, atoms = (len(arrays[name]) for name in ("status", "row", "z"))
     return ShardEntry(path.name, rows, molecules, atoms, 8 + len(text) + end, crc)
-
-
-def write_durably(path: Path, *parts: bytes | memoryview) -> None:
-    """Replaces a file as a whole: after a crash there is the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        for part in parts:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    if os.name == "posix":  # the new name is on the disk only after the folder is
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class Shard:

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from molae_pyg.datasets.journal import Journal, make_record, to_arrays
-from molae_pyg.datasets.lock import FolderLock
 from molae_pyg.datasets.manifest import NAME, Manifest, shard_name
 from molae_pyg.datasets.shard import StoreError, write_shard
+from molae_pyg.durable import FolderLock
 
 
 class StoreWriter:

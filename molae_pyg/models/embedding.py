@@ -11,9 +11,9 @@ from torch_geometric.data import Batch, Data
 from tqdm.auto import tqdm
 
 from molae_pyg._version import __version__
-from molae_pyg.checkpoint import weights_digest
 from molae_pyg.chem.featurizer import canonical_smiles, stream
 from molae_pyg.chem.options import Options
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.models.embedding_cache import EmbeddingCache, cache_folder
 from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.models.precision import autocast
@@ -77,7 +77,7 @@ def _shelf(encoder: MolAEEncoder, options: Options, precision: str) -> Embedding
     reader = f"rdkit {rdBase.rdkitVersion}, molae_pyg {__version__}"
     settings = {
         "reader": reader,
-        "weights": weights_digest(encoder),
+        "weights": of_weights(encoder),
         "recipe": options.recipe,
         "precision": precision,
     }

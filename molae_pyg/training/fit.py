@@ -21,7 +21,7 @@ from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
-from molae_pyg.checkpoint import weights_digest
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.loss import PropertyLoss
 from molae_pyg.metrics import ERRORS, HEADLINE
 from molae_pyg.models import PropertyModel
@@ -165,7 +165,7 @@ def finetune(
         "settings": asdict(settings),
         "seed": seed,
         "model": model.config,
-        "weights": weights_digest(model),
+        "weights": of_weights(model),
         "train": len(train),
         "valid": len(valid),
     }

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch_geometric.transforms import BaseTransform
 
-from molae_pyg.checkpoint import weights_digest
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.models import MolAE
 from molae_pyg.models.precision import precision
 from molae_pyg.training.cloze import ClozeModule
@@ -107,7 +107,7 @@ def pretrain(
         "settings": asdict(settings),
         "seed": seed,
         "model": model.config,
-        "weights": weights_digest(model),
+        "weights": of_weights(model),
         "transform": repr(data.transform),
         "train": len(train),
         "valid": len(valid),

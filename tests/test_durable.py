@@ -1,0 +1,61 @@
+"""Files are replaced as a whole, and a folder has one writer."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from molae_pyg.durable import FolderLock, sha256_of, write_durably
+
+
+def test_a_file_is_replaced(tmp_path):
+    file = tmp_path / "a.json"
+    write_durably(file, b"old")
+    write_durably(file, b"ne", memoryview(b"w"))
+    assert file.read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    write_durably(file, b"old")
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device.*a\.json"):
+        write_durably(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_checksum_of_a_file(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-2
+    assert sha256_of(tmp_path / "a") == expected
+
+
+def test_a_folder_is_taken_once(tmp_path):
+    with FolderLock(tmp_path), pytest.raises(BlockingIOError, match="by this process"):
+        FolderLock(tmp_path)
+    with FolderLock(tmp_path):  # released, it can be taken again
+        pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no lock between processes on Windows")
+def test_another_process_holds_the_lock_until_it_is_killed(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from molae_pyg.durable import FolderLock; "
+        "lock = FolderLock(Path(sys.argv[1])); print('taken', flush=True); input()"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"taken\n"
+        with pytest.raises(BlockingIOError, match="by another process"):
+            FolderLock(tmp_path)
+        other.kill()
+        other.wait()
+    FolderLock(tmp_path).release()
