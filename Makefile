@@ -1,4 +1,4 @@
-# Needs make, Python 3.10 to 3.13 and a package index; everything else goes into .venv.
+# Needs make, Python 3.11 to 3.14 and a package index; everything else goes into .venv.
 #
 #   make run     fine-tunes the weights that ship with the package (RUN_ARGS="..." passes flags)
 #   make test    the test suite in two processes (PYTEST_ARGS="-k gaussian" passes flags to pytest)
@@ -14,7 +14,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
-REQUIREMENTS := setup.cfg pyproject.toml constraints.txt molae_pyg/_version.py
+REQUIREMENTS := setup.cfg setup.py pyproject.toml constraints.txt molae_pyg/_version.py
 PYTEST_ARGS ?=
 RUN_ARGS ?=
 
@@ -57,7 +57,7 @@ $(VENV)/.run $(VENV)/.dev $(VENV)/.docs: $(REQUIREMENTS) | $(BIN)/python
 	@touch $(VENV)/.run $@
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) \
-	  else "molae_pyg needs Python 3.10 to 3.13, $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 14) \
+	  else "molae_pyg needs Python 3.11 to 3.14, $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo \
 	  "No virtual environment (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }

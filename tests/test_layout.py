@@ -23,6 +23,7 @@ LEVELS = (
     {"training"},
     {"analysis", "estimators"},
     {"cli"},
+    {"__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 LEAVES = LEVELS[0] | {"loss"}

@@ -1,8 +1,13 @@
 """The package as a whole: what importing it costs, its public names, its version."""
 
 import importlib.metadata
+import importlib.resources
+import re
+import shutil
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +16,7 @@ from torch_geometric.utils import segment
 
 import molae_pyg
 
+ROOT = Path(__file__).parents[1]
 HEAVY = {"rdkit", "ogb", "lightning", "pytorch_lightning", "sklearn", "pandas", "matplotlib"}
 
 
@@ -44,6 +50,47 @@ def test_unknown_name():
 
 def test_version_equals_metadata():
     assert molae_pyg.__version__ == importlib.metadata.version("molae_pyg")
+
+
+def test_metadata():
+    found = importlib.metadata.metadata("molae_pyg")
+    assert found["Requires-Python"] == "<3.15,>=3.11"
+    assert any("Paper" in url for url in found.get_all("Project-URL"))
+    relative = re.findall(r"\]\((?!\w+:)[^)]*\)", found.get_payload() or found["Description"])
+    assert relative == []  # an index page has no such files
+    assert "`docs/fidelity.md`" in (found.get_payload() or found["Description"])
+
+
+def test_types_are_marked():
+    assert importlib.resources.files("molae_pyg").joinpath("py.typed").is_file()
+
+
+def test_module_is_the_command():
+    words = [sys.executable, "-m", "molae_pyg", "--version"]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert run.stdout == f"molae_pyg {molae_pyg.__version__}\n"
+
+
+@pytest.mark.slow
+def test_source_distribution_builds_the_package_and_holds_no_tests(tmp_path):
+    pytest.importorskip("setuptools", minversion="68", reason="setuptools is not installed")
+    source = tmp_path / "source"
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "molae_pyg", source / "molae_pyg", ignore=ignore)
+    shutil.copytree(ROOT / "tests", source / "tests", ignore=lambda *_: ["data"])
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("CHANGELOG.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, source)
+    build = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    words = [sys.executable, "-c", build, str(tmp_path)]
+    subprocess.run(words, cwd=source, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    assert {"setup.cfg", "README.md", "LICENSE", "CHANGELOG.md", "molae_pyg/py.typed"} <= names
+    assert "molae_pyg/weights/molae-small/model.safetensors" in names
+    assert not [name for name in names if name.startswith("tests")]
 
 
 @pytest.mark.scatter
