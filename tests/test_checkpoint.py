@@ -1,14 +1,17 @@
 """Folders of weights: what was saved comes back, and damage is named."""
 
 import json
+import os
 
 import goldens
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from molae_pyg import MolAE, MolAEPredictor, ReferenceMolAE
-from molae_pyg.checkpoint import CheckpointError, save
+from molae_pyg.checkpoint import CheckpointError, load, save
+from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.models import Ablation
 
@@ -153,3 +156,152 @@ def test_other_weights_make_another_run(dtype):
     assert digest == of_weights(model)
     model.encoder.embedding.weight.data[5, 0] += 1
     assert digest != of_weights(model)
+
+
+class Scaled(nn.Module):
+    """A model of somebody else: a nested config, a buffer, a recipe."""
+
+    recipe = None
+
+    def __init__(self, settings: dict, names: list):
+        super().__init__()
+        self.config = {"settings": settings, "names": names}
+        self.net = nn.Linear(settings["width"], len(names))
+        self.register_buffer("mean", torch.zeros(len(names)))
+
+
+def scaled(seed: int = 0, width: int = 3) -> Scaled:
+    torch.manual_seed(seed)
+    return Scaled({"width": width}, ["a", "ü"])
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return one.config == other.config and of_weights(one) == of_weights(other)
+
+
+@pytest.mark.parametrize("recipe", [None, {"seed": 3, "num_conformers": 11, "add_2d": True}])
+def test_recipe_is_kept_beside_the_config(tmp_path, recipe):
+    model = scaled()
+    model.recipe = recipe
+    save(model, tmp_path)
+    assert ("recipe" in json.loads((tmp_path / "config.json").read_text())) == (recipe is not None)
+    loaded = load(Scaled, tmp_path)
+    assert loaded.recipe == recipe
+    assert same(loaded, model)
+
+
+def test_folder_without_checksums_loads_as_before(folder):
+    expected = MolAE.from_pretrained(folder)
+    saved = json.loads((folder / "config.json").read_text())
+    assert saved["sha256"] == sha256_of(folder / "model.safetensors")
+    for key in ("sha256", "config_sha256"):
+        del saved[key]
+    (folder / "config.json").write_text(json.dumps(saved))
+    assert same(MolAE.from_pretrained(folder), expected)
+
+
+class Killed(BaseException):
+    """As a signal that ends the process: nothing catches it."""
+
+
+def operations(monkeypatch, stop_at: int) -> list:
+    """Counts what reaches the disk; ``Killed`` comes instead of operation number ``stop_at``."""
+    done = []
+
+    def watched(real):
+        def call(*args, **kwargs):
+            if len(done) == stop_at:
+                raise Killed
+            done.append(real)
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in ("replace", "fsync"):
+        monkeypatch.setattr(os, name, watched(getattr(os, name)))
+    return done
+
+
+@pytest.mark.parametrize("stop_at", range(7))
+@pytest.mark.parametrize("with_checksum", [True, False])
+def test_a_kill_while_saving_leaves_the_old_model_or_the_new(tmp_path, stop_at, with_checksum):
+    old, new, newest = scaled(1), scaled(2, width=4), scaled(3)
+    save(old, tmp_path)
+    if not with_checksum:
+        saved = json.loads((tmp_path / "config.json").read_text())
+        kept = {key: saved[key] for key in ("class", "version", "config")}
+        (tmp_path / "config.json").write_text(json.dumps(kept))
+    with pytest.MonkeyPatch.context() as patch:
+        done = operations(patch, stop_at)
+        with pytest.raises(Killed):
+            save(new, tmp_path)
+        assert len(done) == stop_at
+    found = load(Scaled, tmp_path)
+    assert same(found, new if stop_at >= 5 else old)
+    # Killed once more, at the first operation: what is there is not lost to the pending weights.
+    with pytest.MonkeyPatch.context() as patch:
+        operations(patch, 0)
+        with pytest.raises(Killed):
+            save(newest, tmp_path)
+    assert same(load(Scaled, tmp_path), found)
+    save(newest, tmp_path)
+    assert same(load(Scaled, tmp_path), newest)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_saving_again_after_two_kills_keeps_a_model(tmp_path):
+    """The second save is killed when its own weights are written and its config is not."""
+    save(scaled(1), tmp_path)
+    for seed, stop_at in ((2, 6), (3, 4)):
+        with pytest.MonkeyPatch.context() as patch:
+            operations(patch, stop_at)
+            with pytest.raises(Killed):
+                save(scaled(seed), tmp_path)
+    assert same(load(Scaled, tmp_path), scaled(2))
+
+
+def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(tmp_path):
+    model = scaled()
+    save(model, tmp_path)
+    model.net.weight.data[0, 1] = float("nan")
+    model.mean[0] = -float("inf")
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ValueError, match=r"mean, net\.weight are NaN or infinite"):
+        save(model, tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+    save_file(dict(model.state_dict()), tmp_path / "model.safetensors")
+    edit_file(tmp_path, sha256=sha256_of(tmp_path / "model.safetensors"))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be used: .*net\.weight"):
+        load(Scaled, tmp_path)
+
+
+def edit_file(folder, **changes):
+    """As somebody who knows the format would."""
+    saved = json.loads((folder / "config.json").read_text()) | changes
+    saved = {k: v for k, v in saved.items() if k != "config_sha256" and v is not None}
+    (folder / "config.json").write_text(json.dumps(saved))
+
+
+def test_config_changed_by_hand_names_the_remedy(folder):
+    edit_config(folder, dropout=0.3)
+    with pytest.raises(CheckpointError, match="remove the line 'config_sha256'"):
+        MolAE.from_pretrained(folder)
+    edit_file(folder)
+    assert MolAE.from_pretrained(folder).config["dropout"] == 0.3
+
+
+def test_weights_of_another_run_are_noticed(folder, tmp_path):
+    other = small()
+    other.token_head.out.bias.data += 1
+    other.save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "model.safetensors").replace(folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors was damaged or replaced"):
+        MolAE.from_pretrained(folder)
+
+
+def test_integers_do_not_pass_as_weights(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["token_head.out.bias"] = weights["token_head.out.bias"].long()
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"token_head\.out\.bias of another type"):
+        MolAE.from_pretrained(folder)

@@ -1,6 +1,7 @@
 """The weights that ship with the package."""
 
 import configparser
+import json
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch_geometric.data import Batch
 
 from molae_pyg import ClozeDrop, MolAE, cloze_loss, from_smiles
 from molae_pyg.checkpoint import SHIPPED
+from molae_pyg.durable import sha256_of
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(folder.name for folder in SHIPPED.iterdir())
@@ -51,3 +53,10 @@ def test_an_installed_package_has_them():
     packed = config["options.package_data"]["molae_pyg"].split()
     found = {path for pattern in packed for path in (ROOT / "molae_pyg").glob(pattern)}
     assert found >= {path for name in NAMES for path in (SHIPPED / name).iterdir()}
+
+
+def test_they_are_checked_when_loaded():
+    for name in NAMES:
+        saved = json.loads((SHIPPED / name / "config.json").read_text())
+        assert saved["sha256"] == sha256_of(SHIPPED / name / "model.safetensors")
+        assert "config_sha256" in saved
