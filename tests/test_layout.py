@@ -21,7 +21,7 @@ LEVELS = (
     {"official_checkpoint"},
     {"datasets", "models"},
     {"training"},
-    {"analysis", "estimators"},
+    {"analysis"},
     {"cli"},
     {"__main__"},
 )
