@@ -74,7 +74,11 @@ class GraphPredictor(PropertyModel):
     ):
         super().__init__(num_tasks, task_names, task_type)
         self.network = network
-        self.config = {"settings": settings, "task_names": self.task_names, "task_type": task_type}
+        self.config = {
+            "settings": settings,
+            "task_names": self.task_names,
+            "task_type": self.saved_task_type,
+        }
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
         out = self.network(x.float(), edge_index, edge_attr.float(), batch)
@@ -85,7 +89,7 @@ class GraphPredictor(PropertyModel):
 
     def predict_batch(self, batch: Batch) -> Tensor:
         out = self.on_batch(batch)
-        return out.sigmoid() if self.task_type == "classification" else out
+        return self.probabilities(out)
 
 
 def attentive_fp(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:

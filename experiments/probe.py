@@ -14,7 +14,7 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.utils import scatter
 
 from molae_pyg import MolAEEncoder
-from molae_pyg.metrics import ERRORS, TaskType, evaluate
+from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, evaluate
 from molae_pyg.splits import scaffold_groups
 
 #: Penalties tried on the squared weights, weak to strong.
@@ -103,7 +103,7 @@ def probe(
         task_type: ``"regression"`` or ``"classification"``.
         metric: Name of the score that chooses, see :func:`~molae_pyg.metrics.evaluate`.
     """
-    sign = -1 if metric in ERRORS else 1  # from here on, more is better
+    sign = -1 if metric in LOWER_IS_BETTER else 1  # from here on, more is better
     scores = {}
     for name, penalty in product(readouts, PENALTIES[task_type]):
         x = readouts[name]

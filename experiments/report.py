@@ -22,7 +22,7 @@ from results import PREDICTIONS, mean_and_spread, read_runs
 from significance import resampled_scores, tied_with_best, tukey_hsd
 from tqdm.auto import tqdm
 
-from molae_pyg.metrics import ERRORS, evaluate
+from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
 
 PUBLISHED = Path(__file__).parent / "published_scores.yaml"
 KEPT = (
@@ -99,7 +99,7 @@ def ties(models: Runs) -> set[str]:
     if scores.shape[0] < 2 or len(names) < 2:
         return set()
     found = tukey_hsd(scores)
-    best = int(np.argmin(found.means) if metric in ERRORS else np.argmax(found.means))
+    best = int(np.argmin(found.means) if metric in LOWER_IS_BETTER else np.argmax(found.means))
     return {names[best]} | {
         name for name, p in zip(names, found.p_values[best], strict=True) if p >= 0.05
     }
@@ -131,7 +131,7 @@ def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[
         for model, runs in models.items():
             values = scores_of(runs)
             cells[f"{name}, {metric}"][model] = mean_and_spread(values)
-            means[name][model] = np.mean(values) * (1 if metric in ERRORS else -1)
+            means[name][model] = np.mean(values) * (1 if metric in LOWER_IS_BETTER else -1)
     ranks = pd.DataFrame(means).dropna(axis="columns").rank().mean(axis=1)
     table = pd.DataFrame(cells)
     best = [str(sum(model in names for names in tied.values())) for model in table.index]

@@ -35,7 +35,7 @@ class SchNetPredictor(PropertyModel):
             "settings": settings,
             "num_tasks": num_tasks,
             "task_names": self.task_names,
-            "task_type": task_type,
+            "task_type": self.saved_task_type,
         }
 
     def forward(self, z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from moleculenet import CONFIGS, load_dataset, merged, model_settings
 from protocols import PROTOCOLS
 
 from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.metrics import ERRORS, evaluate
+from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,7 +97,7 @@ def main() -> None:
         study_name=name,
         storage=f"sqlite:///{output / name}.db",
         sampler=optuna.samplers.TPESampler(seed=0),
-        direction="minimize" if dataset.metric in ERRORS else "maximize",
+        direction="minimize" if dataset.metric in LOWER_IS_BETTER else "maximize",
         load_if_exists=True,
     )
 

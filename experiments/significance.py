@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata, studentized_range
 
-from molae_pyg.metrics import ERRORS
+from molae_pyg.metrics import LOWER_IS_BETTER
 
 
 class Intervals(NamedTuple):
@@ -116,7 +116,7 @@ def tied_with_best(scores: dict[str, np.ndarray], metric: str, level: float = 0.
     Returns:
         The best model and those tied with it.
     """
-    sign = -1 if metric in ERRORS else 1
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     best = max(scores, key=lambda model: sign * np.nanmean(scores[model]))
     tied = set()
     for model, values in scores.items():

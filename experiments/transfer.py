@@ -31,7 +31,7 @@ from molae_pyg import MolAEEncoder
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.datasets.reading import read_smiles
 from molae_pyg.fingerprint import of_weights
-from molae_pyg.metrics import ERRORS, evaluate
+from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
 from molae_pyg.splits import Split, scaffold_split
 
 CONFIG = Path(__file__).parent / "configs" / "transfer.yaml"
@@ -178,7 +178,7 @@ def table(results: list[dict], method: str) -> str:
         if not all(scores.values()):
             continue
         metric = rows[0]["metric"]
-        sign = -1 if metric in ERRORS else 1  # from here on, more is better
+        sign = -1 if metric in LOWER_IS_BETTER else 1  # from here on, more is better
         random, pretrained = (sign * np.array(scores[arm]) for arm in ARMS)
         wins += pretrained.mean() > random.mean()
         clear += pretrained.min() > random.max()

@@ -1,7 +1,8 @@
-"""Losses: the cloze test's terms, and property losses that pass over missing labels."""
+"""Losses: the cloze test's terms, and property losses that skip missing labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -103,25 +104,44 @@ def _mean(x: Tensor) -> Tensor:
 
 PropertyLoss = Literal["mse", "mae", "smooth_l1", "bce"]
 
+#: By name: loss of each element, of standardised values, or of logits and classes for bce.
+PROPERTY_LOSSES = {
+    "mse": F.mse_loss,
+    "mae": F.l1_loss,
+    "smooth_l1": F.smooth_l1_loss,
+    "bce": F.binary_cross_entropy_with_logits,
+}
 
-def property_loss(predicted: Tensor, y: Tensor, kind: PropertyLoss = "mse") -> Tensor:
-    """Mean loss over the labels there are.
+
+def property_loss(
+    predicted: Tensor, y: Tensor, kind: PropertyLoss | Sequence[PropertyLoss] = "mse"
+) -> Tensor:
+    """Mean loss over the labels present, of all tasks together.
 
     Args:
         predicted: ``[B, T]``, standardised values or logits.
         y: ``[B, T]``, standardised values or 0/1; NaN = missing.
-        kind: ``"mse"``, ``"mae"``, ``"smooth_l1"`` (beta 1) or ``"bce"`` (logits).
+        kind: ``"mse"``, ``"mae"``, ``"smooth_l1"`` (beta 1) or ``"bce"`` (logits), for all tasks
+            or one a task.
 
     Returns:
         A scalar; 0 when the batch has no label.
+
+    Raises:
+        ValueError: If a name is unknown, or their number is not that of the tasks.
     """
-    losses = {
-        "mse": F.mse_loss,
-        "mae": F.l1_loss,
-        "smooth_l1": F.smooth_l1_loss,
-        "bce": F.binary_cross_entropy_with_logits,
-    }
-    if kind not in losses:
-        raise ValueError(f"loss must be one of {', '.join(losses)}, not {kind!r}")
-    valid = ~y.isnan()
-    return _mean(losses[kind](predicted[valid], y[valid], reduction="none"))
+    kinds = [kind] * y.size(1) if isinstance(kind, str) else list(kind)
+    for name in kinds:
+        if name not in PROPERTY_LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(PROPERTY_LOSSES)}, not {name!r}")
+    if len(kinds) != y.size(1):
+        raise ValueError(f"{len(kinds)} losses for {y.size(1)} tasks")
+    valid = ~y.isnan()  # [B, T]
+    label = y.where(valid, 0.0)  # a missing label would make the gradient NaN even unread
+    total = predicted.new_zeros(())
+    for name in dict.fromkeys(kinds):
+        tasks = [task for task, other in enumerate(kinds) if other == name]
+        columns = slice(None) if len(tasks) == len(kinds) else tasks
+        loss = PROPERTY_LOSSES[name](predicted[:, columns], label[:, columns], reduction="none")
+        total = total + loss.where(valid[:, columns], 0.0).sum()
+    return total / valid.sum().clamp(min=1)

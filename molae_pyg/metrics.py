@@ -6,13 +6,13 @@ task) as arrays or tensors. NaN in ``y_true`` marks a missing label, and nothing
 averaged without weights.
 
 A task on whose labels a score is undefined does not enter the mean: no label (RMSE, MAE), fewer
-than two different labels (:math:`R^2`, Spearman), only one of the two classes (ROC-AUC, average
-precision). If no task is left, the score is NaN and a warning says so: a validation batch
-without actives should not end a training run. NaN or infinite predictions are an error.
+than two different labels (all others). If no task is left, the score is NaN and a warning says
+so: a validation batch without actives should not end a training run. NaN or infinite predictions
+are an error.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,113 +21,165 @@ from torch import Tensor
 
 Array = np.ndarray | Tensor
 TaskType = Literal["regression", "classification"]
+TaskTypes = TaskType | Sequence[TaskType]
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+#: The score that chooses and compares models where no other is named.
+DEFAULT_METRIC = {"regression": "rmse", "classification": "roc_auc", "mixed": "mixed_error"}
+
+#: Scores of which less is better; of all others more is.
+LOWER_IS_BETTER = ("rmse", "mae", "standardised_rmse", "standardised_mae", "mixed_error")
+
+_STANDARDISED = {"rmse": "standardised_rmse", "mae": "standardised_mae"}
 
 
 def rmse(y_true: Array, y_pred: Array) -> float:
     """Root of the mean squared error, in the unit of the labels."""
-    return _mean_over_tasks("rmse", _rmse, y_true, y_pred, min_distinct=1)
+    return _mean_over_tasks("rmse", y_true, y_pred)
 
 
 def mae(y_true: Array, y_pred: Array) -> float:
     """Mean absolute error, in the unit of the labels."""
-    return _mean_over_tasks("mae", _mae, y_true, y_pred, min_distinct=1)
+    return _mean_over_tasks("mae", y_true, y_pred)
 
 
 def r2(y_true: Array, y_pred: Array) -> float:
     """Coefficient of determination: 1 is perfect, 0 is the mean of the labels."""
-    from sklearn.metrics import r2_score
-
-    return _mean_over_tasks("r2", r2_score, y_true, y_pred, min_distinct=2)
+    return _mean_over_tasks("r2", y_true, y_pred)
 
 
 def spearman(y_true: Array, y_pred: Array) -> float:
     """Spearman's rank correlation; 0 for predictions that are all equal."""
-    return _mean_over_tasks("spearman", _spearman, y_true, y_pred, min_distinct=2)
+    return _mean_over_tasks("spearman", y_true, y_pred)
 
 
 def roc_auc(y_true: Array, y_pred: Array) -> float:
     """Area under the ROC curve. Labels are 0 or 1; any score that rises with class 1 will do."""
-    from sklearn.metrics import roc_auc_score
-
-    _check_binary(y_true)
-    return _mean_over_tasks("roc_auc", roc_auc_score, y_true, y_pred, min_distinct=2)
+    return _mean_over_tasks("roc_auc", y_true, y_pred)
 
 
 def average_precision(y_true: Array, y_pred: Array) -> float:
     """Average precision (area under the precision-recall curve). Labels are 0 or 1."""
-    from sklearn.metrics import average_precision_score
-
-    _check_binary(y_true)
-    return _mean_over_tasks(
-        "average_precision", average_precision_score, y_true, y_pred, min_distinct=2
-    )
+    return _mean_over_tasks("average_precision", y_true, y_pred)
 
 
-_METRICS = {
-    "regression": (rmse, mae, r2, spearman),
-    "classification": (roc_auc, average_precision),
-}
-
-#: The score that chooses and compares models where no other is named.
-HEADLINE = {"regression": "rmse", "classification": "roc_auc"}
-
-#: Scores of which less is better; of all others more is.
-ERRORS = ("rmse", "mae")
+def common_type(task_types: Sequence[TaskType]) -> str:
+    """``"regression"`` or ``"classification"`` if all tasks are of that type, else ``"mixed"``."""
+    return task_types[0] if len(set(task_types)) == 1 else "mixed"
 
 
-def evaluate(y_true: Array, y_pred: Array, task_type: TaskType) -> dict[str, float]:
+def one_type_a_task(task_type: TaskTypes, num_tasks: int) -> list[TaskType]:
+    """Repeats one task type for all tasks, or checks that there is one a task (ValueError)."""
+    types = [task_type] * num_tasks if isinstance(task_type, str) else list(task_type)
+    for found in types:
+        if found not in _METRICS:
+            known = f"one of {list(_METRICS)}, or a list of one a task"
+            raise ValueError(f"task_type must be {known}, got {found!r}")
+    if len(types) != num_tasks:
+        raise ValueError(f"{len(types)} task types for {num_tasks} tasks")
+    return types
+
+
+def metric_names(task_type: TaskTypes, num_tasks: int) -> list[str]:
+    """Returns the names of the scores that :func:`evaluate` gives for such tasks."""
+    types = one_type_a_task(task_type, num_tasks)
+    kind = common_type(types)
+    if kind == "mixed":
+        scores = ["r2", "spearman", *_METRICS["classification"]]
+        return ["mixed_error", *_STANDARDISED.values(), *scores]
+    several = kind == "regression" and num_tasks > 1
+    return [*_METRICS[kind], *(_STANDARDISED.values() if several else ())]
+
+
+def choosing_metric(task_type: TaskTypes, num_tasks: int, metric: str | None = None) -> str:
+    """Returns the score that chooses an epoch or a model: one that never adds up units.
+
+    RMSE and MAE of several targets become their standardised forms. The default is that of
+    :data:`DEFAULT_METRIC`. A name that :func:`evaluate` does not give is a ValueError.
+    """
+    known = metric_names(task_type, num_tasks)
+    kind = common_type(one_type_a_task(task_type, num_tasks))
+    chosen = DEFAULT_METRIC[kind] if metric is None else metric
+    if chosen not in known:
+        tasks = f"{num_tasks} {kind} task{'s' * (num_tasks > 1)}"
+        raise ValueError(f"metric must be one of {', '.join(known)} for {tasks}, got {chosen!r}")
+    return _STANDARDISED.get(chosen, chosen) if num_tasks > 1 else chosen
+
+
+def evaluate(
+    y_true: Array, y_pred: Array, task_type: TaskTypes, scale: Array | None = None
+) -> dict[str, float]:
     r"""Computes all scores of a task type.
+
+    For several regression tasks, whose units may differ, there are also errors divided by each
+    task's scale :math:`\sigma_t`. Tasks of both types have no RMSE or MAE; their one error is
+
+    .. math::
+        mixed\_error = \frac{1}{T} \left( \sum_{t \in values} \frac{RMSE_t}{\sigma_t}
+        + \sum_{t \in classes} 2 \, (1 - AUC_t) \right)
+
+    0 is perfect; 1 is no better than the mean of the labels or chance.
 
     Args:
         y_true: Labels, NaN = missing.
         y_pred: Predictions; for classification probabilities or logits of class 1.
-        task_type: ``"regression"`` (rmse, mae, r2, spearman) or ``"classification"``
-            (roc_auc, average_precision).
+        task_type: ``"regression"`` (rmse, mae, r2, spearman, of several tasks also
+            standardised_rmse and standardised_mae) or ``"classification"`` (roc_auc,
+            average_precision), or one a task; if both occur, mixed_error in place of rmse and mae.
+        scale: Standard deviation of the training labels of each task, read for regression tasks
+            only; default: that of ``y_true``.
 
     Returns:
-        The scores by name, each the unweighted mean over tasks.
+        The scores by name, each the unweighted mean over the tasks it is defined for.
 
     Shapes:
-        - **y_true**, **y_pred:** :math:`(n, T)` or :math:`(n)`
+        - **y_true**, **y_pred**, **scale:** :math:`(n, T)` or :math:`(n)`; :math:`(T)`
 
     Raises:
-        ValueError: If the task type is unknown, the shapes differ or are empty, a prediction
-            is not finite, a label is infinite, or a class label is neither 0 nor 1.
+        ValueError: If a task type is unknown, the shapes differ or are empty, a prediction
+            is not finite, a label is infinite, a class label is neither 0 nor 1, or the scale of
+            a regression task is not positive.
     """
-    if task_type not in _METRICS:
-        raise ValueError(f"task_type must be one of {list(_METRICS)}, got {task_type!r}")
-    return {metric.__name__: metric(y_true, y_pred) for metric in _METRICS[task_type]}
-
-
-def _mean_over_tasks(
-    name: str,
-    score: Callable[[np.ndarray, np.ndarray], float],
-    y_true: Array,
-    y_pred: Array,
-    min_distinct: int,
-) -> float:
     y_true, y_pred = _checked(y_true, y_pred)
-    scores = []
-    for labels, predictions in zip(y_true.T, y_pred.T, strict=True):
-        present = ~np.isnan(labels)
-        if len(np.unique(labels[present])) >= min_distinct:
-            scores.append(float(score(labels[present], predictions[present])))
-    if not scores:
-        warnings.warn(
-            f"{name} is undefined: none of {y_true.shape[1]} tasks has "
-            f"{min_distinct} or more different labels",
-            stacklevel=3,
-        )
-        return float("nan")
-    return float(np.mean(scores))
+    types = one_type_a_task(task_type, y_true.shape[1])
+    scores = _scores(y_true, y_pred, types)
+    is_value = np.array([found == "regression" for found in types])
+    sigma = _scale(y_true, is_value, scale)  # [T], NaN for classes
+    for name, standardised in _STANDARDISED.items():
+        if name in scores:
+            scores[standardised] = scores[name] / sigma
+    if common_type(types) == "mixed":
+        auc = 2 * (1 - scores["roc_auc"])
+        scores["mixed_error"] = np.where(is_value, scores["standardised_rmse"], auc)
+    return {name: _mean(name, scores[name]) for name in metric_names(types, len(types))}
 
 
-def _rmse(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    return np.sqrt(np.mean((y_true - y_pred) ** 2))
+def evaluate_tasks(
+    y_true: Array, y_pred: Array, task_type: TaskTypes, names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Computes every task's own scores, errors in its own unit.
 
+    Args:
+        y_true, y_pred, task_type: See :func:`evaluate`.
+        names: Names of the tasks.
 
-def _mae(y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    return np.mean(np.abs(y_true - y_pred))
+    Returns:
+        For each task the scores of its type by name; NaN where its labels define none.
+
+    Raises:
+        ValueError: As :func:`evaluate`, and if names are not as many as tasks, or not unique.
+    """
+    y_true, y_pred = _checked(y_true, y_pred)
+    types = one_type_a_task(task_type, y_true.shape[1])
+    if len(names) != len(types):
+        raise ValueError(f"{len(names)} names for {len(types)} tasks")
+    if len(set(names)) != len(names):
+        raise ValueError(f"two tasks have the same name: {', '.join(names)}")
+    scores = _scores(y_true, y_pred, types)
+    return {
+        name: {metric: float(scores[metric][task]) for metric in _METRICS[types[task]]}
+        for task, name in enumerate(names)
+    }
 
 
 def _spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
@@ -138,18 +190,93 @@ def _spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     return spearmanr(y_true, y_pred).statistic
 
 
+def _of_sklearn(name: str) -> Score:
+    def score(y_true: np.ndarray, y_pred: np.ndarray) -> float:
+        from sklearn import metrics
+
+        return getattr(metrics, name)(y_true, y_pred)
+
+    return score
+
+
+#: By task type: name -> score of one task, and the number of different labels that define it.
+_METRICS: dict[str, dict[str, tuple[Score, int]]] = {
+    "regression": {
+        "rmse": (lambda y_true, y_pred: np.sqrt(np.mean((y_true - y_pred) ** 2)), 1),
+        "mae": (lambda y_true, y_pred: np.mean(np.abs(y_true - y_pred)), 1),
+        "r2": (_of_sklearn("r2_score"), 2),
+        "spearman": (_spearman, 2),
+    },
+    "classification": {
+        "roc_auc": (_of_sklearn("roc_auc_score"), 2),
+        "average_precision": (_of_sklearn("average_precision_score"), 2),
+    },
+}
+
+
+def _mean_over_tasks(name: str, y_true: Array, y_pred: Array) -> float:
+    y_true, y_pred = _checked(y_true, y_pred)
+    kind = next(kind for kind, metrics in _METRICS.items() if name in metrics)
+    return _mean(name, _scores(y_true, y_pred, [kind] * y_true.shape[1])[name])
+
+
+def _scores(
+    y_true: np.ndarray, y_pred: np.ndarray, types: Sequence[TaskType]
+) -> dict[str, np.ndarray]:
+    """Each score of each task ``[T]``; NaN where the task's type or labels define none."""
+    found = {name: np.full(len(types), np.nan) for kind in set(types) for name in _METRICS[kind]}
+    for task, kind in enumerate(types):
+        present = ~np.isnan(y_true[:, task])
+        labels, predictions = y_true[present, task], y_pred[present, task]
+        if kind == "classification":
+            _check_binary(labels)
+        num_distinct = len(np.unique(labels))
+        for name, (score, min_distinct) in _METRICS[kind].items():
+            if num_distinct >= min_distinct:
+                found[name][task] = score(labels, predictions)
+    return found
+
+
+def _mean(name: str, scores: np.ndarray) -> float:
+    defined = scores[~np.isnan(scores)]
+    if not defined.size:
+        fewest = 1 if name in ("rmse", "mae") else 2
+        warnings.warn(
+            f"{name} is undefined: none of {len(scores)} tasks has "
+            f"{fewest} or more different labels",
+            stacklevel=4,
+        )
+        return float("nan")
+    return float(np.mean(defined))
+
+
+def _scale(y_true: np.ndarray, is_value: np.ndarray, scale: Array | None) -> np.ndarray:
+    """The standard deviation that divides each regression task's errors ``[T]``, NaN = none."""
+    if scale is None:
+        labels = [column[~np.isnan(column)] for column in y_true.T]
+        sigma = np.array([x.std() if len(np.unique(x)) > 1 else np.nan for x in labels])
+        return np.where(is_value, sigma, np.nan)
+    sigma = _as_matrix(scale)[:, 0]  # [T]
+    if sigma.shape != is_value.shape:
+        raise ValueError(f"{len(sigma)} scales for {len(is_value)} tasks")
+    if not ((sigma > 0) & np.isfinite(sigma))[is_value].all():
+        raise ValueError(f"the scale of a regression task must be positive, got {sigma.tolist()}")
+    return np.where(is_value, sigma, np.nan)
+
+
 def _checked(y_true: Array, y_pred: Array) -> tuple[np.ndarray, np.ndarray]:
     y_true, y_pred = _as_matrix(y_true), _as_matrix(y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(f"y_true has shape {y_true.shape}, but y_pred {y_pred.shape}")
     if y_true.size == 0:
         raise ValueError(f"nothing to score: y_true has shape {y_true.shape}")
-    for what, bad in (
-        ("y_pred is NaN or infinite", ~np.isfinite(y_pred)),
-        ("y_true is infinite", np.isinf(y_true)),
-    ):
-        if bad.any():
-            rows = np.flatnonzero(bad.any(axis=1))
+    wrong = {
+        "y_pred is NaN or infinite": ~np.isfinite(y_pred),
+        "y_true is infinite": np.isinf(y_true),
+    }
+    for what, bad in wrong.items():
+        rows = np.flatnonzero(bad.any(axis=1))
+        if rows.size:
             shown = ", ".join(map(str, rows[:10])) + (", ..." if len(rows) > 10 else "")
             raise ValueError(f"{what} in {len(rows)} of {len(bad)} rows: {shown}")
     return y_true, y_pred
@@ -167,8 +294,7 @@ def _as_matrix(values: Array) -> np.ndarray:
     return values
 
 
-def _check_binary(y_true: Array) -> None:
-    labels = _as_matrix(y_true)
-    other = labels[~np.isnan(labels) & (labels != 0) & (labels != 1)]
+def _check_binary(labels: np.ndarray) -> None:
+    other = labels[(labels != 0) & (labels != 1)]
     if other.size:
         raise ValueError(f"class labels must be 0, 1 or NaN (missing), found {other[0]:g}")

@@ -197,6 +197,17 @@ def test_no_label_at_all(kind):
     assert torch.all(predicted.grad == 0)
 
 
+def test_one_loss_a_task_is_the_mean_over_all_labels():
+    predicted = PREDICTED.clone().requires_grad_()
+    y = torch.tensor([[0.0, NAN], [1.0, 1.0]])
+    loss = property_loss(predicted, y, ["mse", "bce"])
+    assert loss.item() == pytest.approx((0.25 + 4 + math.log1p(math.exp(-1))) / 3, rel=1e-6)
+    loss.backward()
+    assert torch.equal(predicted.grad != 0, ~y.isnan())
+    with pytest.raises(ValueError, match="1 losses for 2 tasks"):
+        property_loss(PREDICTED, y, ["mse"])
+
+
 def test_unknown_kind():
     message = "loss must be one of mse, mae, smooth_l1, bce, not 'huber'"
     with pytest.raises(ValueError, match=message):

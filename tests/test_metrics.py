@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from molae_pyg.metrics import average_precision, evaluate, mae, r2, rmse, roc_auc, spearman
+from molae_pyg.metrics import (
+    DEFAULT_METRIC,
+    LOWER_IS_BETTER,
+    average_precision,
+    choosing_metric,
+    evaluate,
+    evaluate_tasks,
+    mae,
+    metric_names,
+    r2,
+    rmse,
+    roc_auc,
+    spearman,
+)
 
 NAN = float("nan")
 
@@ -77,6 +90,112 @@ def test_evaluate():
     scores = evaluate(y_true, y_pred, "classification")
     assert scores == {"roc_auc": 1.0, "average_precision": 1.0}
     assert all(type(score) is float for score in scores.values())
+
+
+#: Two targets whose units differ by 1000, and a class; every kind of score by hand below.
+MIXED = ["regression", "regression", "classification"]
+Y_TRUE = np.array([[0.0, 0.0, 1], [2.0, 4000.0, 0], [NAN, 2000.0, 1], [1.0, NAN, 0]])
+Y_PRED = np.array([[1.0, 0.0, 0.9], [2.0, 4000.0, 0.8], [5.0, 5000.0, 0.7], [1.0, 0.0, 0.1]])
+SCALE = np.array([2.0, 1000.0, NAN])
+
+
+def test_errors_of_several_units_are_divided_by_their_scale():
+    scores = evaluate(Y_TRUE[:, :2], Y_PRED[:, :2], "regression", SCALE[:2])
+    errors = math.sqrt(1 / 3), math.sqrt(3000**2 / 3)
+    assert scores["rmse"] == pytest.approx(sum(errors) / 2)  # a mean over units
+    assert scores["standardised_rmse"] == pytest.approx((errors[0] / 2 + errors[1] / 1000) / 2)
+    assert scores["standardised_mae"] == pytest.approx((1 / 3 / 2 + 1000 / 1000) / 2)
+    default = evaluate(Y_TRUE[:, :2], Y_PRED[:, :2], ["regression"] * 2)  # std of y_true
+    stds = np.std([0, 2, 1]), np.std([0, 4000, 2000])
+    assert default["standardised_mae"] == pytest.approx((1 / 3 / stds[0] + 1000 / stds[1]) / 2)
+
+
+def test_mixed_tasks_by_hand():
+    scores = evaluate(Y_TRUE, Y_PRED, MIXED, SCALE)
+    assert list(scores) == metric_names(MIXED, 3)
+    assert not {"rmse", "mae"} & scores.keys()
+    errors = math.sqrt(1 / 3) / 2, math.sqrt(3000**2 / 3) / 1000
+    assert scores["standardised_rmse"] == pytest.approx(sum(errors) / 2)
+    assert scores["roc_auc"] == pytest.approx(3 / 4)
+    assert scores["mixed_error"] == pytest.approx((sum(errors) + 2 * (1 - 3 / 4)) / 3)
+    assert scores["r2"] == pytest.approx((1 - 1 / 2 + 1 - 9 / 8) / 2)
+
+
+def test_mixed_error_is_1_of_means_and_chance_and_0_of_the_truth():
+    y = Y_TRUE[:, [0, 2]]
+    mean = np.tile([1.0, 0.5], (4, 1))
+    assert evaluate(y, mean, MIXED[1:])["mixed_error"] == pytest.approx(1)
+    assert evaluate(y, np.nan_to_num(y), MIXED[1:])["mixed_error"] == 0
+
+
+def test_each_task_has_its_own_scores_in_its_own_unit():
+    found = evaluate_tasks(Y_TRUE, Y_PRED, MIXED, ["a", "b", "c"])
+    assert list(found) == ["a", "b", "c"]
+    assert list(found["a"]) == ["rmse", "mae", "r2", "spearman"]
+    assert found["b"]["mae"] == pytest.approx(1000)
+    assert found["c"] == {
+        "roc_auc": pytest.approx(3 / 4),
+        "average_precision": pytest.approx(5 / 6),
+    }
+    undefined = evaluate_tasks(
+        np.array([[NAN, 1], [NAN, 1]]), Y_PRED[:2, :2], MIXED[1:], ["a", "b"]
+    )
+    assert all(math.isnan(x) for scores in undefined.values() for x in scores.values())
+    with pytest.raises(ValueError, match="2 names for 3 tasks"):
+        evaluate_tasks(Y_TRUE, Y_PRED, MIXED, ["a", "b"])
+    with pytest.raises(ValueError, match="same name: a, a, b"):
+        evaluate_tasks(Y_TRUE, Y_PRED, MIXED, ["a", "a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("task_type", "num_tasks", "metric", "expected"),
+    [
+        ("regression", 1, None, "rmse"),
+        ("regression", 1, "mae", "mae"),
+        ("regression", 2, None, "standardised_rmse"),
+        ("regression", 2, "mae", "standardised_mae"),
+        ("regression", 2, "spearman", "spearman"),
+        ("classification", 2, None, "roc_auc"),
+        (MIXED, 3, None, "mixed_error"),
+        (MIXED, 3, "roc_auc", "roc_auc"),
+        (["classification"] * 2, 2, None, "roc_auc"),
+    ],
+)
+def test_no_epoch_is_chosen_by_a_mean_over_units(task_type, num_tasks, metric, expected):
+    assert choosing_metric(task_type, num_tasks, metric) == expected
+
+
+@pytest.mark.parametrize(
+    ("task_type", "num_tasks", "metric"),
+    [("regression", 1, "RMSE"), ("regression", 1, "standardised_rmse"), (MIXED, 3, "rmse"),
+     ("classification", 1, "rmse"), ("regression", 1, "")],
+)  # fmt: skip
+def test_an_unknown_metric_lists_the_known(task_type, num_tasks, metric):
+    known = ", ".join(metric_names(task_type, num_tasks))
+    with pytest.raises(ValueError, match=f"must be one of {known} .*got {metric!r}"):
+        choosing_metric(task_type, num_tasks, metric)
+
+
+def test_tables_of_metrics_fit_together():
+    everything = set()
+    for kind, types in {"regression": "regression", "classification": "classification"}.items():
+        everything |= set(metric_names(types, 2))
+        assert DEFAULT_METRIC[kind] in metric_names(types, 1)
+    everything |= set(metric_names(MIXED, 3))
+    assert DEFAULT_METRIC["mixed"] in metric_names(MIXED, 3)
+    assert set(LOWER_IS_BETTER) < everything
+
+
+def test_errors_of_task_types_and_scale():
+    with pytest.raises(ValueError, match="2 task types for 3 tasks"):
+        evaluate(Y_TRUE, Y_PRED, MIXED[1:])
+    with pytest.raises(ValueError, match="got 'mixed'"):
+        evaluate(Y_TRUE, Y_PRED, "mixed")
+    with pytest.raises(ValueError, match="2 scales for 3 tasks"):
+        evaluate(Y_TRUE, Y_PRED, MIXED, SCALE[:2])
+    for bad in (0.0, -1.0, NAN, np.inf):
+        with pytest.raises(ValueError, match="must be positive"):
+            evaluate(Y_TRUE, Y_PRED, MIXED, np.array([1.0, bad, 1.0]))
 
 
 def test_errors():

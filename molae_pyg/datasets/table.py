@@ -20,7 +20,7 @@ from molae_pyg.datasets.table_storage import (
     separate,
     stored_molecules,
 )
-from molae_pyg.metrics import HEADLINE, TaskType
+from molae_pyg.metrics import DEFAULT_METRIC, TaskType
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
@@ -62,7 +62,7 @@ class MoleculeTable(InMemoryDataset):
         task_names: Names of the tasks.
         task_type: ``"regression"`` or ``"classification"``.
         metric: Name of the score that chooses and compares models, that of the task type in
-            :data:`~molae_pyg.metrics.HEADLINE` unless the data set has another.
+            :data:`~molae_pyg.metrics.DEFAULT_METRIC` unless the data set has another.
 
     Shapes:
         - **y:** :math:`(n)` or :math:`(n, T)`; of an item :math:`(1, T)` float32
@@ -95,7 +95,7 @@ class MoleculeTable(InMemoryDataset):
         smiles = list(smiles)
         y = _checked_targets(y, len(smiles))  # [n, T]
         self.task_type = _checked_task_type(task_type, y)
-        self.metric = HEADLINE[self.task_type]
+        self.metric = DEFAULT_METRIC[self.task_type]
         self.task_names = _checked_task_names(task_names, y.size(1))
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 from torch_geometric.utils import cumsum, degree
 
 from molae_pyg import checkpoint
+from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.nn.heads import PropertyHead, Readout
 
@@ -26,27 +27,48 @@ class PropertyModel(nn.Module):
     Args:
         num_tasks: Number of tasks T.
         task_names: Names of the tasks, default ``task0`` ...
-        task_type: ``"regression"`` or ``"classification"``.
+        task_type: ``"regression"`` or ``"classification"`` for all tasks, or one a task.
 
     Attributes:
         config: Arguments that build the model again.
+        task_types: The type of each task.
+        task_type: ``"regression"``, ``"classification"`` or ``"mixed"``.
+        recipe: How the molecules it was trained on were made, see
+            :meth:`Options.to_dict() <molae_pyg.chem.options.Options.to_dict>`; a saved model keeps
+            it. None (default): not known.
     """
 
     config: dict[str, Any]
+    recipe: dict[str, Any] | None = None
 
-    def __init__(self, num_tasks: int, task_names: Sequence[str] | None, task_type: str):
+    def __init__(
+        self, num_tasks: int, task_names: Sequence[str] | None, task_type: TaskTypes = "regression"
+    ):
         super().__init__()
-        if task_type not in ("regression", "classification"):
-            raise ValueError(f"task_type must be 'regression' or 'classification': {task_type!r}")
-        self.task_type = task_type
+        self.task_types = one_type_a_task(task_type, num_tasks)
+        self.task_type = common_type(self.task_types)
         self.task_names = list(task_names or (f"task{i}" for i in range(num_tasks)))
         if len(self.task_names) != num_tasks:
             raise ValueError(f"{num_tasks} tasks, but names {self.task_names}")
+        if len(set(self.task_names)) != num_tasks:
+            raise ValueError(f"two tasks have the same name: {', '.join(self.task_names)}")
         self.register_buffer("mean", torch.zeros(num_tasks))
         self.register_buffer("std", torch.ones(num_tasks))
 
+    @property
+    def saved_task_type(self) -> str | list[str]:
+        """What :attr:`config` says of the type: one string where all tasks have the same."""
+        return self.task_types if self.task_type == "mixed" else self.task_type
+
+    def probabilities(self, y: Tensor) -> Tensor:
+        """Turns logits of classes into probabilities and leaves values as they are ``[B, T]``."""
+        if self.task_type != "mixed":
+            return y.sigmoid() if self.task_type == "classification" else y
+        columns = zip(y.unbind(1), self.task_types, strict=True)
+        return torch.stack([c.sigmoid() if t == "classification" else c for c, t in columns], 1)
+
     def predict(self, z: Tensor, conformers: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Mean prediction over conformers (of probabilities, for classification).
+        """Mean prediction over conformers (of probabilities, for classes).
 
         Args:
             z: Atomic numbers ``[N]``.
@@ -58,8 +80,7 @@ class PropertyModel(nn.Module):
         """
         total = 0
         for pos in conformers.unbind(1):  # K times [N, 3]
-            y = self(z, pos, batch)
-            total = total + (y.sigmoid() if self.task_type == "classification" else y)
+            total = total + self.probabilities(self(z, pos, batch))
         return total / conformers.size(1)
 
     def on_batch(self, batch: Batch) -> Tensor:
@@ -67,16 +88,24 @@ class PropertyModel(nn.Module):
         return self(batch.z, batch.pos, batch.batch)
 
     def predict_batch(self, batch: Batch) -> Tensor:
-        """Real units or probabilities ``[B, T]`` of a batch as the data set gives it."""
-        return self.predict(batch.z, batch.conformers, batch.batch)
+        """Real units or probabilities ``[B, T]`` of a batch as the data set gives it.
+
+        A batch without ``conformers`` has ``pos``, which is then the only one.
+        """
+        conformers = batch.conformers if "conformers" in batch else batch.pos[:, None]  # [N, K, 3]
+        return self.predict(batch.z, conformers, batch.batch)
 
     def set_scaling(self, y: Tensor) -> None:
-        """Takes mean and standard deviation of regression targets ``[n, T]``, NaN = missing.
+        """Takes mean and standard deviation of targets ``[n, T]``, NaN = missing.
+
+        Classes are left as they are.
 
         Raises:
-            ValueError: A task has fewer than two labels, or all its labels are equal.
+            ValueError: A regression task has fewer than two labels, or all its labels are equal.
         """
-        for task, column in enumerate(y.T):
+        for task, (column, task_type) in enumerate(zip(y.T, self.task_types, strict=True)):
+            if task_type == "classification":
+                continue
             label = column[~column.isnan()].double()
             if label.numel() == 0 or label.min() == label.max():  # std of equal ones may not be 0
                 raise ValueError(
@@ -110,7 +139,7 @@ class MolAEPredictor(PropertyModel):
             or ``"atomwise"``, a sum of contributions of the atoms.
         task_names: Names of the tasks, default ``task0`` ...
         task_type: ``"regression"`` (default) or ``"classification"`` (predictions are logits;
-            :meth:`predict` gives probabilities).
+            :meth:`predict` gives probabilities), for all tasks or one a task.
     """
 
     def __init__(
@@ -120,7 +149,7 @@ class MolAEPredictor(PropertyModel):
         pooler_dropout: float = 0.0,
         readout: Readout = "cls",
         task_names: Sequence[str] | None = None,
-        task_type: str = "regression",
+        task_type: TaskTypes = "regression",
     ):
         super().__init__(num_tasks, task_names, task_type)
         self.encoder = encoder if isinstance(encoder, MolAEEncoder) else MolAEEncoder(**encoder)
@@ -133,7 +162,7 @@ class MolAEPredictor(PropertyModel):
             "pooler_dropout": pooler_dropout,
             "readout": readout,
             "task_names": self.task_names,
-            "task_type": task_type,
+            "task_type": self.saved_task_type,
         }
 
     def forward(self, z: Tensor, pos: Tensor, batch: Tensor | None = None) -> Tensor:

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.loss import PropertyLoss
-from molae_pyg.metrics import ERRORS, HEADLINE
+from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.precision import autocast
 from molae_pyg.models.precision import precision as hardware_precision
@@ -147,7 +147,7 @@ def finetune(
         NonFiniteLossError: The loss became NaN or infinite.
     """
     folder = Path(folder)
-    if model.task_type == "regression":
+    if "regression" in model.task_types:
         model.set_scaling(torch.cat([data.y for data in train]) if scale is None else scale)
     _check_valid(torch.cat([data.y for data in valid]), model)
     model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes as they are
@@ -156,8 +156,8 @@ def finetune(
         model, settings.lr, settings.warmup, settings.weight_decay,
         settings.loss, settings.pair_budget,
     )  # fmt: skip
-    metric = settings.metric or HEADLINE[model.task_type]
-    mode = "min" if metric in ERRORS else "max"
+    metric = choosing_metric(model.task_types, len(model.task_types), settings.metric)
+    mode = "min" if metric in LOWER_IS_BETTER else "max"
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=f"val_{metric}", mode=mode)
     last = ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
     timer = Timer()  # its state is in the checkpoints

@@ -1,5 +1,7 @@
 """Fine-tuning on molecular properties."""
 
+from collections.abc import Sequence
+
 import lightning as L
 import numpy as np
 import torch
@@ -7,8 +9,8 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.utils import degree
 
-from molae_pyg.loss import PropertyLoss, property_loss
-from molae_pyg.metrics import HEADLINE, evaluate
+from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss, property_loss
+from molae_pyg.metrics import TaskType, common_type, evaluate
 from molae_pyg.models import MolAEPredictor, PropertyModel
 from molae_pyg.training.finite import check_finite
 from molae_pyg.training.sampler import plan_batches
@@ -38,6 +40,25 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
     return torch.cat(predicted)[np.argsort(np.concatenate(parts))]
 
 
+def task_losses(
+    task_types: Sequence[TaskType], loss: PropertyLoss | None = None
+) -> list[PropertyLoss]:
+    """The loss of each task: bce of classes, ``loss`` (default mse) of values.
+
+    Raises:
+        ValueError: ``loss`` is unknown, or fits none of the tasks, or is bce for values.
+    """
+    if loss is not None and loss not in PROPERTY_LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(PROPERTY_LOSSES)}, not {loss!r}")
+    kind = common_type(task_types)
+    if loss is not None and (loss == "bce") != (kind == "classification"):
+        raise ValueError(
+            f"loss {loss!r} does not fit a {kind} model: it is that of its regression tasks, "
+            "and classes always have 'bce'"
+        )
+    return ["bce" if found == "classification" else loss or "mse" for found in task_types]
+
+
 class PropertyModule(L.LightningModule):
     """Lightning's view of a :class:`~molae_pyg.MolAEPredictor` or another property model.
 
@@ -50,8 +71,8 @@ class PropertyModule(L.LightningModule):
         lr: Peak learning rate, default 1e-4.
         warmup: Share of all steps spent warming up, default 0.06.
         weight_decay: Default 0, as published for fine-tuning.
-        loss: ``"mse"``, ``"mae"``, ``"smooth_l1"`` on standardised targets, or ``"bce"``;
-            default: mse for regression, bce for classification.
+        loss: Of regression tasks: ``"mse"`` (default), ``"mae"`` or ``"smooth_l1"`` on
+            standardised targets. That of classes is always ``"bce"``.
         pair_budget: Training batches of more pair cells go through the model in parts of
             similar size; default: none do.
     """
@@ -71,9 +92,7 @@ class PropertyModule(L.LightningModule):
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.pair_budget = pair_budget
-        self.loss = loss or ("mse" if model.task_type == "regression" else "bce")
-        if (self.loss == "bce") != (model.task_type == "classification"):
-            raise ValueError(f"loss {self.loss!r} does not fit a {model.task_type} model")
+        self.losses = task_losses(model.task_types, loss)
         self.outputs: list[tuple[Tensor, Tensor]] = []
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -82,7 +101,7 @@ class PropertyModule(L.LightningModule):
         else:
             predicted = predict_in_parts(self.model, batch, self.pair_budget)
         mean, std = self.model.mean, self.model.std
-        loss = property_loss((predicted - mean) / std, (batch.y - mean) / std, self.loss)
+        loss = property_loss((predicted - mean) / std, (batch.y - mean) / std, self.losses)
         check_finite(loss, self.model, batch, self.optimizers().param_groups[0]["lr"])
         self.log("train_loss", loss, prog_bar=True, on_epoch=True, batch_size=batch.num_graphs)
         return loss
@@ -94,8 +113,9 @@ class PropertyModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         y, predicted = (torch.cat(column).numpy() for column in zip(*self.outputs, strict=True))
         self.outputs.clear()
-        for name, value in evaluate(y, predicted, self.model.task_type).items():
-            self.log(f"val_{name}", value, prog_bar=name == HEADLINE[self.model.task_type])
+        scores = evaluate(y, predicted, self.model.task_types, self.model.std)
+        for name, value in scores.items():
+            self.log(f"val_{name}", value, prog_bar=True)
 
     def configure_optimizers(self):
         total = int(self.trainer.estimated_stepping_batches)

@@ -163,6 +163,53 @@ def test_predict_is_the_mean_over_conformers(molecules, task_type):
     torch.testing.assert_close(y, each.mean(0))
 
 
+MIXED = ["regression", "classification", "regression"]
+
+
+@torch.no_grad()
+def test_mixed_tasks_are_values_and_probabilities_column_by_column(molecules, tmp_path):
+    model = small(num_tasks=3, task_type=MIXED)
+    assert model.task_types == MIXED
+    assert model.task_type == "mixed"
+    model.set_scaling(torch.tensor([[1.0, 0.0, 5.0], [3.0, 0.0, 9.0]]))
+    assert model.mean.tolist() == [2, 0, 7]  # classes are not scaled, even if all are equal
+    assert model.std[1] == 1
+    each = torch.stack(
+        [model(molecules.z, molecules.conformers[:, k], molecules.batch) for k in range(4)]
+    )
+    each[..., 1] = each[..., 1].sigmoid()
+    y = model.predict(molecules.z, molecules.conformers, molecules.batch)
+    torch.testing.assert_close(y, each.mean(0))
+    model.save_pretrained(tmp_path)
+    assert MolAEPredictor.from_pretrained(tmp_path).task_types == MIXED
+
+
+def test_the_type_of_uniform_tasks_is_one_string_on_disk():
+    for task_type in ("classification", ["classification"] * 2):
+        model = small(num_tasks=2, task_type=task_type)
+        assert model.config["task_type"] == "classification"
+        assert model.task_type == "classification"
+        assert model.task_types == ["classification"] * 2
+
+
+@torch.no_grad()
+def test_a_batch_without_conformers_is_predicted_from_pos(molecules):
+    model = small()
+    expected = model(molecules.z, molecules.pos, molecules.batch)
+    del molecules.conformers
+    assert torch.equal(model.predict_batch(molecules), expected)
+
+
+def test_a_saved_model_keeps_its_recipe(tmp_path):
+    model = small()
+    assert model.recipe is None
+    model.save_pretrained(tmp_path / "without")
+    assert MolAEPredictor.from_pretrained(tmp_path / "without").recipe is None
+    model.recipe = {"num_conformers": 3, "recipe_version": 2}
+    model.save_pretrained(tmp_path / "with")
+    assert MolAEPredictor.from_pretrained(tmp_path / "with").recipe == model.recipe
+
+
 def test_one_molecule_without_batch(molecules):
     model = small(num_tasks=2)
     first = molecules.batch == 0
@@ -210,8 +257,12 @@ def test_saved_model_is_the_same_model(molecules, tmp_path, readout):
 
 
 def test_wrong_task_type():
-    with pytest.raises(ValueError, match="'regression' or 'classification': 'ranking'"):
+    with pytest.raises(ValueError, match="got 'ranking'"):
         small(task_type="ranking")
+    with pytest.raises(ValueError, match="1 task types for 2 tasks"):
+        small(num_tasks=2, task_type=["regression"])
+    with pytest.raises(ValueError, match="two tasks have the same name: a, a"):
+        small(num_tasks=2, task_names=["a", "a"])
 
 
 def test_wrong_number_of_names():

@@ -90,7 +90,7 @@ def test_missing_labels_are_passed_over(tmp_path):
             data.y = data.y.flip(1)
     model = predictor(num_tasks=2)
     settings = Finetuning(epochs=1, batch_size=8)
-    assert np.isfinite(finetune(model, train, valid, tmp_path, settings)["val_rmse"])
+    assert np.isfinite(finetune(model, train, valid, tmp_path, settings)["val_standardised_rmse"])
     assert torch.isfinite(model.mean).all()
 
 
