@@ -1,5 +1,6 @@
 """From coordinates to ``Data``: the fields."""
 
+import numpy as np
 import torch
 from torch_geometric.data import Data
 
@@ -44,10 +45,19 @@ def build(molecule: Molecule, embedding: Embedding, options: Options) -> Data:
     data.smiles = molecule.smiles
     data.atom_map = torch.from_numpy(molecule.atom_map[kept])
     data.status, data.reason = embedding.status, "; ".join(notes)
-    data.num_distinct = min(len(embedding.conformers) or 1, options.recipe.count)
+    data.num_distinct = min(_num_distinct(embedding), options.recipe.count)
     data.num_unknown = int((~torch.isin(data.z, _KNOWN)).sum())
     data.num_cropped = num_cropped
     return data
+
+
+def _num_distinct(embedding: Embedding) -> int:
+    """Number of conformers at other coordinates; 1 where the layout stands in."""
+    different: list[np.ndarray] = []
+    for conformer in embedding.conformers:
+        if not any(np.array_equal(conformer, other) for other in different):
+            different.append(conformer)
+    return len(different) or 1
 
 
 def repeat(data: Data, molecule: Molecule, options: Options) -> Data:

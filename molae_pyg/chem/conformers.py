@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
-from rdkit.ForceField import rdForceField  # noqa: F401 - older RDKit registers its classes here
+from rdkit.ForceField import rdForceField
 
 MAX_STEPS = 200  # of the force-field minimisation
 #: Above this number of atoms, hydrogens included, one call into RDKit can overrun any time limit.
@@ -22,6 +22,9 @@ LARGE = 300
 LARGE_STEPS = 20  # steps between two looks at the clock, for large molecules
 OUT_OF_TIME = "time limit reached"
 NO_LAYOUT_IN_TIME = "no time for the 2D layout"
+CUT_SHORT = "minimisation cut short by the time limit"
+DIED = "the conformer process died"
+LAYOUT_LIMIT = 60.0  # seconds for the 2D layout, and never longer than the conformers may take
 
 
 class Recipe(NamedTuple):
@@ -30,10 +33,16 @@ class Recipe(NamedTuple):
     #: Conformers to make; number k is embedded with ``seed + k + 1``. 0 makes the 2D layout only.
     count: int = 1
     seed: int = 0
-    #: Seconds for all conformers of the molecule together; the 2D layout is not counted.
+    #: Seconds for all conformers of the molecule together. The 2D layout may take as long again,
+    #: up to :data:`LAYOUT_LIMIT`.
     time_limit: float = 30.0
     #: Also make the 2D layout where conformers succeed.
     layout: bool = False
+
+    @property
+    def layout_limit(self) -> float:
+        """Seconds for the 2D layout."""
+        return min(LAYOUT_LIMIT, self.time_limit)
 
 
 class Step(NamedTuple):
@@ -151,7 +160,7 @@ def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray |
         try:
             found = rdDistGeom.EmbedMolecule(mol, params) >= 0
         except (RuntimeError, ValueError) as error:  # RDKit's violated invariants and bad input
-            found, problem = False, f"RDKit: {_first_line(error)}"
+            found, problem = False, f"RDKit: {first_line(error)}"
         if found:
             break
         if time.monotonic() > deadline:
@@ -167,31 +176,36 @@ def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray |
 
 def _minimise(mol: Chem.Mol, deadline: float) -> str:
     """Minimises the conformer of ``mol`` in place; returns a note where it was not MMFF94."""
-    note, force_field = "", None
-    properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
-    if properties is not None:
-        force_field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
-    elif rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
-        note = "no MMFF94 parameters: minimised with UFF"
-        force_field = rdForceFieldHelpers.UFFGetMoleculeForceField(mol)
-    if force_field is None:
-        return "no force field parameters: ETKDG geometry as it is"
     embedded = Chem.Conformer(mol.GetConformer())
     # The minimiser forgets its curvature estimate between calls: for other than large molecules
     # all steps go into one call, which is what RDKit's MMFFOptimizeMolecule does.
     steps = LARGE_STEPS if mol.GetNumAtoms() > LARGE else MAX_STEPS
     try:
+        force_field, note = _force_field(mol)
+        if force_field is None:
+            return note
         force_field.Initialize()
         for _ in range(0, MAX_STEPS, steps):
             if force_field.Minimize(maxIts=steps) == 0:
                 break
             if steps < MAX_STEPS and time.monotonic() > deadline:
-                return "minimisation cut short by the time limit"
-    except RuntimeError as error:  # the line search can violate an invariant of RDKit
+                return CUT_SHORT
+    except (RuntimeError, ValueError) as error:  # the line search can violate an invariant
         mol.RemoveAllConformers()
         mol.AddConformer(embedded)
-        return f"minimisation failed, ETKDG geometry as it is ({_first_line(error)})"
+        return f"minimisation failed, ETKDG geometry as it is ({first_line(error)})"
     return note
+
+
+def _force_field(mol: Chem.Mol) -> tuple[rdForceField.ForceField | None, str]:
+    """Returns MMFF94, or else UFF or None with a note."""
+    properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
+    if properties is not None:
+        return rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties), ""
+    if rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
+        note = "no MMFF94 parameters: minimised with UFF"
+        return rdForceFieldHelpers.UFFGetMoleculeForceField(mol), note
+    return None, "no force field parameters: ETKDG geometry as it is"
 
 
 def layout_step(mol: Chem.Mol) -> Step:
@@ -199,7 +213,7 @@ def layout_step(mol: Chem.Mol) -> Step:
     try:
         return Step("2d", layout_2d(mol))
     except (RuntimeError, ValueError) as error:
-        return Step("note", f"no 2D layout: {_first_line(error)}")
+        return Step("note", f"no 2D layout: {first_line(error)}")
 
 
 def layout_2d(mol: Chem.Mol) -> np.ndarray:
@@ -209,5 +223,6 @@ def layout_2d(mol: Chem.Mol) -> np.ndarray:
     return mol.GetConformer().GetPositions().astype(np.float32)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message that says something."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

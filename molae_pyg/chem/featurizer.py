@@ -11,10 +11,11 @@ from tqdm.auto import tqdm
 
 from molae_pyg.chem.assembly import build, build_or_raise, invalid_message, repeat
 from molae_pyg.chem.conformers import Embedding, Recipe
+from molae_pyg.chem.embedder import parse, run_in
 from molae_pyg.chem.options import Options
-from molae_pyg.chem.parsing import Molecule, parse_smiles
+from molae_pyg.chem.parsing import Molecule
 from molae_pyg.chem.report import FeaturizeReport
-from molae_pyg.chem.workers import WorkerPool, available_cores, run
+from molae_pyg.chem.workers import WorkerPool, available_cores, borrowed
 
 _WINDOW = 512  # molecules under way at once: bounds memory, and one slow molecule stops no other
 _FEW = 32  # conformers; below it, starting processes takes longer than the work
@@ -50,8 +51,9 @@ def featurize(
 
     Worker processes are started afresh, without the calling script: no
     ``if __name__ == "__main__"`` guard is needed, in scripts, notebooks or tests. A process that
-    overruns the time limit is killed, one that dies is replaced; the molecule at hand then keeps
-    the conformers made so far, or gets the 2D layout, or counts as failed, and its row says why.
+    overruns the time limit is killed; one that dies is replaced and its molecule tried once more.
+    After that the molecule keeps the conformers made so far, or gets the 2D layout, or counts as
+    failed, and its row says why.
 
     Args:
         smiles: The molecules.
@@ -59,9 +61,9 @@ def featurize(
             ``time_limit``.
         on_error: ``"raise"`` stops at the first row that gives no ``Data``; ``"skip"`` leaves it
             out and counts it.
-        workers: Number of processes; 1 stays in this process (molecules of more than 300 atoms
-            excepted). None takes all cores, or 1 if there is little to do.
-        progress: Show a bar if it takes longer than a second.
+        workers: Number of processes that make conformers. None takes all cores, or 1 if there is
+            little to do.
+        progress: Show a bar if it takes longer than a second and stderr is a terminal.
 
     Returns:
         The list of ``Data``, in input order, and the report, whose ``kept`` has the input row of
@@ -70,6 +72,7 @@ def featurize(
     Raises:
         ValueError: With ``on_error="raise"``, naming the row (from 0), the string and the reason;
             or if an argument is out of range.
+        KeyboardInterrupt: On Ctrl-C, at once.
     """
     options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
     if on_error not in ("raise", "skip"):
@@ -79,8 +82,9 @@ def featurize(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}; None takes all cores")
     workers = _num_workers(smiles, options, workers)
-    rows = _embedded(_parsed(smiles, canonical), options.recipe, workers)
-    bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=not progress)
+    rows = _embedded(_parsed(smiles, canonical, time_limit), options.recipe, workers)
+    disable = None if progress else True  # None: where there is no terminal
+    bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=disable)
     with rdBase.BlockLogs():
         return _gather(bar, options, on_error)
 
@@ -92,7 +96,7 @@ def canonical_smiles(smiles: str) -> str:
         ValueError: If it is no valid SMILES.
     """
     try:
-        return parse_smiles(smiles).key
+        return parse(smiles, True, Options().time_limit).key
     except ValueError as error:
         raise ValueError(invalid_message(smiles, error)) from None
 
@@ -110,10 +114,13 @@ def stream(
     Yields:
         The ``Data`` of each, or the error, in input order.
     """
-    rows = _embedded(_parsed(smiles, True), options.recipe, _num_workers(smiles, options, workers))
+    rows = _parsed(smiles, True, options.time_limit)
+    rows = _embedded(rows, options.recipe, _num_workers(smiles, options, workers), repeats=True)
     with rdBase.BlockLogs():
         for row in rows:
             try:
+                if row.molecule is None:
+                    raise ValueError(invalid_message(row.smiles, row.error))
                 yield build_or_raise(row.molecule, row.embedding, options)
             except ValueError as error:
                 yield error
@@ -125,33 +132,37 @@ def _num_workers(smiles: Sequence[str], options: Options, workers: int | None) -
     return available_cores() if len(smiles) * options.recipe.count > _FEW else 1
 
 
-def _parsed(smiles: Iterable[object], canonical: bool) -> Iterator[_Row]:
+def _parsed(smiles: Iterable[object], canonical: bool, time_limit: float) -> Iterator[_Row]:
     for value in smiles:
         try:
-            yield _Row(value, parse_smiles(value, canonical), None)
+            yield _Row(value, parse(value, canonical, time_limit), None)
         except ValueError as error:
             yield _Row(value, None, error)
 
 
-def _embedded(rows: Iterator[_Row], recipe: Recipe, workers: int) -> Iterator[_Row]:
-    """Adds the embedding to every row that holds a molecule for the first time."""
+def _embedded(
+    rows: Iterator[_Row], recipe: Recipe, workers: int, repeats: bool = False
+) -> Iterator[_Row]:
+    """Adds the embedding to every row with a molecule; unless ``repeats``, to its first alone."""
     seen: set[str] = set()
 
     def is_new(row: _Row) -> bool:
-        if row.molecule is None or row.molecule.key in seen:
+        if row.molecule is None or (row.molecule.key in seen and not repeats):
             return False
         seen.add(row.molecule.key)
         return True
 
     if workers == 1:
-        for row in rows:
-            new = is_new(row)
-            yield row._replace(embedding=run(row.molecule.mol, recipe)) if new else row
+        with borrowed() as worker:
+            for row in rows:
+                new = is_new(row)
+                made = run_in(worker, row.molecule.mol, recipe) if new else None
+                yield row._replace(embedding=made)
         return
     under_way: deque[tuple[_Row, Future[Embedding] | None]] = deque()
     with WorkerPool(workers) as pool:
         for row in rows:
-            job = pool.submit(row.molecule.mol, recipe) if is_new(row) else None
+            job = pool.apply(run_in, row.molecule.mol, recipe) if is_new(row) else None
             under_way.append((row, job))
             if len(under_way) >= _WINDOW:
                 yield _finished(*under_way.popleft())

@@ -4,6 +4,7 @@ A reader is a function from a record as it stands in the file to an :class:`Item
 its name, so it must be importable. This module needs RDKit and NumPy only: workers import it.
 """
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
-from molae_pyg.chem.conformers import Recipe, Step, embed, layout_step
+from molae_pyg.chem.conformers import Recipe, Step, embed, first_line, layout_step
 from molae_pyg.chem.parsing import Molecule, atomic_numbers, identity, parse_smiles, read_mol
 
 #: The kinds of :class:`~molae_pyg.chem.conformers.Step` that :func:`work` adds to those of the
@@ -53,7 +54,10 @@ class Item(NamedTuple):
         if not self.given:
             return layout_step(self.mol)
         # The layout is made with all hydrogens, as for other molecules; AddHs appends them.
-        mol, num_atoms = Chem.AddHs(self.mol), len(self.numbers)
+        try:
+            mol, num_atoms = Chem.AddHs(self.mol), len(self.numbers)
+        except (RuntimeError, ValueError) as error:
+            return Step("note", f"no 2D layout: {first_line(error)}")
         if not np.array_equal(atomic_numbers(mol)[:num_atoms], self.numbers):
             return Step("note", "no 2D layout: the SMILES has other atoms")
         step = layout_step(mol)
@@ -85,13 +89,20 @@ def read_sdf_record(block: bytes) -> Item:
     )
 
 
+@contextlib.contextmanager
+def errors_of_rdkit() -> Iterator[None]:
+    """Makes a violated invariant of RDKit, a RuntimeError, the ValueError of an invalid record."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ValueError(f"RDKit: {first_line(error)}") from None
+
+
 # A record that is compared first and then embedded comes twice in a row.
 @lru_cache(maxsize=1)
 def _read(read: Reader, record: Record) -> Item:
-    try:
+    with errors_of_rdkit():
         return read(record)
-    except RuntimeError as error:  # a violated invariant of RDKit
-        raise ValueError(f"RDKit: {str(error).strip().splitlines()[0]}") from None
 
 
 def compare(read: Reader, record: Record) -> Iterator[Step]:
@@ -100,7 +111,9 @@ def compare(read: Reader, record: Record) -> Iterator[Step]:
         item = _read(read, record)
         if item.mol is None:
             raise ValueError("no structure to compare")
-        yield Step(HEAD, identity(item.mol))
+        with errors_of_rdkit():
+            compound = identity(item.mol)
+        yield Step(HEAD, compound)
     except RecordRefused as error:
         yield Step(REFUSED, str(error))
     except ValueError as error:

@@ -3,12 +3,12 @@
 from rdkit import Chem, rdBase
 from torch_geometric.data import Data
 
-from molae_pyg.chem import workers
+from molae_pyg.chem import embedder
 from molae_pyg.chem.assembly import build_or_raise, invalid_message
 from molae_pyg.chem.conformers import Embedding
 from molae_pyg.chem.items import Item
 from molae_pyg.chem.options import Options
-from molae_pyg.chem.parsing import parse_smiles, read_mol
+from molae_pyg.chem.parsing import read_mol
 
 
 def from_smiles(
@@ -42,9 +42,9 @@ def from_smiles(
             give equal atoms in equal order at equal coordinates. False keeps the given order.
         max_atoms: Crop larger molecules to this many random atoms, their order kept. None: never.
         seed: For coordinates and cropping.
-        time_limit: Seconds for all conformers of the molecule together. Molecules of more than
-            300 atoms with hydrogens get a process that is killed when over the limit; the 2D
-            layout that then stands in is not counted (up to 10 s for 900 atoms).
+        time_limit: Seconds for all conformers of the molecule together, which are made in a
+            process that is killed when it overruns. Reading a SMILES of more than 1000 characters
+            and making the 2D layout may take as long again each (the layout 60 s at most).
 
     Returns:
         ``Data`` with n atoms and
@@ -56,20 +56,23 @@ def from_smiles(
         - ``atom_map`` ``[n]`` int64, each atom's place in the input (in a SMILES string, explicit
           ``[H]`` counted); -1 for hydrogens that were added,
         - ``status`` ``"3d"`` or ``"2d"``, ``reason`` (empty where all went by the recipe),
-        - ``num_distinct`` conformers before repetition and without the appended layout,
+        - ``num_distinct`` conformers before repetition and without the appended layout, those at
+          equal coordinates (of a single atom, say) counted once; conformers of a rigid molecule
+          differ by their place and orientation alone, and count,
           ``num_unknown`` atoms outside the vocabulary, ``num_cropped`` atoms cut off.
 
     Raises:
         ValueError: If the string is no valid SMILES, an argument is out of range, or no
             coordinates at all could be made.
+        KeyboardInterrupt: On Ctrl-C. No disturbed coordinates are returned.
     """
     options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
     with rdBase.BlockLogs():
         try:
-            molecule = parse_smiles(smiles, canonical)
+            molecule = embedder.parse(smiles, canonical, time_limit)
         except ValueError as error:
             raise ValueError(invalid_message(smiles, error)) from None
-        return build_or_raise(molecule, workers.run(molecule.mol, options.recipe), options)
+        return build_or_raise(molecule, embedder.run(molecule.mol, options.recipe), options)
 
 
 def from_mol(
@@ -116,9 +119,9 @@ def convert(mol: Chem.Mol | None, canonical: bool, options: Options) -> Data:
     with rdBase.BlockLogs():
         molecule = read_mol(mol, canonical)
         if not molecule.given:
-            embedding = workers.run(molecule.mol, options.recipe)
+            embedding = embedder.run(molecule.mol, options.recipe)
         else:
             embedding = Embedding(list(molecule.given[: options.recipe.count]))
             if options.add_2d:
-                embedding.add(Item.of(molecule).lay_out())
+                embedding.add(embedder.lay_out(Item.of(molecule), options.recipe))
         return build_or_raise(molecule, embedding, options)

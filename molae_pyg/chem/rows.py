@@ -5,8 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from molae_pyg.chem import workers
-from molae_pyg.chem.conformers import OUT_OF_TIME, Embedding, Step
+from molae_pyg.chem import worker as worker_process
+from molae_pyg.chem.conformers import (
+    CUT_SHORT,
+    DIED,
+    NO_LAYOUT_IN_TIME,
+    OUT_OF_TIME,
+    Embedding,
+    Step,
+)
 from molae_pyg.chem.items import (
     HEAD,
     INVALID,
@@ -20,7 +27,10 @@ from molae_pyg.chem.items import (
     work,
 )
 from molae_pyg.chem.options import Options, frames, kept_atoms
-from molae_pyg.chem.workers import Worker
+from molae_pyg.chem.worker import Worker, twice
+
+#: Why a row has no outcome of its own on a Ray cluster.
+LOST = "its Ray worker died"
 
 
 class Row(NamedTuple):
@@ -40,6 +50,14 @@ class Row(NamedTuple):
     conformers: np.ndarray | None = None
 
 
+def ended_early(reason: str) -> bool:
+    """Whether a row's reason says that time ran out or that a process died.
+
+    Another run, on a machine with more time or memory left, may give the row all it asks for.
+    """
+    return any(said in reason for said in (OUT_OF_TIME, NO_LAYOUT_IN_TIME, CUT_SHORT, DIED, LOST))
+
+
 class Exclusions(NamedTuple):
     """Compounds to leave out."""
 
@@ -55,11 +73,13 @@ class _Taken:
     Args:
         worker: The worker.
         limit: Seconds for reading the record, and again for its conformers.
+        layout_limit: Seconds for its 2D layout.
     """
 
-    def __init__(self, worker: Worker, limit: float) -> None:
+    def __init__(self, worker: Worker, limit: float, layout_limit: float = 0.0) -> None:
         self._worker = worker
         self._limit = limit
+        self._layout_limit = layout_limit
         self.head = None
         self.laying_out = False
         self.invalid: str | None = None
@@ -79,7 +99,7 @@ class _Taken:
             self._worker.allow(self._limit)  # reading has not eaten into it
         elif step.kind == LAYING_OUT:
             self.laying_out = True
-            self._worker.allow(workers.LAYOUT_LIMIT)
+            self._worker.allow(self._layout_limit)
         elif step.kind == INVALID:
             self.invalid = step.value
         elif step.kind == REFUSED:
@@ -98,8 +118,8 @@ def make_row(
     """Makes one row; a task for :meth:`WorkerPool.apply`.
 
     The result depends on the record and the options only (unless time runs out). A process that
-    overruns the limit is killed, one that dies is replaced; the row then keeps the conformers made
-    so far, or gets the 2D layout, or says what happened.
+    overruns the limit is killed; one that dies is replaced and the record tried once more. After
+    that the row keeps the conformers made so far, or gets the 2D layout, or says what happened.
 
     Args:
         worker: Does the work.
@@ -111,14 +131,19 @@ def make_row(
     Raises:
         RecordRefused: If the record could do harm.
     """
-    limit = options.time_limit + workers.GRACE
+    grace = worker_process.GRACE
+    limit = options.time_limit + grace
     given = record if isinstance(record, str) else ""
     if exclusions is not None:
         row = _compared(worker, read, record, limit, exclusions)
         if row is not None:
             return row._replace(smiles=row.smiles or given)
-    taken = _Taken(worker, limit)
-    note = taken.call(work, read, record, options.recipe)
+
+    def attempt() -> tuple[_Taken, str]:
+        taken = _Taken(worker, limit, options.recipe.layout_limit + grace)
+        return taken, taken.call(work, read, record, options.recipe)
+
+    taken, note = twice(attempt)
     if taken.invalid is not None:
         return Row("invalid", taken.invalid, given)
     if taken.head is None:
@@ -129,8 +154,12 @@ def make_row(
 
 def identity_of(worker: Worker, read: Reader, record: Record, limit: float) -> str | Row:
     """Returns what tells compounds apart, or the row of a record of which it cannot be told."""
-    taken = _Taken(worker, limit)
-    note = taken.call(compare, read, record)
+
+    def attempt() -> tuple[_Taken, str]:
+        taken = _Taken(worker, limit)
+        return taken, taken.call(compare, read, record)
+
+    taken, note = twice(attempt)
     if taken.invalid is not None:
         return Row("invalid", taken.invalid)
     return _ended(note, "") if taken.head is None else taken.head
@@ -159,10 +188,10 @@ def _complete(taken: _Taken, note: str, read: Reader, record: Record, options: O
         taken.embedding.cut_short(note, options.recipe)
         note = ""
         if taken.embedding.lacks_layout(options.recipe):
-            note = taken.call(lay_out, read, record)
+            _, note = twice(lambda: (None, taken.call(lay_out, read, record)))
     if note:
         late = note == OUT_OF_TIME
-        taken.embedding.add(Step("note", workers.NO_LAYOUT_IN_TIME if late else note))
+        taken.embedding.add(Step("note", NO_LAYOUT_IN_TIME if late else note))
 
 
 def _assembled(numbers: np.ndarray, smiles: str, embedding: Embedding, options: Options) -> Row:

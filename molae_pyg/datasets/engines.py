@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from molae_pyg.chem.items import Reader, Record
 from molae_pyg.chem.options import Options
-from molae_pyg.chem.rows import Exclusions, Row, make_row
+from molae_pyg.chem.rows import LOST, Exclusions, Row, make_row
 from molae_pyg.chem.workers import WorkerPool
 
 ENGINES = ("local", "ray")
@@ -97,7 +97,7 @@ class _Chunk(NamedTuple):
         """The row of a single record that nothing will be tried for after one more death."""
         if len(self.records) > 1 or self.deaths + 1 < DEATHS:
             return []
-        reason = f"its Ray worker died, {DEATHS} times in a row"
+        reason = f"{LOST}, {DEATHS} times in a row"
         return [(number, Row("failed", reason)) for number, _ in self.records]
 
 

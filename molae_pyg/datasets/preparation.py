@@ -12,7 +12,8 @@ from molae_pyg._version import __version__
 from molae_pyg.chem.items import Record
 from molae_pyg.chem.options import Options
 from molae_pyg.chem.rows import Exclusions, Row, identity_of
-from molae_pyg.chem.workers import GRACE, WorkerPool, available_cores
+from molae_pyg.chem.worker import GRACE
+from molae_pyg.chem.workers import WorkerPool, available_cores
 from molae_pyg.datasets.engines import ENGINES, Task, make_rows
 from molae_pyg.datasets.molecule_file import MoleculeFile
 from molae_pyg.datasets.prepare_report import PrepareReport, report_on

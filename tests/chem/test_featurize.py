@@ -12,7 +12,16 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 from torch_geometric.loader import DataLoader
 
-from molae_pyg.chem import FeaturizeReport, featurize, featurizer, from_mol, from_smiles, workers
+from molae_pyg.chem import (
+    FeaturizeReport,
+    embedder,
+    featurize,
+    featurizer,
+    from_mol,
+    from_smiles,
+    worker,
+    workers,
+)
 from molae_pyg.chem.conformers import Embedding
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
@@ -49,7 +58,7 @@ def test_conformers():
 def test_published_recipe_in_the_atom_order_of_the_string():
     """Hydrogens leave after the coordinates are made, so that the heavy atoms are unchanged."""
     mol = Chem.AddHs(Chem.MolFromSmiles(ASPIRIN))
-    rdDistGeom.EmbedMolecule(mol, randomSeed=2)
+    rdDistGeom.EmbedMolecule(mol, randomSeed=3)  # seed + 1
     Chem.rdForceFieldHelpers.MMFFOptimizeMolecule(mol)
     expected = torch.from_numpy(mol.GetConformer().GetPositions()).float()
     every = from_smiles(ASPIRIN, canonical=False, remove_hydrogens=False, seed=2)
@@ -122,14 +131,17 @@ def test_default_collate():
 def test_missing_conformers_are_repeated_in_turn(monkeypatch):
     a, b, layout = (np.full((9, 3), value, dtype=np.float32) for value in (1, 2, 0))
     made = Embedding([a, b], layout, ["2 of 5 conformers"])
-    monkeypatch.setattr(workers, "run", lambda mol, recipe: made)
+    monkeypatch.setattr(embedder, "run", lambda mol, recipe: made)
     data = from_smiles("CCO", num_conformers=5, add_2d=True)
     assert data.conformers[0, :, 0].tolist() == [1, 2, 1, 2, 1, 0]
     assert (data.num_distinct, data.status, data.reason) == (2, "3d", "2 of 5 conformers")
 
 
 def test_flat_layout_stands_in(monkeypatch):
-    monkeypatch.setattr(workers.embed.__globals__["rdDistGeom"], "EmbedMolecule", lambda *_: -1)
+    program = "from molae_pyg.chem import conformers, worker\n"
+    program += "conformers.rdDistGeom.EmbedMolecule = lambda *_: -1\nworker.serve()"
+    monkeypatch.setattr(worker, "_PROGRAM", program)
+    monkeypatch.setattr(workers, "_spare", [])
     data = from_smiles("CCO", num_conformers=3, add_2d=True)
     assert data.conformers.shape == (3, 4, 3)
     assert data.conformers[..., 2].eq(0).all()
@@ -139,7 +151,10 @@ def test_flat_layout_stands_in(monkeypatch):
 
 def test_layout_alone(monkeypatch):
     full = from_smiles("CC(=O)Oc1ccccc1", 1, add_2d=True)
-    monkeypatch.setattr(rdDistGeom, "EmbedMolecule", None)  # nothing is embedded
+    program = "from molae_pyg.chem import conformers, worker\n"
+    program += "conformers.rdDistGeom.EmbedMolecule = None\nworker.serve()"  # nothing is embedded
+    monkeypatch.setattr(worker, "_PROGRAM", program)
+    monkeypatch.setattr(workers, "_spare", [])
     flat = from_smiles("CC(=O)Oc1ccccc1", 0, add_2d=True)
     assert torch.equal(flat.conformers, full.conformers[:, 1:])  # [n, 1, 3]
     assert (flat.status, flat.reason, flat.num_distinct) == ("2d", "", 0)
@@ -148,7 +163,7 @@ def test_layout_alone(monkeypatch):
 
 
 def test_no_coordinates_at_all(monkeypatch):
-    monkeypatch.setattr(workers, "run", lambda mol, recipe: Embedding(notes=["it broke"]))
+    monkeypatch.setattr(embedder, "run", lambda mol, recipe: Embedding(notes=["it broke"]))
     with pytest.raises(ValueError, match="no coordinates for 'CCO': it broke"):
         from_smiles("CCO")
 
@@ -279,8 +294,8 @@ def test_every_row_is_accounted_for():
 
 def test_repeated_molecules_are_embedded_once(monkeypatch):
     calls = []
-    run = featurizer.run
-    monkeypatch.setattr(featurizer, "run", lambda *a: calls.append(1) or run(*a))
+    run_in = featurizer.run_in
+    monkeypatch.setattr(featurizer, "run_in", lambda *a: calls.append(1) or run_in(*a))
     data, _ = featurize(["CCO", "OCC", "CCO"], num_conformers=2, max_atoms=2, workers=1)
     assert len(calls) == 1
     assert torch.equal(data[0].conformers, data[1].conformers)
@@ -312,7 +327,7 @@ def test_an_invalid_row_is_named(workers):
 
 
 def test_failures_are_counted_or_raised(monkeypatch):
-    monkeypatch.setattr(featurizer, "run", lambda *_: Embedding(notes=["it broke"]))
+    monkeypatch.setattr(featurizer, "run_in", lambda *_: Embedding(notes=["it broke"]))
     data, report = featurize(["CCO", "OCC"], on_error="skip")
     assert data == []
     assert report.outcomes == ["failed", "failed"]

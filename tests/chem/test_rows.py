@@ -5,10 +5,10 @@ import textwrap
 import numpy as np
 import pytest
 
-from molae_pyg.chem import from_smiles, workers
+from molae_pyg.chem import from_smiles, worker
 from molae_pyg.chem.items import RecordRefused, read_smiles_record
 from molae_pyg.chem.options import Options
-from molae_pyg.chem.rows import Exclusions, Row, make_row
+from molae_pyg.chem.rows import Exclusions, Row, ended_early, make_row
 from molae_pyg.chem.workers import WorkerPool
 
 OPTIONS = Options(num_conformers=2, add_2d=True)
@@ -16,7 +16,7 @@ OPTIONS = Options(num_conformers=2, add_2d=True)
 
 def program(body: str) -> str:
     """A worker with the names of ``items`` replaced by those that the given code defines."""
-    head = "import os, time\nimport molae_pyg.chem.items as items, molae_pyg.chem.workers as w\n"
+    head = "import os, time\nimport molae_pyg.chem.items as items, molae_pyg.chem.worker as w\n"
     head += "from molae_pyg.chem.items import *\nembed, parse = items.embed, items.parse_smiles\n"
     return head + textwrap.dedent(body) + "\nw.serve()"
 
@@ -29,7 +29,7 @@ def rows_of(*smiles: str, options: Options = OPTIONS, exclusions: Exclusions | N
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch):
-    monkeypatch.setattr(workers, "GRACE", 0.5)
+    monkeypatch.setattr(worker, "GRACE", 0.5)
 
 
 @pytest.mark.parametrize("hydrogens", [False, True])
@@ -55,7 +55,7 @@ def test_a_hanging_embedding_is_ended_and_the_layout_stands_in(monkeypatch):
         yield from embed(mol, recipe)
     items.embed = hang
     """
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     ethanol, methanol = rows_of("CCO", "CO", options=Options(2, True, time_limit=0.1))
     assert (ethanol.status, ethanol.reason) == ("2d", "time limit reached")
     assert ethanol.conformers.shape == (3, 3, 3)
@@ -71,12 +71,46 @@ def test_what_was_made_before_the_end_is_kept(monkeypatch):
             os._exit(7)
     items.embed = die_late
     """
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     (row,) = rows_of("CCO")
     whole = from_smiles("CCO", num_conformers=1, add_2d=True)
     assert row.status == "3d"
-    assert row.reason == "the conformer process died (exit code 7); 1 of 2 conformers"
+    assert row.reason == "the conformer process died twice (exit code 7); 1 of 2 conformers"
     assert np.array_equal(row.conformers, whole.conformers[:, [0, 0, 1]])
+
+
+@pytest.mark.parametrize("name", ["parse_smiles", "embed", "identity"])
+def test_a_record_whose_process_is_killed_once_is_tried_again(monkeypatch, tmp_path, name):
+    body = f"""
+    import signal
+    real = items.{name}
+    def killed_once(*args):
+        if not os.path.exists({str(tmp_path / "marker")!r}):
+            open({str(tmp_path / "marker")!r}, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args)
+    items.{name} = killed_once
+    """
+    exclusions = Exclusions((), "listed")
+    (expected,) = rows_of("CCO", exclusions=exclusions)
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
+    (row,) = rows_of("CCO", exclusions=exclusions)
+    assert (tmp_path / "marker").exists()
+    assert row[:3] == expected[:3] == ("3d", "", "CCO")
+    assert np.array_equal(row.conformers, expected.conformers)
+
+
+def test_reasons_that_another_run_may_mend():
+    for reason in (
+        "time limit reached; 3 of 10 conformers",
+        "the conformer process died twice (exit code -9)",
+        "no time for the 2D layout",
+        "minimisation cut short by the time limit",
+        "its Ray worker died, 3 times in a row",
+    ):
+        assert ended_early(reason)
+    for reason in ("", "ETKDG found no 3D embedding", "unclosed ring", "in test.csv"):
+        assert not ended_early(reason)
 
 
 def test_hanging_and_dying_while_reading(monkeypatch):
@@ -87,18 +121,17 @@ def test_hanging_and_dying_while_reading(monkeypatch):
         return parse(smiles)
     items.parse_smiles = read
     """
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     options = Options(1, time_limit=0.1)
     for exclusions in (None, Exclusions((), "listed")):
         hung, died, fine = rows_of("CCO", "CN", "CO", options=options, exclusions=exclusions)
         assert hung == Row("timed out", "time limit reached while reading the record", "CCO")
-        died_of = "the conformer process died (exit code 7) while reading the record"
+        died_of = "the conformer process died twice (exit code 7) while reading the record"
         assert died == Row("failed", died_of, "CN")
         assert fine.status == "3d"
 
 
 def test_no_time_even_for_the_layout(monkeypatch):
-    monkeypatch.setattr(workers, "LAYOUT_LIMIT", 0.2)
     body = """
     def hang(*args):
         time.sleep(1000)
@@ -106,7 +139,7 @@ def test_no_time_even_for_the_layout(monkeypatch):
     items.embed = items.Item.lay_out = hang
     items.Item.lay_out = lambda self: time.sleep(1000)
     """
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     (row,) = rows_of("CCO", options=Options(1, time_limit=0.1))
     reason = "time limit reached; no time for the 2D layout"
     assert row == Row("timed out", reason, "CCO")
@@ -117,7 +150,7 @@ def test_what_gives_no_coordinates_has_failed(monkeypatch):
     items.embed = lambda mol, recipe: iter([Step("note", "no luck")])
     items.layout_step = lambda mol: Step("note", "none here either")
     """
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     assert rows_of("CCO") == [Row("failed", "no luck; none here either", "CCO")]
 
 
@@ -137,7 +170,7 @@ def test_a_refused_record_is_an_error_and_the_worker_goes_on(monkeypatch):
             yield from work(read, record, recipe)
     items.work = refuse
     """
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
         bad, good = [
             pool.apply(make_row, read_smiles_record, s, OPTIONS, None) for s in ("bad", "CO")

@@ -8,21 +8,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rdkit import Chem
 
-from molae_pyg.chem import workers
+from molae_pyg.chem import (
+    conformers,
+    embedder,
+    featurize,
+    from_mol,
+    from_smiles,
+    worker,
+    workers,
+)
 from molae_pyg.chem.conformers import Recipe, make
+from molae_pyg.chem.embedder import run, run_in
 from molae_pyg.chem.parsing import parse_smiles
-from molae_pyg.chem.workers import WorkerPool, run
+from molae_pyg.chem.workers import WorkerPool
 
 CHIRAL = "CC[C@H](C)[C@@H](N)C(=O)O"
 
 
 def program(body: str) -> str:
     """A worker whose ``embed`` is replaced by the given function body."""
-    head = "import os, time\nimport molae_pyg.chem.workers as w\nfrom molae_pyg.chem.conformers "
-    head += "import Step, embed\ndef replaced(mol, recipe):\n"
-    return head + textwrap.indent(body, "    ") + "\nw.embed = replaced\nw.serve()"
+    head = "import os, time\nfrom molae_pyg.chem import embedder, worker\n"
+    head += "from molae_pyg.chem.conformers import Step, embed\ndef replaced(mol, recipe):\n"
+    return head + textwrap.indent(body, "    ") + "\nembedder.embed = replaced\nworker.serve()"
 
 
 def mol_of(smiles: str) -> Chem.Mol:
@@ -32,7 +42,9 @@ def mol_of(smiles: str) -> Chem.Mol:
 def test_a_worker_gives_what_this_process_gives():
     recipe = Recipe(count=2, seed=4, layout=True)
     with WorkerPool(2) as pool:
-        jobs = [pool.submit(mol_of(smiles), recipe) for smiles in (CHIRAL, "CCO", "*CC", CHIRAL)]
+        jobs = [
+            pool.apply(run_in, mol_of(smiles), recipe) for smiles in (CHIRAL, "CCO", "*CC", CHIRAL)
+        ]
         remote = [job.result() for job in jobs]
     local = make(mol_of(CHIRAL), recipe)
     for made in (remote[0], remote[3]):
@@ -41,19 +53,19 @@ def test_a_worker_gives_what_this_process_gives():
     assert remote[2].notes == ["no force field parameters: ETKDG geometry as it is"]
 
 
-def test_large_molecules_get_a_process_of_their_own(monkeypatch):
-    local = run(mol_of("CCO"), Recipe())
-    monkeypatch.setattr(workers, "LARGE", 5)
-    monkeypatch.setattr(workers, "embed", None)  # of no use in this process
+def test_nothing_is_embedded_in_this_process(monkeypatch):
+    local = make(mol_of("CCO"), Recipe())
+    for name in ("EmbedMolecule", "EmbedMultipleConfs"):
+        monkeypatch.setattr(conformers.rdDistGeom, name, None)
     assert np.array_equal(run(mol_of("CCO"), Recipe()).conformers, local.conformers)
 
 
 def test_overrun_is_killed_and_what_was_made_is_kept(monkeypatch):
-    monkeypatch.setattr(workers, "GRACE", 2.0)
+    monkeypatch.setattr(embedder, "GRACE", 2.0)
     body = "for step in embed(mol, recipe):\n    yield step\n    if recipe.count: time.sleep(1000)"
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        made = pool.submit(mol_of("CCO"), Recipe(5, time_limit=0.1, layout=True)).result()
+        made = pool.apply(run_in, mol_of("CCO"), Recipe(5, time_limit=0.1, layout=True)).result()
         assert made.status == "3d"
         assert len(made.conformers) == 1
         assert made.layout is not None  # by a second process
@@ -61,52 +73,141 @@ def test_overrun_is_killed_and_what_was_made_is_kept(monkeypatch):
 
 
 def test_overrun_with_nothing_made_falls_back_to_the_layout(monkeypatch):
-    monkeypatch.setattr(workers, "GRACE", 0.2)
+    monkeypatch.setattr(embedder, "GRACE", 0.2)
     body = "if recipe.count: time.sleep(1000)\nyield from embed(mol, recipe)"
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        made = pool.submit(mol_of("CCO"), Recipe(time_limit=0.1)).result()
+        made = pool.apply(run_in, mol_of("CCO"), Recipe(time_limit=0.1)).result()
     assert (made.status, made.notes) == ("2d", ["time limit reached"])
 
 
 def test_overrun_of_the_layout_too_is_a_failure(monkeypatch):
-    monkeypatch.setattr(workers, "GRACE", 0.2)
-    monkeypatch.setattr(workers, "LAYOUT_LIMIT", 0.2)
-    monkeypatch.setattr(workers, "_PROGRAM", program("time.sleep(1000)\nyield"))
+    monkeypatch.setattr(embedder, "GRACE", 0.2)
+    monkeypatch.setattr(worker, "_PROGRAM", program("time.sleep(1000)\nyield"))
     with WorkerPool(1) as pool:
-        made = pool.submit(mol_of("CCO"), Recipe(time_limit=0.1)).result()
+        made = pool.apply(run_in, mol_of("CCO"), Recipe(time_limit=0.1)).result()
     assert made.status == "failed"
     assert made.notes == ["time limit reached", "no time for the 2D layout"]
 
 
 def test_death_is_told_and_the_next_job_goes_on(monkeypatch):
     body = "if mol.GetNumAtoms() == 9: os._exit(7)\nyield from embed(mol, recipe)"
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        jobs = [pool.submit(mol_of(smiles), Recipe()) for smiles in ("CCO", "CO")]
+        jobs = [pool.apply(run_in, mol_of(smiles), Recipe()) for smiles in ("CCO", "CO")]
         dead, alive = [job.result() for job in jobs]
     assert dead.status == "failed"
-    assert dead.notes == ["the conformer process died (exit code 7)"]
+    assert dead.notes == ["the conformer process died twice (exit code 7)"]
     assert alive.status == "3d"
+
+
+ONCE = """
+if not os.path.exists({marker!r}):
+    open({marker!r}, "w").close()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def once(marker: Path) -> str:
+    """Code that kills its process the first time that it runs, as want of memory would."""
+    return ONCE.format(marker=str(marker))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_molecule_whose_process_is_killed_is_tried_once_more(monkeypatch, tmp_path):
+    body = "import signal" + once(tmp_path / "a") + "yield from embed(mol, recipe)"
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
+    with WorkerPool(1) as pool:
+        made = pool.apply(run_in, mol_of("CCO"), Recipe(2, layout=True)).result()
+    local = make(mol_of("CCO"), Recipe(2, layout=True))
+    assert np.array_equal(made.conformers, local.conformers)
+    assert np.array_equal(made.layout, local.layout)
+    assert made.notes == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_process_killed_while_it_starts_is_started_again(monkeypatch, tmp_path):
+    start = "import os, signal" + once(tmp_path / "a")
+    monkeypatch.setattr(worker, "_PROGRAM", start + program("yield from embed(mol, recipe)"))
+    with WorkerPool(1) as pool:
+        assert pool.apply(run_in, mol_of("CO"), Recipe()).result().notes == []
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(worker, "_PROGRAM", killed)
+    with WorkerPool(1) as pool, pytest.raises(ChildProcessError, match="killed 3 times"):
+        pool.apply(run_in, mol_of("CO"), Recipe()).result()
+
+
+@pytest.fixture
+def own_worker(monkeypatch):
+    """A program for the worker of this process, which is not kept for other tests."""
+    monkeypatch.setattr(workers, "_spare", spare := [])
+    monkeypatch.setattr(embedder, "GRACE", 0.2)
+
+    def use(code: str) -> None:
+        head = "import time\nfrom molae_pyg.chem import conformers, embedder, worker\n"
+        monkeypatch.setattr(worker, "_PROGRAM", f"{head}{code}\nworker.serve()")
+
+    yield use
+    for each in spare:
+        each.discard()
+
+
+def test_the_layout_has_the_time_limit_too(own_worker):
+    own_worker("conformers.rdDepictor.Compute2DCoords = lambda mol: time.sleep(1000)")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="no coordinates for 'CCO': no time for the 2D layout"):
+        from_smiles("CCO", 0, add_2d=True, time_limit=0.5)
+    data = from_smiles("CCO", 1, add_2d=True, time_limit=5)
+    assert (data.status, data.reason) == ("3d", "no time for the 2D layout")
+    assert torch.equal(data.conformers[:, 1], data.conformers[:, 0])
+    _, report = featurize(["CCO"], 0, True, time_limit=0.5, on_error="skip", workers=1)
+    assert (report.outcomes, report.reasons) == (["failed"], ["no time for the 2D layout"])
+    assert time.monotonic() - began < 100
+    mol = Chem.AddHs(Chem.MolFromSmiles("CO"))
+    conformers.rdDistGeom.EmbedMolecule(mol)
+    assert from_mol(mol, 1, add_2d=True, time_limit=0.5).reason == "no time for the 2D layout"
+
+
+def test_long_strings_are_read_under_the_clock(own_worker):
+    own_worker("embedder.parse_smiles = lambda *args: time.sleep(1000)")
+    long = "C" * (embedder.LONG + 1)
+    for call in (from_smiles, lambda *args, **kwargs: featurize([long], *args[1:], **kwargs)):
+        with pytest.raises(ValueError, match="time limit reached while reading the SMILES"):
+            call(long, time_limit=0.5)
+
+
+def test_long_strings_are_read_as_short_ones_are(monkeypatch):
+    smiles = "C[C@H](N)C(=O)O.[2H]OC/C=C/[CH3:1]"
+    short = [from_smiles(smiles, 1, True, canonical=c, seed=2) for c in (True, False)]
+    monkeypatch.setattr(embedder, "LONG", 3)
+    for data, canonical in zip(short, (True, False), strict=True):
+        long = from_smiles(smiles, 1, True, canonical=canonical, seed=2)
+        assert long.to_dict().keys() == data.to_dict().keys()
+        for key, value in data.to_dict().items():
+            same = torch.equal(value, long[key]) if torch.is_tensor(value) else value == long[key]
+            assert same, key
+    for bad in ("C1CCCC", "C[#119]", "[CH255]"):
+        with pytest.raises(ValueError, match="cannot read SMILES"):
+            from_smiles(bad)
 
 
 def test_prints_in_a_worker_do_not_mix_with_results(monkeypatch):
     body = "print('noise', flush=True)\nyield from embed(mol, recipe)"
-    monkeypatch.setattr(workers, "_PROGRAM", program(body))
+    monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        assert pool.submit(mol_of("CO"), Recipe()).result().status == "3d"
+        assert pool.apply(run_in, mol_of("CO"), Recipe()).result().status == "3d"
 
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
-    monkeypatch.setattr(workers, "_PROGRAM", "raise SystemExit(3)")
-    with WorkerPool(1) as pool, pytest.raises(RuntimeError, match="could not start"):
-        pool.submit(mol_of("CO"), Recipe()).result()
+    monkeypatch.setattr(worker, "_PROGRAM", "raise SystemExit(3)")
+    with WorkerPool(1) as pool, pytest.raises(ChildProcessError, match="could not start"):
+        pool.apply(run_in, mol_of("CO"), Recipe()).result()
 
 
 def test_leaving_the_pool_ends_jobs_under_way(monkeypatch):
-    monkeypatch.setattr(workers, "_PROGRAM", program("time.sleep(1000)\nyield"))
+    monkeypatch.setattr(worker, "_PROGRAM", program("time.sleep(1000)\nyield"))
     with WorkerPool(1) as pool:
-        jobs = [pool.submit(mol_of("CO"), Recipe(time_limit=900)) for _ in range(3)]
+        jobs = [pool.apply(run_in, mol_of("CO"), Recipe(time_limit=900)) for _ in range(3)]
         while not jobs[0].running():
             time.sleep(0.01)
     assert all(job.done() for job in jobs)
@@ -124,11 +225,12 @@ def test_a_worker_whose_parent_is_killed_does_not_run_for_ever(tmp_path):
     script = tmp_path / "parent.py"
     body = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000); yield"
     script.write_text(
-        "import molae_pyg.chem.workers as w\nfrom rdkit import Chem\n"
+        "import molae_pyg.chem.embedder as e, molae_pyg.chem.worker as w\nfrom rdkit import Chem\n"
+        "from molae_pyg.chem.workers import WorkerPool\n"
         "from molae_pyg.chem.conformers import Recipe\n"
-        "w.GRACE = w.LAYOUT_LIMIT = w._ORPHAN = 0.5\n"
+        "e.GRACE = w._ORPHAN = 0.5\n"
         f"w._PROGRAM = {program(body)!r}\n"
-        "w.WorkerPool(1).submit(Chem.MolFromSmiles('C'), Recipe(time_limit=0.5))\n"
+        "WorkerPool(1).apply(e.run_in, Chem.MolFromSmiles('C'), Recipe(time_limit=0.5))\n"
         "import os, signal, time\n"
         "while not os.path.exists('pid') or not open('pid').read(): time.sleep(0.01)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -158,10 +260,11 @@ def test_scripts_need_no_guard(tmp_path):
     script.write_text(
         "print('body')\n"
         "from molae_pyg.chem.conformers import Recipe\n"
+        "from molae_pyg.chem.embedder import run_in\n"
         "from molae_pyg.chem.parsing import parse_smiles\n"
         "from molae_pyg.chem.workers import WorkerPool\n"
         "with WorkerPool(2) as pool:\n"
-        "    jobs = [pool.submit(parse_smiles(s).mol, Recipe()) for s in ('CCO', 'CCN')]\n"
+        "    jobs = [pool.apply(run_in, parse_smiles(s).mol, Recipe()) for s in ('CCO', 'CCN')]\n"
         "    print(*(job.result().status for job in jobs))\n"
     )
     done = subprocess.run(
@@ -176,7 +279,9 @@ def test_scripts_need_no_guard(tmp_path):
         ("molae_pyg", "rdkit"),
         ("molae_pyg.chem", "rdkit"),
         ("molae_pyg.chem.conformers", "torch"),
+        ("molae_pyg.chem.worker", "torch"),
         ("molae_pyg.chem.workers", "torch"),
+        ("molae_pyg.chem.embedder", "torch"),
         ("molae_pyg.chem.rows", "torch"),
     ],
 )

@@ -14,7 +14,7 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from molae_pyg.chem import featurize, from_sdf, workers
+from molae_pyg.chem import featurize, from_sdf, worker
 from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter, preparation, prepare
 
 RESOLUTION = 0.0005 + 1e-6  # Å, of a store
@@ -182,7 +182,7 @@ def test_ctrl_c_stops_and_says_how_to_go_on(source, store, tmp_path):
 def test_hanging_and_crashing_molecules_end_and_are_told(tmp_path, monkeypatch):
     body = """
     import os, time
-    import molae_pyg.chem.items as items, molae_pyg.chem.workers as w
+    import molae_pyg.chem.items as items, molae_pyg.chem.worker as w
     embed, parse = items.embed, items.parse_smiles
     def replaced_embed(mol, recipe):
         if mol.GetNumAtoms() == 9: time.sleep(1000)  # ethanol
@@ -195,16 +195,21 @@ def test_hanging_and_crashing_molecules_end_and_are_told(tmp_path, monkeypatch):
     items.embed, items.parse_smiles = replaced_embed, replaced_parse
     w.serve()
     """
-    monkeypatch.setattr(workers, "_PROGRAM", textwrap.dedent(body))
-    monkeypatch.setattr(workers, "GRACE", 0.5)
+    monkeypatch.setattr(worker, "_PROGRAM", textwrap.dedent(body))
+    monkeypatch.setattr(worker, "GRACE", 0.5)
     source = write(tmp_path / "molecules.smi", ["CCO", "CO", "CBr", "CCl", "CC", "CN(C)C"])
     report = run(source, tmp_path / "store", time_limit=0.3)
     assert report.counts["timed out"] == report.counts["failed"] == 1
     assert problems(report)[1:] == [
         ["0", "CCO", "2d", "time limit reached"],
-        ["1", "CO", "2d", "the conformer process died (exit code 7)"],
+        ["1", "CO", "2d", "the conformer process died twice (exit code 7)"],
         ["2", "CBr", "timed out", "time limit reached while reading the record"],
-        ["3", "CCl", "failed", "the conformer process died (exit code 7) while reading the record"],
+        [
+            "3",
+            "CCl",
+            "failed",
+            "the conformer process died twice (exit code 7) while reading the record",
+        ],
     ]
 
 
