@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from molae_pyg.nn.processor import processor_name
+from molae_pyg.environment import processor_name
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -15,8 +15,8 @@ import torch
 
 from molae_pyg import __version__
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.environment import processor_name
 from molae_pyg.models.precision import precision
-from molae_pyg.nn.processor import processor_name
 from molae_pyg.splits import Split
 
 RESULT = "result.json"

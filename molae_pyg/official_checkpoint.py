@@ -1,16 +1,23 @@
-"""Official checkpoint files and ours, both ways: one table of names, no code from the file run."""
+"""Official checkpoints and ours, both ways: one table of names."""
 
-import argparse
-import os
-import pickle
 import re
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from molae_pyg.checkpoint import CheckpointError, Model
 from molae_pyg.chem.elements import NUM_TOKENS
+from molae_pyg.official_file import OfficialFile, read_official
+
+__all__ = [
+    "OfficialFile",
+    "OfficialReport",
+    "load_official",
+    "load_official_encoder",
+    "official_name",
+    "read_official",
+    "to_official",
+]
 
 #: Our module -> official module. ``*`` stands for a layer's number and is carried over.
 OFFICIAL_NAMES = {
@@ -47,9 +54,6 @@ OFFICIAL_NAMES = {
     "distance_head.out": "dist_head.out_proj",
 }
 
-#: Buffers that some official files carry; they hold no learned value.
-OFFICIAL_BUFFERS = {"embed_positions._float_tensor", "embed_positions.weights"}
-
 #: Official keys an encoder file may lack: trained without the pair norm term, never used.
 OPTIONAL_KEYS = {
     "encoder.final_head_layer_norm.weight",
@@ -64,14 +68,6 @@ class OfficialReport(NamedTuple):
     unexpected: list[str]  #: Keys of the file that the encoder does not have.
 
 
-class OfficialFile(NamedTuple):
-    """What an official checkpoint file holds."""
-
-    path: str  #: Where it was read from.
-    weights: dict[str, Tensor]  #: Official key -> tensor.
-    args: dict[str, Any]  #: Command-line settings of the run, empty if the file has none.
-
-
 def official_name(name: str) -> str:
     """The official key of one of our keys (of a full model: encoder keys start ``encoder.``)."""
     numbers = re.findall(r"\.layers\.(\d+)\.", name)
@@ -83,70 +79,74 @@ def official_name(name: str) -> str:
     return official.replace("*", numbers[0]) if numbers else official
 
 
-def read_official(path: str | os.PathLike) -> OfficialFile:
-    """Reads an official ``.pt`` file without running code from it.
-
-    The unpickler admits tensors and plain containers and, since official files keep their
-    command line in one, :class:`argparse.Namespace`; anything else is refused.
-    """
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is no checkpoint of tensors and settings alone, so it was not loaded "
-            f"(it could run code): {error}"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(f"{path} cannot be read as a checkpoint file: {error!r}") from error
-    args = content.get("args") if isinstance(content, dict) else None
-    weights = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise CheckpointError(f"{path} holds no 'model' with named tensors")
-    weights = {k: v for k, v in weights.items() if k not in OFFICIAL_BUFFERS}
-    if isinstance(args, argparse.Namespace):
-        args = vars(args)
-    return OfficialFile(str(path), weights, dict(args) if isinstance(args, dict) else {})
-
-
 def _encoder_config(file: OfficialFile) -> dict[str, Any]:
     """Sizes from the tensors, dropout from the run's settings where the file has them."""
-    w = file.weights
-    try:
-        vocabulary, channels = w["embed_tokens.weight"].shape
-        config = {
-            "hidden_channels": channels,
-            "ffn_channels": w["encoder.layers.0.fc1.weight"].shape[0],
-            "heads": w["gbf_proj.linear2.weight"].shape[0],
-            "num_layers": _num_layers(w, "encoder"),
-            "num_gaussians": w["gbf.means.weight"].shape[1],
-        }
-    except KeyError as error:
-        raise CheckpointError(f"{file.path} is no Mol-AE or Uni-Mol model: no {error}") from error
+    vocabulary, channels = _sizes(file, "embed_tokens.weight")
+    config = {
+        "hidden_channels": channels,
+        "ffn_channels": _sizes(file, "encoder.layers.0.fc1.weight")[0],
+        "heads": _sizes(file, "gbf_proj.linear2.weight")[0],
+        "num_layers": _num_layers(file, "encoder"),
+        "num_gaussians": _sizes(file, "gbf.means.weight")[1],
+    }
     if vocabulary != NUM_TOKENS:
         raise CheckpointError(
             f"{file.path} has {vocabulary} tokens, Mol-AE has {NUM_TOKENS} "
             "(30 lines of dict.txt and [MASK])"
         )
+    activation = _setting(file, "activation_fn", "gelu")
+    if activation != "gelu":
+        raise CheckpointError(f"{file.path} was trained with {activation!r}, Mol-AE has 'gelu'")
     for ours, theirs in {"dropout": "dropout", "attn_dropout": "attention_dropout"}.items():
-        if theirs in file.args:
-            config[ours] = file.args[theirs]
+        config[ours] = _setting(file, theirs, 0.1)
     return config
 
 
-def _num_layers(weights: dict[str, Tensor], stack: str) -> int:
-    numbers = [re.match(rf"{stack}\.layers\.(\d+)\.", key) for key in weights]
-    return 1 + max((int(n[1]) for n in numbers if n), default=-1)
+def _setting(file: OfficialFile, name: str, default: Any) -> Any:
+    """A setting of the official run, which its file may lack."""
+    value = file.args.get(name)
+    if not isinstance(value, str | int | float | None):
+        raise CheckpointError(f"{file.path}: args.{name} is a {type(value).__name__}")
+    return default if value is None else value
 
 
-def _official_ablation(args: dict[str, Any]) -> dict[str, Any]:
+def _sizes(file: OfficialFile, key: str) -> tuple[int, int]:
+    """The shape of a matrix of the file."""
+    if key not in file.weights:
+        raise CheckpointError(f"{file.path} is no Mol-AE or Uni-Mol model: no {key!r}")
+    shape = tuple(file.weights[key].shape)
+    if len(shape) != 2:
+        raise CheckpointError(f"{file.path}: {key} must be a matrix, its shape is {list(shape)}")
+    return shape
+
+
+def _num_layers(file: OfficialFile, stack: str) -> int:
+    """How many layers the keys name; their numbers must be 0, 1, ... without a gap."""
+    keys = [re.match(rf"{stack}\.layers\.([0-9]{{1,9}})\.", key) for key in file.weights]
+    numbers = {int(key[1]) for key in keys if key}
+    if numbers and max(numbers) != len(numbers) - 1:
+        raise CheckpointError(
+            f"{file.path}: a key names layer {max(numbers)} of the {stack}, but there are "
+            f"{len(numbers)} layers"
+        )
+    return len(numbers)
+
+
+def _official_ablation(file: OfficialFile) -> dict[str, Any]:
     """The flags of the official run that are alive, as fields of ``Ablation``."""
-    pair = "noisy" if args.get("decoder_noise") else "zero"
+
+    def flag(name: str, default: bool = False) -> bool:
+        value = _setting(file, name, default)
+        if value not in (True, False):
+            raise CheckpointError(f"{file.path}: args.{name} must be true or false, not {value!r}")
+        return bool(value)
+
+    pair = "noisy" if flag("decoder_noise") else "zero"
     return {
-        "drop": bool(args.get("encoder_unmasked_tokens_only", True)),
-        "decoder_position": not args.get("decoder_no_pe", False),
-        "decoder_token": "encoder" if args.get("feed_token_rep_to_decoder") else "mask",
-        "decoder_pair": "encoder" if args.get("feed_pair_rep_to_decoder") else pair,
+        "drop": flag("encoder_unmasked_tokens_only", True),
+        "decoder_position": not flag("decoder_no_pe"),
+        "decoder_token": "encoder" if flag("feed_token_rep_to_decoder") else "mask",
+        "decoder_pair": "encoder" if flag("feed_pair_rep_to_decoder") else pair,
     }
 
 
@@ -171,19 +171,24 @@ def _fill_official(model: nn.Module, file: OfficialFile, prefix: str, optional: 
 
 def load_official(cls: type[Model], file: OfficialFile) -> Model:
     """Builds a full Mol-AE from an official file; every key must be known and there."""
-    num_decoder_layers = _num_layers(file.weights, "decoder")
+    num_decoder_layers = _num_layers(file, "decoder")
     if "decoder.emb_layer_norm.weight" not in file.weights:
         raise CheckpointError(
             f"{file.path} has no decoder, so it is no full Mol-AE (perhaps Uni-Mol, or a "
             "fine-tuned model): MolAEEncoder.from_official reads its encoder"
         )
     config = _encoder_config(file)
-    try:
-        model = cls(
-            **config,
-            num_decoder_layers=num_decoder_layers,
-            ablation=_official_ablation(file.args),
+    if num_decoder_layers:
+        config["decoder_ffn_channels"] = _sizes(file, "decoder.layers.0.fc1.weight")[0]
+    heads = _setting(file, "decoder_attention_heads", config["heads"])
+    if heads != config["heads"]:
+        raise CheckpointError(
+            f"{file.path}: the decoder has {heads!r} heads, the encoder {config['heads']}; "
+            "they must be equal"
         )
+    ablation = _official_ablation(file)
+    try:
+        model = cls(**config, num_decoder_layers=num_decoder_layers, ablation=ablation)
     except ValueError as error:
         raise CheckpointError(
             f"{file.path} was made with settings that {cls.__name__} cannot follow ({error}); "
@@ -200,7 +205,12 @@ def load_official(cls: type[Model], file: OfficialFile) -> Model:
 
 def load_official_encoder(cls: type[Model], file: OfficialFile) -> tuple[Model, OfficialReport]:
     """Builds an encoder from an official Mol-AE or Uni-Mol file, and says what was left over."""
-    encoder = cls(**_encoder_config(file))
+    try:
+        encoder = cls(**_encoder_config(file))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{file.path} was made with settings that {cls.__name__} cannot follow: {error}"
+        ) from error
     return encoder, _fill_official(encoder, file, prefix="encoder.", optional=OPTIONAL_KEYS)
 
 

@@ -16,8 +16,19 @@ PACKAGE = Path(__file__).parent.parent / "molae_pyg"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 VOCABULARY = "chem.elements"
 LEVELS = (
-    {VOCABULARY, "_version", "durable", "fingerprint", "metrics", "nn", "splits", "transforms"},
+    {
+        VOCABULARY,
+        "_version",
+        "durable",
+        "environment",
+        "fingerprint",
+        "metrics",
+        "nn",
+        "splits",
+        "transforms",
+    },
     {"chem", "checkpoint", "loss"},
+    {"official_file"},
     {"official_checkpoint"},
     {"datasets", "models"},
     {"training"},

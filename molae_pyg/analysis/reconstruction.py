@@ -14,6 +14,7 @@ from molae_pyg.analysis.distance_geometry import place_dropped
 from molae_pyg.chem.elements import SYMBOLS, atomic_number_table, token_table
 from molae_pyg.loss import distance_pairs
 from molae_pyg.models import ClozeOutput, MolAE
+from molae_pyg.models.cloze import ORDER, kept_atoms_moved
 from molae_pyg.nn.dense import NUM_SPECIAL
 from molae_pyg.nn.heads import DistanceHead
 from molae_pyg.transforms import ClozeDrop
@@ -138,7 +139,8 @@ def reconstruct(
 
     Raises:
         ValueError: The molecule has no coordinates; it is a batch; no atom is dropped, or every
-            atom is; the model gave numbers that are not finite.
+            atom is; a transform moved atoms after the cloze test; the model gave numbers that are
+            not finite.
     """
     test = _cloze_test(molecule, transform, seed)
     names = ("z", "pos", "drop_mask", "pos_noisy", "z_noisy")
@@ -162,6 +164,8 @@ def _cloze_test(molecule: Data, transform: BaseTransform | None, seed: int) -> D
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             data = (transform or ClozeDrop())(data)
+    if kept_atoms_moved(data.pos, data.drop_mask, data.pos_noisy):
+        raise ValueError(ORDER)
     num_atoms, num_dropped = data.z.numel(), int(data.drop_mask.sum())
     if num_dropped == 0:
         raise ValueError(

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import cumsum, degree
 
-from molae_pyg.nn.dense import dense_tokens
+from molae_pyg.nn.dense import Slots
 from molae_pyg.nn.positional import SinusoidalPosition
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
 
@@ -13,7 +12,7 @@ class MolAEDecoder(nn.Module):
     """The decoder: position-aware, blind to coordinates.
 
     Shapes:
-        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, batch ``[N]``, pair
+        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, the slots of the atoms, pair
         ``[B, H, L, L]`` or None for zeros -> dense :class:`~molae_pyg.nn.TransformerOutput`.
     """
 
@@ -24,16 +23,14 @@ class MolAEDecoder(nn.Module):
         self.transformer = transformer
 
     def forward(
-        self, x: Tensor, special: Tensor, batch: Tensor, pair: Tensor | None
+        self, x: Tensor, special: Tensor, slots: Slots, pair: Tensor | None
     ) -> TransformerOutput:
         if self.position is not None:
-            num_atoms = degree(batch, special.size(0), dtype=torch.long)  # [B]
-            first = cumsum(num_atoms)[:-1]  # [B]
-            rank = torch.arange(x.size(0), device=x.device) - first[batch]  # [N], 0, 1, ...
-            ends = torch.stack([torch.ones_like(num_atoms), num_atoms + 2], dim=1)  # [B, 2]
-            x = x + self.position(rank + 2)
+            num_tokens = slots.mask.sum(1)  # [B]
+            ends = torch.stack([torch.ones_like(num_tokens), num_tokens], dim=1)  # [B, 2]
+            x = x + self.position(slots.slot)  # 2, 3, ...: a slot is a position
             special = special + self.position(ends)
-        x, mask = dense_tokens(x, special, batch, special.size(0))  # [B, L, C], [B, L]
+        x = slots.dense(x, special)  # [B, L, C]
         if pair is None and not self.transformer.layers:
             pair = x.new_zeros(x.size(0), self.heads, x.size(1), x.size(1))
-        return self.transformer(x, pair, mask)
+        return self.transformer(x, pair, slots.mask)

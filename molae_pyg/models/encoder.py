@@ -3,12 +3,13 @@
 import os
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import CLS, NUM_TOKENS, PAD, SEP, token_table
-from molae_pyg.nn.dense import dense_tokens, flat_atoms
+from molae_pyg.models.inputs import check_mask, check_molecules
+from molae_pyg.nn.arguments import share, size
+from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.gaussian import GaussianInit, PairBias
 from molae_pyg.nn.heads import TokenHead
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
@@ -44,22 +45,6 @@ class EncoderOutput(NamedTuple):
     state: TransformerOutput  #: The dense state: pair tensor, mask and the norm terms.
 
 
-def molecule_index(z: Tensor, pos: Tensor, batch: Tensor | None) -> tuple[Tensor, int]:
-    """Checks the flat input and returns ``batch [N]`` and the number of molecules B."""
-    if pos.shape != (z.numel(), 3) or z.dim() != 1:
-        raise ValueError(
-            f"expected z [N] and pos [N, 3], got {list(z.shape)} and {list(pos.shape)}; "
-            "with several conformers choose one first (SampleConformer)"
-        )
-    if z.numel() == 0:
-        raise ValueError("there is no atom in the batch")
-    if batch is None:
-        return torch.zeros_like(z), 1
-    if batch.shape != z.shape or (batch[1:] < batch[:-1]).any():
-        raise ValueError("batch must be sorted and have one entry per atom")
-    return batch, int(batch[-1]) + 1
-
-
 class MolAEEncoder(nn.Module):
     r"""The encoder of Mol-AE, a Transformer over atoms with pair-distance bias.
 
@@ -92,20 +77,21 @@ class MolAEEncoder(nn.Module):
         gaussian_init: GaussianInit = "reference",
     ):
         super().__init__()
-        self.config = {
-            "hidden_channels": hidden_channels,
-            "ffn_channels": ffn_channels,
-            "heads": heads,
-            "num_layers": num_layers,
-            "num_gaussians": num_gaussians,
-            "dropout": dropout,
-            "attn_dropout": attn_dropout,
+        self.config = c = {
+            "hidden_channels": size("hidden_channels", hidden_channels),
+            "ffn_channels": size("ffn_channels", ffn_channels),
+            "heads": size("heads", heads),
+            "num_layers": size("num_layers", num_layers, least=0),
+            "num_gaussians": size("num_gaussians", num_gaussians),
+            "dropout": share("dropout", dropout),
+            "attn_dropout": share("attn_dropout", attn_dropout),
             "gaussian_init": gaussian_init,
         }
-        self.embedding = nn.Embedding(NUM_TOKENS, hidden_channels, padding_idx=PAD)
-        self.pair_bias = PairBias(heads, num_gaussians, gaussian_init)
+        channels, heads = c["hidden_channels"], c["heads"]
+        self.embedding = nn.Embedding(NUM_TOKENS, channels, padding_idx=PAD)
+        self.pair_bias = PairBias(heads, c["num_gaussians"], gaussian_init)
         self.transformer = PairTransformer(
-            hidden_channels, ffn_channels, heads, num_layers, dropout, attn_dropout
+            channels, c["ffn_channels"], heads, c["num_layers"], c["dropout"], c["attn_dropout"]
         )
         # In every official checkpoint and used by nothing: kept, frozen, for a full round trip.
         self.pair_norm = nn.LayerNorm(heads).requires_grad_(False)
@@ -122,33 +108,46 @@ class MolAEEncoder(nn.Module):
         batch: Tensor | None = None,
         drop_mask: Tensor | None = None,
         origin: Tensor | None = None,
+        batch_size: int | None = None,
     ) -> EncoderOutput:
         """Encodes the atoms that are not dropped.
 
         Args:
-            z: Atomic numbers ``[N]``; 0 is ``[MASK]``, unknown elements become ``[UNK]``.
-            pos: Coordinates in Å ``[N, 3]``.
+            z: Atomic numbers ``[N]``; 0 is ``[MASK]``, elements of 1 to 118 that are not in the
+                vocabulary become ``[UNK]``.
+            pos: Coordinates in Å ``[N, 3]``; converted to the type of the weights.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
             drop_mask: True = the atom leaves before the first layer ``[N]``; default: none.
             origin: Where CLS and SEP sit ``[B, 3]``; default: the centroid of all atoms,
                 the dropped ones included, as in the reference.
+            batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1. Give
+                it where molecules at the end may have no atom, and to save a GPU from waiting.
 
         Returns:
             :class:`EncoderOutput`; its ``x`` has a row for each atom that stayed.
+
+        Raises:
+            ValueError: Wrong shapes, types, elements or molecule numbers. Values on a GPU fail
+                an assertion there instead, and are not compared in a compiled or exported model.
         """
-        batch, batch_size = molecule_index(z, pos, batch)
+        one_molecule = batch is None
+        z, pos, batch, batch_size = check_molecules(
+            z, pos, batch, batch_size, self.embedding.weight.dtype
+        )
         if origin is None:
             origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
+        elif origin.shape != (batch_size, 3):
+            raise ValueError(f"expected origin [{batch_size}, 3], got {list(origin.shape)}")
         token, pos = self.token_of_z[z], pos - origin[batch]
         if drop_mask is not None:  # the atoms really leave: shorter sequences
-            if drop_mask.dtype != torch.bool or drop_mask.shape != z.shape:
-                raise ValueError(f"expected a bool drop_mask {list(z.shape)}, got {drop_mask}")
-            keep = ~drop_mask
+            check_mask(drop_mask, z)
+            keep = (~drop_mask).nonzero().squeeze(1)
             token, pos, batch = token[keep], pos[keep], batch[keep]
-        token, mask = dense_tokens(token, token.new_tensor([CLS, SEP]), batch, batch_size)
-        pos, _ = dense_tokens(pos, pos.new_zeros(2, 3), batch, batch_size)  # [B, L, 3]
-        state = self.transformer(self.embedding(token), self.pair_bias(token, pos), mask)
-        return EncoderOutput(flat_atoms(state.x, mask), state.x[:, 0], state.x[:, 1], state)
+        slots = atom_slots(batch, batch_size, one_molecule)
+        token = slots.dense(token, token.new_tensor([CLS, SEP]))  # [B, L]
+        pos = slots.dense(pos, pos.new_zeros(2, 3))  # [B, L, 3]
+        state = self.transformer(self.embedding(token), self.pair_bias(token, pos), slots.mask)
+        return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
 
     @classmethod
     def from_official(cls, path: str | os.PathLike) -> tuple["MolAEEncoder", OfficialReport]:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from molae_pyg import checkpoint, official_checkpoint
-from molae_pyg.chem.elements import MASK, MASKED_Z
-from molae_pyg.models.cloze import Ablation, ClozeOutput, ClozeTest
+from molae_pyg.chem.elements import MASK
+from molae_pyg.models.cloze import Ablation, ClozeOutput, ClozeTest, cloze_test
 from molae_pyg.models.decoder import MolAEDecoder
-from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder, init_weights, molecule_index
-from molae_pyg.nn.dense import dense_tokens, flat_atoms, flat_pairs
+from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder, init_weights
+from molae_pyg.nn.arguments import size
+from molae_pyg.nn.dense import flat_pairs
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
@@ -53,6 +53,8 @@ class MolAE(nn.Module):
             :class:`~molae_pyg.nn.PairGaussian`.
         ablation: What differs from Mol-AE, default nothing; an :class:`Ablation` or a mapping
             of its fields.
+        decoder_ffn_channels: Width of the decoder's feed-forward parts, default: that of the
+            encoder's.
     """
 
     def __init__(
@@ -67,31 +69,30 @@ class MolAE(nn.Module):
         attn_dropout: float = 0.1,
         gaussian_init: GaussianInit = "reference",
         ablation: Ablation | Mapping | None = None,
+        decoder_ffn_channels: int | None = None,
     ):
         super().__init__()
-        if not isinstance(ablation, Ablation):
-            ablation = Ablation(**(ablation or {}))
-        self.ablation = ablation
+        self.ablation = ablation = Ablation.of(ablation)
         self.encoder = MolAEEncoder(
             hidden_channels, ffn_channels, heads, num_layers,
             num_gaussians, dropout, attn_dropout, gaussian_init,
         )  # fmt: skip
-        self.decoder = MolAEDecoder(
-            ablation.decoder_position,
-            PairTransformer(
-                hidden_channels, ffn_channels, heads, num_decoder_layers, dropout, attn_dropout
-            ),
-            heads,
-            hidden_channels,
-        )
-        self.token_head = TokenHead(hidden_channels)
-        self.coordinate_head = CoordinateHead(heads)
-        self.distance_head = DistanceHead(heads)
-        self.config = {
+        c = self.config = {
             **self.encoder.config,
-            "num_decoder_layers": num_decoder_layers,
+            "num_decoder_layers": size("num_decoder_layers", num_decoder_layers, least=0),
             "ablation": asdict(ablation),
         }
+        if decoder_ffn_channels not in (None, c["ffn_channels"]):  # else the config stays as it was
+            c["decoder_ffn_channels"] = size("decoder_ffn_channels", decoder_ffn_channels)
+        channels, heads = c["hidden_channels"], c["heads"]
+        stack = PairTransformer(
+            channels, c.get("decoder_ffn_channels", c["ffn_channels"]), heads,
+            c["num_decoder_layers"], c["dropout"], c["attn_dropout"],
+        )  # fmt: skip
+        self.decoder = MolAEDecoder(ablation.decoder_position, stack, heads, channels)
+        self.token_head = TokenHead(channels)
+        self.coordinate_head = CoordinateHead(heads)
+        self.distance_head = DistanceHead(heads)
         self._check_ablation()
         self.reset_parameters()
 
@@ -122,6 +123,7 @@ class MolAE(nn.Module):
         drop_mask: Tensor | None = None,
         pos_noisy: Tensor | None = None,
         z_noisy: Tensor | None = None,
+        batch_size: int | None = None,
     ) -> ClozeOutput:
         """The cloze test: :class:`~molae_pyg.ClozeDrop` supplies the last arguments.
 
@@ -135,33 +137,30 @@ class MolAE(nn.Module):
                 ``drop_mask`` (a start at the true place would give the answer away).
             z_noisy: Elements as corrupted ``[N]``, 0 = [MASK]; default: [MASK] where dropped.
                 Used only where :class:`Ablation` lets a network see dropped atoms.
+            batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
 
         Returns:
             :class:`ClozeOutput`.
 
         Raises:
-            ValueError: Wrong shapes, or ``drop_mask`` without ``pos_noisy``.
+            ValueError: As :meth:`MolAEEncoder.forward`; ``drop_mask`` without ``pos_noisy``; in
+                training, ``pos_noisy`` moves a kept atom (in evaluation this is a warning).
         """
-        batch, batch_size = molecule_index(z, pos, batch)
-        answer = drop_mask if drop_mask is not None else torch.ones_like(z, dtype=torch.bool)
-        if drop_mask is None:
-            drop_mask, pos_noisy = ~answer, pos
-        elif pos_noisy is None:
-            raise ValueError("drop_mask needs pos_noisy: apply ClozeDrop, which makes both")
-        if z_noisy is None:
-            z_noisy = z.masked_fill(drop_mask, MASKED_Z)
-        origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
-        test = ClozeTest(z, pos, batch, drop_mask, pos_noisy, z_noisy, origin)
-
+        dtype = self.encoder.embedding.weight.dtype
+        test = cloze_test(
+            z, pos, batch, drop_mask, pos_noisy, z_noisy, batch_size, dtype, self.training
+        )
+        slots = test.slots
         enc = self._encode(test)
-        x = self._refill(enc.x, drop_mask)  # [N, C]
+        x = self._refill(enc.x, test.drop_mask)  # [N, C]
         special = torch.stack([enc.molecule, enc.sep], dim=1)  # [B, 2, C]
-        dec = self.decoder(x, special, batch, self._decoder_pair(enc, test))
-        start, mask = test.dense_start()  # [B, L, 3], [B, L]
+        dec = self.decoder(x, special, slots, self._decoder_pair(enc, test))
+        start, _ = test.dense_start()  # [B, L, 3]
+        answer = slots.flat(dec.x)  # [N, C]
         return ClozeOutput(
-            token_logits=self.token_head(flat_atoms(dec.x, mask)[answer]),
-            pos=flat_atoms(self._coordinates(dec, start), mask) + origin[batch],
-            distance=flat_atoms(self.distance_head(dec.pair), mask),
+            token_logits=self.token_head(answer if drop_mask is None else answer[drop_mask]),
+            pos=slots.flat(self._coordinates(dec, start)) + test.origin[test.batch],
+            distance=slots.flat(self.distance_head(dec.pair)),
             encoder_x_norm=enc.state.x_norm(),
             encoder_pair_norm=enc.state.pair_norm(),
             decoder_x_norm=dec.x_norm(),
@@ -170,18 +169,24 @@ class MolAE(nn.Module):
 
     def _encode(self, test: ClozeTest) -> EncoderOutput:
         if self.ablation.drop:
-            return self.encoder(test.z, test.pos, test.batch, test.drop_mask, test.origin)
-        return self.encoder(test.z_noisy, test.pos_noisy, test.batch, origin=test.origin)
+            z, pos, drop_mask = test.z, test.pos, test.drop_mask
+        else:
+            z, pos, drop_mask = test.z_noisy, test.pos_noisy, None
+        return self.encoder(z, pos, test.batch, drop_mask, test.origin, test.origin.size(0))
+
+    def _dropped_stay(self) -> bool:
+        """Whether the encoder's output has rows of dropped atoms."""
+        return not self.ablation.drop
 
     def _refill(self, x: Tensor, drop_mask: Tensor) -> Tensor:
         """Atoms that stayed ``[N', C]`` -> all atoms ``[N, C]``, [MASK] where dropped."""
         if self.ablation.decoder_token == "encoder":
             return x
-        if x.size(0) == drop_mask.numel():  # dropped atoms stayed in the encoder, or there is none
-            x = x[~drop_mask]
-        full = self.encoder.embedding.weight[MASK].to(x.dtype).repeat(drop_mask.numel(), 1)
-        full[~drop_mask] = x
-        return full
+        refilled = self.encoder.embedding.weight[MASK].to(x.dtype)  # [C]
+        if self._dropped_stay():
+            return torch.where(drop_mask[:, None], refilled, x)
+        kept = (~drop_mask).nonzero().squeeze(1)  # [N']
+        return refilled.repeat(drop_mask.numel(), 1).index_copy(0, kept, x)
 
     def _decoder_pair(self, enc: EncoderOutput, test: ClozeTest) -> Tensor | None:
         """The decoder's pair bias ``[B, H, L, L]``, None for zeros."""
@@ -192,8 +197,7 @@ class MolAE(nn.Module):
             return self.encoder.pair_bias(token, test.dense_start()[0])
         if not self.ablation.drop:
             return enc.state.pair
-        kept = ~test.drop_mask
-        kept, _ = dense_tokens(kept, kept.new_ones(2), test.batch, test.origin.size(0))  # [B, L]
+        kept = test.dense_kept()  # [B, L]
         pair = enc.state.pair.permute(0, 2, 3, 1)  # [B, L', L', H]
         inner = enc.state.mask[:, :, None] & enc.state.mask[:, None, :]  # [B, L', L']
         full = pair.new_zeros(*kept.shape, kept.size(1), pair.size(-1))  # [B, L, L, H]
@@ -203,19 +207,22 @@ class MolAE(nn.Module):
     def _coordinates(self, dec: TransformerOutput, start: Tensor) -> Tensor:
         return self.coordinate_head(dec.delta(), start, dec.mask)  # [B, L, 3]
 
-    def encode(self, z: Tensor, pos: Tensor, batch: Tensor | None = None) -> Encoding:
+    def encode(
+        self, z: Tensor, pos: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Encoding:
         """Molecule, atom and pair representations of complete molecules.
 
         Args:
             z: Atomic numbers ``[N]``.
             pos: Coordinates in Å ``[N, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+            batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
 
         Returns:
             :class:`Encoding`, all flat. Gradients are kept; use ``model.eval()`` and
             ``torch.no_grad()`` for inference.
         """
-        out = self.encoder(z, pos, batch)
+        out = self.encoder(z, pos, batch, batch_size=batch_size)
         pair_index, pair = flat_pairs(out.state.pair.permute(0, 2, 3, 1), out.state.mask)
         return Encoding(out.molecule, out.x, pair, pair_index)
 

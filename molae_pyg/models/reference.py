@@ -7,7 +7,7 @@ from torch import Tensor
 from molae_pyg.models.cloze import ClozeTest
 from molae_pyg.models.encoder import EncoderOutput
 from molae_pyg.models.mol_ae import MolAE
-from molae_pyg.nn.dense import dense_tokens, flat_atoms
+from molae_pyg.nn.dense import flat_atoms
 from molae_pyg.nn.gaussian import token_pairs
 from molae_pyg.nn.transformer import TransformerOutput
 
@@ -34,6 +34,9 @@ class ReferenceMolAE(MolAE):
     def _check_ablation(self) -> None:
         """Everything the official flags allow is allowed: dropped atoms have encoder output."""
 
+    def _dropped_stay(self) -> bool:
+        return True
+
     def _padded_length(self, num_tokens: int) -> int:
         return -(-num_tokens // self.pad_to_multiple) * self.pad_to_multiple
 
@@ -42,8 +45,7 @@ class ReferenceMolAE(MolAE):
         start, mask = test.dense_start()  # [B, L, 3], [B, L]
         visible = mask
         if self.ablation.drop:
-            kept = ~test.drop_mask
-            visible, _ = dense_tokens(kept, kept.new_ones(2), test.batch, test.origin.size(0))
+            visible = test.dense_kept()
         extra = self._padded_length(mask.size(1)) - mask.size(1)
         token, padded, visible = (F.pad(t, (0, extra)) for t in (token, mask, visible))
         distance, pair_type = token_pairs(token, F.pad(start, (0, 0, 0, extra)))

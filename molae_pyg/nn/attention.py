@@ -4,9 +4,10 @@ import importlib.util
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from molae_pyg.nn.dropout import dropout
+from molae_pyg.nn.arguments import size
 
 
 def plain_attention(
@@ -34,7 +35,7 @@ def plain_attention(
     # A GPU would have to wait for the answer, a compiler to break its graph.
     if qkv.is_cuda or torch.compiler.is_compiling() or not mask.all():
         attn = torch.where(mask[:, None, None, :], logits, -torch.inf)
-    attn = dropout(attn.softmax(dim=-1), p).view(B * H, L, L)
+    attn = F.dropout(attn.softmax(dim=-1), p).view(B * H, L, L)
     if torch.is_grad_enabled():
         out = torch.bmm(attn, v).view(B, H, L, D).transpose(1, 2)
     else:  # the same from the other side, [D, L] a head: faster on a CPU, its gradients are not
@@ -78,7 +79,8 @@ class PairBiasAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.1):
         super().__init__()
-        if channels % heads:
+        size("hidden_channels", channels)
+        if channels % size("heads", heads):
             raise ValueError(f"hidden_channels={channels} is not divisible by heads={heads}")
         self.heads = heads
         self.dropout = dropout

@@ -1,22 +1,71 @@
 """Flat PyG tensors <-> the dense token layout of encoder and decoder."""
 
+from typing import NamedTuple
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.utils import to_dense_batch
 
 #: Tokens in front of the atoms: CLS in slot 0, SEP in slot 1.
 NUM_SPECIAL = 2
+
+
+class Slots(NamedTuple):
+    """Where each atom is in the dense layout, see :func:`atom_slots`."""
+
+    batch: Tensor  #: Molecule of each atom ``[N]``.
+    slot: Tensor  #: Slot of each atom in its molecule ``[N]``: 2, 3, ... in flat order.
+    mask: Tensor  #: True where there is a token ``[B, L]``.
+
+    def dense(self, x: Tensor, special: Tensor) -> Tensor:
+        """Puts per-atom values into their slots, behind those of CLS and SEP.
+
+        Args:
+            x: Per-atom values ``[N, ...]``.
+            special: Values of CLS and SEP, ``[2, ...]`` (shared) or ``[B, 2, ...]``.
+
+        Returns:
+            ``[B, L, ...]``, zeros where padded.
+        """
+        batch_size, length = self.mask.shape
+        width = length - NUM_SPECIAL
+        atoms = x.new_zeros(batch_size * width, *x.shape[1:])
+        atoms = atoms.index_copy(0, self.batch * width + self.slot - NUM_SPECIAL, x)
+        special = special.to(x.dtype).expand(batch_size, NUM_SPECIAL, *x.shape[1:])
+        return torch.cat([special, atoms.view(batch_size, width, *x.shape[1:])], dim=1)
+
+    def flat(self, dense: Tensor) -> Tensor:
+        """Takes the atoms, without CLS, SEP and padding: ``[B, L, ...]`` -> ``[N, ...]``."""
+        return dense[self.batch, self.slot]
+
+
+def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Slots:
+    """Gives each atom its slot: behind CLS and SEP, in flat order.
+
+    The reference puts SEP behind the last atom. The encoder is permutation-equivariant and the
+    decoder is told every token's position, so the slot makes no difference, and slots 0 and 1
+    are the same in every molecule.
+
+    Args:
+        batch: Molecule of each atom ``[N]``, sorted.
+        batch_size: Number of molecules B (a molecule may have lost all of its atoms).
+        one_molecule: All atoms are known to belong to one molecule, which saves a GPU from
+            waiting for the size of the largest.
+
+    Returns:
+        :class:`Slots` with ``L = 2 + most atoms``.
+    """
+    num_atoms = batch.new_zeros(batch_size).scatter_add(0, batch, torch.ones_like(batch))  # [B]
+    first = num_atoms.cumsum(0) - num_atoms  # [B]
+    slot = torch.arange(batch.size(0), device=batch.device) - first[batch] + NUM_SPECIAL  # [N]
+    most = batch.size(0) if one_molecule else num_atoms.max().item()
+    number = torch.arange(NUM_SPECIAL + most, device=batch.device)  # [L]
+    return Slots(batch, slot, number < (num_atoms + NUM_SPECIAL)[:, None])
 
 
 def dense_tokens(
     x: Tensor, special: Tensor, batch: Tensor, batch_size: int
 ) -> tuple[Tensor, Tensor]:
     """Puts CLS and SEP in front of every molecule's atoms and pads to the longest molecule.
-
-    The reference puts SEP behind the last atom. The encoder is permutation-equivariant and the
-    decoder is told every token's position, so the slot makes no difference, and slots 0 and 1
-    are the same in every molecule.
 
     Args:
         x: Per-atom values ``[N, ...]``.
@@ -28,9 +77,8 @@ def dense_tokens(
         The dense tensor ``[B, L, ...]`` with ``L = 2 + most atoms``, zeros where padded, and the
         mask ``[B, L]``, True where there is a token.
     """
-    dense, mask = to_dense_batch(x, batch, batch_size=batch_size)  # [B, L - 2, ...]
-    special = special.to(x.dtype).expand(batch_size, NUM_SPECIAL, *x.shape[1:])
-    return torch.cat([special, dense], dim=1), F.pad(mask, (NUM_SPECIAL, 0), value=True)
+    slots = atom_slots(batch, batch_size)
+    return slots.dense(x, special), slots.mask
 
 
 def flat_atoms(dense: Tensor, mask: Tensor) -> Tensor:
@@ -50,9 +98,8 @@ def flat_pairs(dense: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         of the squared atom counts (an atom is paired with itself too).
     """
     atom = mask[:, NUM_SPECIAL:]
-    number = atom.new_zeros(atom.shape, dtype=torch.long)  # [B, L - 2], flat number of an atom
-    number[atom] = torch.arange(int(atom.sum()), device=atom.device)
+    number = (atom.flatten().cumsum(0) - 1).view(atom.shape)  # [B, L - 2], flat number of an atom
     valid = atom[:, :, None] & atom[:, None, :]  # [B, L - 2, L - 2]
-    row = number[:, :, None].expand_as(valid)[valid]
-    col = number[:, None, :].expand_as(valid)[valid]
-    return torch.stack([row, col]), dense[:, NUM_SPECIAL:, NUM_SPECIAL:][valid]
+    molecule, first, second = valid.nonzero(as_tuple=True)  # [P] each
+    index = torch.stack([number[molecule, first], number[molecule, second]])
+    return index, dense[molecule, first + NUM_SPECIAL, second + NUM_SPECIAL]

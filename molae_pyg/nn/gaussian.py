@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.chem.elements import NUM_TOKENS
+from molae_pyg.nn.arguments import size
 
 GaussianInit = Literal["reference", "intended"]
 
@@ -38,7 +39,7 @@ class PairGaussian(nn.Module):
         super().__init__()
         if init not in ("reference", "intended"):
             raise ValueError(f"gaussian_init must be 'reference' or 'intended', not {init!r}")
-        self.num_gaussians = num_gaussians
+        self.num_gaussians = num_gaussians = size("num_gaussians", num_gaussians)
         self.init = init
         self.mean = nn.Parameter(torch.empty(1, num_gaussians))
         self.std = nn.Parameter(torch.empty(1, num_gaussians))
@@ -89,7 +90,7 @@ class PairBias(nn.Module):
         super().__init__()
         self.gaussian = PairGaussian(num_gaussians, init)
         self.linear1 = nn.Linear(num_gaussians, num_gaussians)
-        self.linear2 = nn.Linear(num_gaussians, heads)
+        self.linear2 = nn.Linear(num_gaussians, size("heads", heads))
 
     def forward(self, token: Tensor, pos: Tensor) -> Tensor:
         return self.project(*token_pairs(token, pos))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import segment
 
 from molae_pyg.chem.elements import NUM_TOKENS
-from molae_pyg.nn.dropout import Dropout
+from molae_pyg.nn.arguments import size
 
 
 class TokenHead(nn.Module):
@@ -124,9 +124,9 @@ class PropertyHead(nn.Module):
         if readout not in get_args(Readout):
             raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
         self.readout = readout
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, num_tasks)
+        self.out = nn.Linear(channels, size("num_tasks", num_tasks))
 
     def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
         if self.readout == "atomwise":

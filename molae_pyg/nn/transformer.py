@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from molae_pyg.nn.arguments import size
 from molae_pyg.nn.attention import PairBiasAttention
-from molae_pyg.nn.dropout import Dropout
 
 
 def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -85,9 +85,9 @@ class TransformerLayer(nn.Module):
         self.attn_norm = nn.LayerNorm(channels)
         self.attention = PairBiasAttention(channels, heads, attn_dropout)
         self.ffn_norm = nn.LayerNorm(channels)
-        self.linear1 = nn.Linear(channels, ffn_channels)
+        self.linear1 = nn.Linear(channels, size("ffn_channels", ffn_channels))
         self.linear2 = nn.Linear(ffn_channels, channels)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, x: Tensor, pair: Tensor | None, mask: Tensor, overwrite: bool = False
@@ -128,11 +128,11 @@ class PairTransformer(nn.Module):
     ):
         super().__init__()
         self.recompute = False
-        self.input_norm = nn.LayerNorm(channels)
-        self.dropout = Dropout(dropout)
+        self.input_norm = nn.LayerNorm(size("hidden_channels", channels))
+        self.dropout = nn.Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(channels, ffn_channels, heads, dropout, attn_dropout)
-            for _ in range(num_layers)
+            for _ in range(size("num_layers", num_layers, least=0))
         )
         self.final_norm = nn.LayerNorm(channels)
 

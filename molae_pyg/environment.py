@@ -1,4 +1,4 @@
-"""Which processor this is."""
+"""What a result was computed on."""
 
 import platform
 from functools import cache

@@ -1,7 +1,7 @@
 import pytest
 
-from molae_pyg.nn import processor
-from molae_pyg.nn.processor import processor_name
+from molae_pyg import environment
+from molae_pyg.environment import processor_name
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +26,13 @@ def test_name(monkeypatch, tmp_path, cpuinfo, name):
     file = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         file.write_text(cpuinfo)
-    monkeypatch.setattr(processor, "Path", lambda _: file)
-    monkeypatch.setattr(processor.platform, "processor", lambda: "what Python says")
+    monkeypatch.setattr(environment, "Path", lambda _: file)
+    monkeypatch.setattr(environment.platform, "processor", lambda: "what Python says")
     assert processor_name() == name
 
 
 def test_the_architecture_is_better_than_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(processor, "Path", lambda _: tmp_path / "none")
-    monkeypatch.setattr(processor.platform, "processor", lambda: "")
-    monkeypatch.setattr(processor.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(environment, "Path", lambda _: tmp_path / "none")
+    monkeypatch.setattr(environment.platform, "processor", lambda: "")
+    monkeypatch.setattr(environment.platform, "machine", lambda: "aarch64")
     assert processor_name() == "aarch64"
