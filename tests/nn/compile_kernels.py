@@ -13,6 +13,7 @@ import tempfile
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from molae_pyg.nn import fused_attention
@@ -66,7 +67,7 @@ def spilled(ptx: str, capability: int) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
         file.write(ptx)
         file.flush()
-        command = [triton.knobs.nvidia.ptxas.path, "-v", f"-arch={arch}", file.name]
+        command = [get_ptxas(capability).path, "-v", f"-arch={arch}", file.name]
         command += ["-o", "/dev/null"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return sum(int(number) for number in re.findall(r"(\d+) bytes spill stores", done.stderr))
