@@ -11,16 +11,16 @@ from molae_pyg.chem.elements import token_table
 from molae_pyg.loss import cloze_loss, distance_pairs
 from molae_pyg.models import MolAE
 from molae_pyg.nn.heads import DistanceHead
-from molae_pyg.training.data import number_seed
-from molae_pyg.training.finite import check_finite
+from molae_pyg.training.finite import FiniteCheck
 from molae_pyg.training.schedule import configure_adam
+from molae_pyg.training.seeds import DROPOUT, number_seed
 
 
 class ClozeModule(L.LightningModule):
     """Lightning's view of :class:`~molae_pyg.MolAE` in pre-training.
 
     Batches carry their cloze test and their number (:class:`~molae_pyg.training.ClozeData`).
-    Dropout is seeded by that number, so that a run that goes on, or one spread over several
+    Dropout is seeded by that number, so that a run that resumes, or one spread over several
     processes, draws what an uninterrupted single process draws.
 
     Args:
@@ -52,6 +52,7 @@ class ClozeModule(L.LightningModule):
         self.register_buffer("molecules", torch.zeros((), dtype=torch.long))
         self.register_buffer("seconds", torch.zeros((), dtype=torch.double))
         self._last_batch: float | None = None
+        self._check = FiniteCheck(model)
 
     def forward(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The loss's terms, and the metrics a chemist reads, of a batch with a cloze test."""
@@ -70,13 +71,13 @@ class ClozeModule(L.LightningModule):
                 "distance_mae": error.mean(),  # Å
                 "coordinate_rmsd": moved.pow(2).sum(1).mean().sqrt(),  # Å
             }
-        return terms, metrics if drop.any() else {}
+        return terms, metrics if len(token) else {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        torch.manual_seed(number_seed(self.seed, batch.number, 1))
+        torch.manual_seed(number_seed(self.seed, batch.number, DROPOUT))
         terms, metrics = self(batch)
         lr = self.optimizers().param_groups[0]["lr"]
-        check_finite(terms["total"], self.model, batch, lr, terms)
+        self._check(terms["total"], batch, lr, terms)
         self._log("train", terms | metrics, batch.num_graphs)
         self.log("lr", lr)
         self._log_progress(batch.num_graphs)
@@ -104,8 +105,14 @@ class ClozeModule(L.LightningModule):
         self.log("molecules", self.molecules.float())
         self.log("seconds", self.seconds.float())
 
+    def on_validation_start(self) -> None:
+        self._check.finish()  # before a checkpoint is saved
+
     def on_validation_end(self) -> None:
         self._last_batch = None  # the time of a validation is none of training's
+
+    def on_train_end(self) -> None:
+        self._check.finish()
 
     def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, **_) -> None:
         """Clips as Lightning does, and logs the norm there was."""

@@ -12,15 +12,11 @@ from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.training.sampler import CostSampler, plan_batches
+from molae_pyg.training.seeds import DATA, HELD_OUT, number_seed, seeded
 from molae_pyg.transforms import ClozeDrop
 
 if TYPE_CHECKING:
     from molae_pyg.datasets import ConformerStore
-
-
-def number_seed(seed: int, number: int, purpose: int) -> int:
-    """A seed for a batch of a run; purpose 0: data, 1: dropout, 2: held-out data."""
-    return int(np.random.SeedSequence([seed, number, purpose]).generate_state(1, np.uint64)[0] >> 1)
 
 
 class ClozeBatches(Dataset):
@@ -32,7 +28,8 @@ class ClozeBatches(Dataset):
     Args:
         store: Molecules.
         transform: Makes the cloze test of a batch.
-        seed: Of the run. purpose: See :func:`number_seed`.
+        seed: Of the run. purpose: See
+            :func:`~molae_pyg.training.seeds.number_seed`.
 
     Shapes:
         ``(number, indices [B])`` -> ``Batch`` with ``z, pos, batch, ptr, drop_mask, pos_noisy``
@@ -40,7 +37,7 @@ class ClozeBatches(Dataset):
     """
 
     def __init__(
-        self, store: ConformerStore, transform: BaseTransform, seed: int = 0, purpose: int = 0
+        self, store: ConformerStore, transform: BaseTransform, seed: int = 0, purpose: int = DATA
     ):
         self.store = store
         self.transform = transform
@@ -49,8 +46,7 @@ class ClozeBatches(Dataset):
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         number, indices = item
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(number_seed(self.seed, number, self.purpose))
+        with seeded(number_seed(self.seed, number, self.purpose)):
             batch = self.transform(self.store.gather(indices))
         batch.number = number
         return batch
@@ -106,7 +102,7 @@ class ClozeData(L.LightningDataModule):
         batches = list(enumerate(plan_batches(self.valid.num_atoms, self.pair_budget)))
         mine = batches[self.trainer.global_rank :: self.trainer.world_size]
         # Another set of tests than any training batch has, and the same for every run's seed.
-        return self._loader(ClozeBatches(self.valid, self.transform, purpose=2), mine)
+        return self._loader(ClozeBatches(self.valid, self.transform, purpose=HELD_OUT), mine)
 
     def _loader(self, dataset: ClozeBatches, sampler) -> DataLoader:
         return DataLoader(
@@ -116,4 +112,5 @@ class ClozeData(L.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # seeds of worker processes, of which nothing depends
         )

@@ -1,115 +1,81 @@
 """Fine-tuning runs."""
 
-import copy
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    EarlyStopping,
-    EMAWeightAveraging,
-    ModelCheckpoint,
-    Timer,
-)
-from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import Subset
-from torch_geometric.data import Data, Dataset
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import Tensor
+from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
-from tqdm.auto import tqdm
 
-from molae_pyg.fingerprint import of_weights
-from molae_pyg.loss import PropertyLoss
-from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric
+from molae_pyg.fingerprint import digest, of_weights
+from molae_pyg.metrics import choosing_metric, evaluate
 from molae_pyg.models import PropertyModel
-from molae_pyg.models.precision import autocast
-from molae_pyg.models.precision import precision as hardware_precision
-from molae_pyg.training.course import read_metrics
+from molae_pyg.models.precision import precision
+from molae_pyg.training.course import CourseLogger
+from molae_pyg.training.keeper import BestKeeper, Progress, best_of
+from molae_pyg.training.molecules import HeldOutItems, Molecules, Seen, TrainingItems, look
+from molae_pyg.training.predict import predict
 from molae_pyg.training.progress import StepBar
-from molae_pyg.training.property import PropertyModule
-from molae_pyg.training.run import make_trainer, resumable
+from molae_pyg.training.property import PropertyModule, plan_parts
+from molae_pyg.training.run import DurableCheckpoints, RunFolder
 from molae_pyg.training.sampler import PooledBatches
-from molae_pyg.transforms import SampleConformer
+from molae_pyg.training.settings import Finetuning
+from molae_pyg.training.trainer import make_trainer
 
-Molecules = Dataset | Sequence[Data]
+__all__ = ["Finetuning", "finetune", "predict"]
 
 
-@dataclass(frozen=True)
-class Finetuning:
-    """Settings of a fine-tuning run; the names are the keys of the YAML files.
+class PropertyData(L.LightningDataModule):
+    """The batches of a fine-tuning run: those of an epoch depend on it and the seed alone.
 
     Args:
-        epochs: At most so many.
-        batch_size: Molecules.
-        lr: Peak learning rate.
-        warmup: Share of all steps spent warming up.
-        loss: ``"mse"``, ``"mae"``, ``"smooth_l1"`` or ``"bce"``; default by the task type.
-        weight_decay: Default 0, as published.
-        patience: Epochs without a better validation metric before stopping, default 20.
-        metric: The validation metric that chooses the epoch, a name of
-            :func:`~molae_pyg.metrics.evaluate`; default RMSE or ROC-AUC, by the task type.
-        pool: A training batch has molecules of similar size, sorted within so many batches, which
-            spares padding; default 1: batches are drawn at random, as published.
-        pair_budget: Training batches of more pair cells (molecules times the square of the
-            length of the largest) are computed in parts of similar size; default: none are.
-        valid_conformers: So many conformers of a validation molecule choose the epoch; default:
-            all, as published. Test predictions average over all in any case.
-        ema_decay: Validated and kept is the exponential moving average of the weights, with this
-            decay a step (such as 0.999); default: the weights themselves, as published.
-        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
-            or ``"32-true"``, ``"bf16-mixed"``.
+        train, valid: Molecules.
+        seen: What is known of both.
+        model: Which coordinates it takes.
+        settings: Of the batches.
+        seed: Of order and conformers.
     """
 
-    epochs: int = 40
-    batch_size: int = 32
-    lr: float = 1e-4
-    warmup: float = 0.06
-    loss: PropertyLoss | None = None
-    weight_decay: float = 0.0
-    patience: int = 20
-    metric: str | None = None
-    pool: int = 1
-    pair_budget: int | None = None
-    valid_conformers: int | None = None
-    ema_decay: float | None = None
-    precision: str = "auto"
+    def __init__(
+        self,
+        train: Molecules,
+        valid: Molecules,
+        seen: tuple[Seen, Seen],
+        model: PropertyModel,
+        settings: Finetuning,
+        seed: int,
+    ):
+        super().__init__()
+        self.train, self.valid, self.seen = train, valid, seen
+        self.model, self.settings, self.seed = model, settings, seed
 
+    def train_dataloader(self) -> DataLoader:
+        """The batches of the trainer's epoch."""
+        seen, epoch = self.seen[0], self.trainer.current_epoch
+        batches = PooledBatches(
+            seen.num_atoms, self.settings.batch_size, self.settings.pool, self.seed, epoch
+        )
+        items = TrainingItems(self.train, seen.y, self.model, self.seed, epoch)
+        return DataLoader(items, batch_sampler=batches, generator=torch.Generator())
 
-class _DrawConformer(torch.utils.data.Dataset):
-    """Molecules, one of their conformers drawn at each access."""
+    def val_dataloader(self) -> DataLoader:
+        """All molecules to validate on, from small to large."""
+        seen, settings = self.seen[1], self.settings
+        order = np.argsort(seen.num_atoms, kind="stable")
+        items = HeldOutItems(self.valid, order, self.model, seen.y, settings.valid_conformers)
+        return DataLoader(items, 2 * settings.batch_size, generator=torch.Generator())
 
-    def __init__(self, molecules: Molecules):
-        self.molecules = molecules
-        self.draw = SampleConformer()
-
-    def __len__(self) -> int:
-        return len(self.molecules)
-
-    def __getitem__(self, index: int) -> Data:
-        data = self.molecules[index]
-        if "conformers" in data:
-            data = self.draw(data)
-            del data.conformers  # a training batch needs one
-        return data
-
-
-class _FirstConformers(torch.utils.data.Dataset):
-    """Molecules with the first of their conformers."""
-
-    def __init__(self, molecules: torch.utils.data.Dataset, number: int):
-        self.molecules = molecules
-        self.number = number
-
-    def __len__(self) -> int:
-        return len(self.molecules)
-
-    def __getitem__(self, index: int) -> Data:
-        data = copy.copy(self.molecules[index])
-        data.conformers = data.conformers[:, : self.number]  # [n, K, 3]
-        return data
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Plans the parts of a training batch here, on the CPU, where no GPU is waited for."""
+        if self.settings.pair_budget is not None and self.trainer.training:
+            batch.parts = plan_parts(batch, self.settings.pair_budget)
+        return batch
 
 
 def finetune(
@@ -119,160 +85,142 @@ def finetune(
     folder: str | Path,
     settings: Finetuning,
     seed: int = 0,
-    scale: torch.Tensor | None = None,
+    scale: Tensor | None = None,
+    recipe: dict[str, Any] | None = None,
 ) -> dict[str, float]:
     """Fine-tunes ``model`` in place and leaves it at its best epoch on ``valid``.
 
     Adam and polynomial decay as published, gradients clipped at norm 1, a random conformer of
     each molecule an epoch; validation averages over conformers and chooses the epoch by RMSE or
-    ROC-AUC, or by the metric of ``settings``. A run that was killed goes on at its last finished
-    epoch when called again with the same arguments.
+    ROC-AUC, or by the metric of ``settings``.
+
+    A run that was killed resumes when it is called again with the same arguments, and gives what
+    an uninterrupted run gives, on a CPU to the last bit. A finished run that is called again
+    returns its result at once.
 
     Args:
         model: Fresh, with a pre-trained or random encoder.
-        train: Molecules with ``conformers`` and ``y [1, T]``, NaN = missing.
+        train: Molecules with ``conformers [n, K, 3]`` or ``pos [n, 3]``, and ``y [1, T]`` (or
+            ``[T]``), NaN = missing.
         valid: The same.
-        folder: Gets ``model/`` (the best weights) and ``metrics.csv`` (the course of the run).
+        folder: Gets ``model/`` (the best weights), ``metrics.csv`` (the course of the run) and
+            ``run.json`` (settings, checksums of the data, number of starts, result).
         settings: See :class:`Finetuning`.
         seed: Of order, conformer choice and dropout.
         scale: Targets ``[m, T]`` whose mean and standard deviation standardise all others; default:
             those of ``train``. As published: those of the whole data set, its test part included.
+        recipe: How the molecules were made, which the saved model keeps; default: that of
+            ``train``, if it is a data set that has one.
 
     Returns:
         The best epoch's validation metric, ``epoch``, and ``seconds`` of training, those before a
-        kill included.
+        kill included. If there are several tasks, every score of each as well, named
+        ``val_<task>_<metric>``.
 
     Raises:
-        ValueError: Labels from which nothing can be learned or chosen.
+        ValueError: Molecules, labels or settings that cannot be used, or labels from which nothing
+            can be learned or chosen, all before the work starts; or a folder that holds another
+            run or something else.
+        BlockingIOError: Another process trains in the folder.
         NonFiniteLossError: The loss became NaN or infinite.
     """
-    folder = Path(folder)
-    if "regression" in model.task_types:
-        model.set_scaling(torch.cat([data.y for data in train]) if scale is None else scale)
-    _check_valid(torch.cat([data.y for data in valid]), model)
-    model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes as they are
-    L.seed_everything(seed, verbose=False)
+    metric = choosing_metric(model.task_types, len(model.task_types), settings.metric)
     module = PropertyModule(
         model, settings.lr, settings.warmup, settings.weight_decay,
-        settings.loss, settings.pair_budget,
+        settings.loss, settings.pair_budget, seed,
     )  # fmt: skip
-    metric = choosing_metric(model.task_types, len(model.task_types), settings.metric)
-    mode = "min" if metric in LOWER_IS_BETTER else "max"
-    best = ModelCheckpoint(folder / "checkpoints", "best", monitor=f"val_{metric}", mode=mode)
-    last = ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
-    timer = Timer()  # its state is in the checkpoints
+    seen = (
+        look(train, "train", model),
+        look(valid, "valid", model, held_out=True, conformers=settings.valid_conformers),
+    )
+    weights = of_weights(model)
+    _set_scale(model, seen[0].y if scale is None else scale)
+    _check_choice(seen[1].y, model, metric)
+    if recipe is None:
+        recipe = getattr(train, "recipe", None)
     identity = {
-        "settings": asdict(settings),
+        "kind": "fine-tuning",
+        "settings": {**asdict(settings), "precision": precision(settings.precision)},
         "seed": seed,
-        "model": model.config,
-        "weights": of_weights(model),
-        "train": len(train),
-        "valid": len(valid),
+        "model": {"class": type(model).__name__, "config": model.config, "weights": weights},
+        "train": seen[0].fingerprint,
+        "valid": seen[1].fingerprint,
+        "scale": None if scale is None else digest(torch.as_tensor(scale)),
+        "recipe": recipe,
     }
-    batches = PooledBatches(_num_atoms(train), settings.batch_size, settings.pool)
-    resume = resumable(folder, identity)
-    run = make_trainer(
-        [
-            EarlyStopping(f"val_{metric}", patience=settings.patience, mode=mode),
-            StepBar("fine-tuning", ("train_loss_epoch", f"val_{metric}")),
-            best,
-            last,
-            timer,
-            *([EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []),
-        ],
+    with RunFolder(folder, identity) as run:
+        if run.result is not None:
+            result = run.restore(model)
+        else:
+            data = PropertyData(train, valid, seen, model, settings, seed)
+            progress = _train(module, data, run, metric)
+            model.load_state_dict(best_of(progress))
+            model.recipe = recipe or model.recipe
+            result = run.finish(_result(progress, metric, model), model)
+    if recipe is not None:
+        model.recipe = recipe
+    model.eval()
+    return result
+
+
+def _train(module: PropertyModule, data: PropertyData, run: RunFolder, metric: str) -> Progress:
+    """Trains until the last epoch, from the checkpoint if there is one."""
+    settings, state = data.settings, run.state()
+    progress = Progress() if state is None else Progress(**state["progress"])
+    if progress.done:
+        return progress
+    module.model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes
+    keeper = BestKeeper(run, metric, settings.patience, progress)
+    bar = StepBar("fine-tuning", ("train_loss_epoch", f"val_{metric}"))
+    ema = [EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []
+    trainer = make_trainer(
+        [bar, *ema, keeper],
         devices=1,
-        logger=CSVLogger(folder, "logs"),  # each start logs to a version_<k> of its own
+        logger=CourseLogger(run.course),
         log_every_n_steps=10,
         max_epochs=settings.epochs,
-        precision=hardware_precision(settings.precision),
+        reload_dataloaders_every_n_epochs=1,  # their order is that of an epoch
+        precision=precision(settings.precision),
+        plugins=[DurableCheckpoints(run)],
     )
-    run.fit(
-        module,
-        DataLoader(_DrawConformer(train), batch_sampler=batches),
-        _held_out_loader(valid, settings),
-        ckpt_path=resume,
-        weights_only=True,
-    )
-    epoch = _leave(module, best.best_model_path, folder)
-    score = float(best.best_model_score)
-    return {"epoch": epoch, f"val_{metric}": score, "seconds": timer.time_elapsed()}
+    with torch.random.fork_rng(devices=[]):  # steps seed it
+        path = None if state is None else run.state_file
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+    return progress
 
 
-def _leave(module: PropertyModule, checkpoint: str, folder: Path) -> int:
-    """Leaves the best model and the course of the run, all starts in one; returns its epoch."""
-    state = torch.load(checkpoint, weights_only=True)
-    module.load_state_dict(state["state_dict"])
-    module.model.eval().save_pretrained(folder / "model")
-    course = read_metrics(folder).groupby("step").last()  # what was done twice counts once
-    course.to_csv(folder / "metrics.csv")
-    for done in ("logs", "checkpoints"):
-        shutil.rmtree(folder / done)
-    return state["epoch"]
+def _result(progress: Progress, metric: str, model: PropertyModel) -> dict[str, float]:
+    result = {"epoch": progress.epoch, f"val_{metric}": progress.scores[metric]}
+    if len(model.task_names) > 1:
+        tasks = tuple(f"{task}_" for task in model.task_names)
+        own = {name: value for name, value in progress.scores.items() if name.startswith(tasks)}
+        result |= {f"val_{name}": value for name, value in own.items()}
+    return result | {"seconds": progress.seconds}
 
 
-@torch.no_grad()
-def predict(
-    model: PropertyModel,
-    molecules: Molecules,
-    batch_size: int = 64,
-    precision: str = "auto",
-    conformers: int | None = None,
-) -> np.ndarray:
-    """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities.
-
-    Molecules of like size share a batch, which spares padding; rows are in the order given.
-
-    Args:
-        model: The predictor.
-        molecules: With ``conformers``.
-        batch_size: Molecules a forward pass, default 64.
-        precision: As in :class:`Finetuning`.
-        conformers: The first so many of each molecule; default: all.
-    """
-    device = model.mean.device
-    model.eval()
-    order = _by_size(molecules)
-    loader = DataLoader(_sized(molecules, order, conformers), batch_size)
-    batches = (batch.to(device) for batch in tqdm(loader, "predicting", leave=False, delay=2))
-    with autocast(device, precision):
-        predicted = np.concatenate(
-            [model.predict_batch(batch).float().cpu().numpy() for batch in batches]
-        )
-    return predicted[np.argsort(order)]
-
-
-def _held_out_loader(valid: Molecules, settings: Finetuning) -> DataLoader:
-    molecules = _sized(valid, _by_size(valid), settings.valid_conformers)
-    return DataLoader(molecules, 2 * settings.batch_size)
-
-
-def _sized(
-    molecules: Molecules, order: np.ndarray, conformers: int | None
-) -> torch.utils.data.Dataset:
-    """Molecules in an order, with the first of their conformers or all."""
-    chosen = Subset(molecules, order)
-    return chosen if conformers is None else _FirstConformers(chosen, conformers)
-
-
-def _by_size(molecules: Molecules) -> np.ndarray:
-    """The order of molecules from small to large."""
-    return np.argsort(_num_atoms(molecules), kind="stable")
-
-
-def _num_atoms(molecules: Molecules) -> np.ndarray:
-    """Atoms of each molecule; a data set that knows them is not read for it."""
-    if hasattr(molecules, "num_atoms"):
-        return molecules.num_atoms
-    return np.array([data.z.numel() for data in molecules])
-
-
-def _check_valid(y: torch.Tensor, model: PropertyModel) -> None:
-    """A validation set on which the metric is undefined cannot choose an epoch."""
-    labelled = [column[~column.isnan()] for column in y.T]
-    if model.task_type == "classification" and all(c.unique().numel() < 2 for c in labelled):
+def _set_scale(model: PropertyModel, y: Tensor) -> None:
+    """Sets mean and standard deviation from labels ``[m, T]``."""
+    y = torch.as_tensor(y)
+    if y.dim() != 2 or y.size(1) != len(model.task_names) or y.isinf().any():
         raise ValueError(
-            "no task has both classes in the validation set, so no epoch can be chosen by "
-            "ROC-AUC: use another split or more molecules"
+            f"scale must be finite targets [m, {len(model.task_names)}] (NaN = missing), got shape "
+            f"{list(y.shape)}"
         )
-    if all(c.numel() == 0 for c in labelled):
+    if y.isnan().all():
+        raise ValueError("the training set has no label")
+    model.set_scaling(y)
+
+
+def _check_choice(y: Tensor, model: PropertyModel, metric: str) -> None:
+    """A validation set on which the metric is undefined cannot choose an epoch."""
+    if y.isnan().all():
         raise ValueError("the validation set has no label")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other scores
+        chosen = evaluate(y, torch.zeros_like(y), model.task_types, model.std)[metric]
+    if np.isnan(chosen):
+        what = "both classes" if metric in ("roc_auc", "average_precision") else "different labels"
+        raise ValueError(
+            f"no task has {what} in the validation set, so no epoch can be chosen by {metric}: "
+            "use another split or more molecules"
+        )

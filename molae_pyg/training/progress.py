@@ -5,7 +5,7 @@ from tqdm.auto import tqdm
 
 
 class StepBar(L.Callback):
-    """A progress bar over all steps, with rate, time left and the newest metrics.
+    """A progress bar over all steps with rate, time left and the newest metrics, on a terminal.
 
     Args:
         description: Shown in front.
@@ -25,6 +25,7 @@ class StepBar(L.Callback):
                 desc=self.description,
                 unit="step",
                 mininterval=0.5,
+                disable=None,  # a log file is no terminal
             )
 
     def on_train_batch_end(self, trainer: L.Trainer, *_) -> None:

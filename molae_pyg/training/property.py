@@ -7,14 +7,38 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
-from torch_geometric.utils import degree
 
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss, property_loss
-from molae_pyg.metrics import TaskType, common_type, evaluate
+from molae_pyg.metrics import TaskType, choosing_metric, common_type, evaluate, evaluate_tasks
 from molae_pyg.models import MolAEPredictor, PropertyModel
-from molae_pyg.training.finite import check_finite
+from molae_pyg.training.finite import FiniteCheck
 from molae_pyg.training.sampler import plan_batches
 from molae_pyg.training.schedule import configure_adam
+from molae_pyg.training.seeds import DROPOUT, number_seed
+
+
+def plan_parts(batch: Batch, pair_budget: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Cuts a batch into parts of similar size; best on the CPU, as it waits for a GPU.
+
+    Args:
+        batch: Molecules, with ``ptr``.
+        pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
+
+    Returns:
+        Of each part the molecules ``[b]``, the atoms ``[n]`` and their molecule in the part
+        ``[n]``, on the device of the batch.
+    """
+    ptr = batch.ptr.cpu().numpy()
+    num_atoms = np.diff(ptr)  # [B]
+    parts = []
+    for part in plan_batches(num_atoms, pair_budget):
+        part = np.sort(part)
+        atoms = np.concatenate([np.arange(ptr[i], ptr[i + 1]) for i in part])
+        molecule = np.repeat(np.arange(len(part)), num_atoms[part])
+        parts.append(
+            tuple(torch.from_numpy(x).to(batch.ptr.device) for x in (part, atoms, molecule))
+        )
+    return parts
 
 
 def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> Tensor:
@@ -25,19 +49,13 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
 
     Args:
         model: The model.
-        batch: Molecules with ``pos``.
+        batch: Molecules with ``pos``, and with ``parts`` if these are planned already.
         pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
     """
-    num_atoms = degree(batch.batch, batch.num_graphs, dtype=torch.long)  # [B]
-    parts = [np.sort(part) for part in plan_batches(num_atoms.cpu().numpy(), pair_budget)]
-    predicted = []
-    for part in parts:
-        place = torch.full_like(num_atoms, -1)  # [B]
-        place[torch.from_numpy(part).to(place.device)] = torch.arange(len(part)).to(place.device)
-        molecule = place[batch.batch]  # [N]
-        inside = molecule >= 0
-        predicted.append(model(batch.z[inside], batch.pos[inside], molecule[inside]))
-    return torch.cat(predicted)[np.argsort(np.concatenate(parts))]
+    parts = batch.get("parts") or plan_parts(batch, pair_budget)
+    predicted = [model(batch.z[atoms], batch.pos[atoms], mol) for _, atoms, mol in parts]
+    order = torch.cat([molecules for molecules, _, _ in parts])  # [B]
+    return torch.cat(predicted)[order.argsort()]
 
 
 def task_losses(
@@ -75,6 +93,11 @@ class PropertyModule(L.LightningModule):
             standardised targets. That of classes is always ``"bce"``.
         pair_budget: Training batches of more pair cells go through the model in parts of
             similar size; default: none do.
+        seed: Of dropout, which depends on it and the number of the step.
+
+    Attributes:
+        scores: Those of the last validation: of :func:`~molae_pyg.metrics.evaluate` and, if there
+            are several tasks, of each, named ``<task>_<metric>``.
     """
 
     def __init__(
@@ -85,6 +108,7 @@ class PropertyModule(L.LightningModule):
         weight_decay: float = 0.0,
         loss: PropertyLoss | None = None,
         pair_budget: int | None = None,
+        seed: int = 0,
     ):
         super().__init__()
         self.model = model
@@ -92,30 +116,52 @@ class PropertyModule(L.LightningModule):
         self.warmup = warmup
         self.weight_decay = weight_decay
         self.pair_budget = pair_budget
+        self.seed = seed
         self.losses = task_losses(model.task_types, loss)
-        self.outputs: list[tuple[Tensor, Tensor]] = []
+        if pair_budget is not None and type(model).on_batch is not PropertyModel.on_batch:
+            raise ValueError(
+                f"pair_budget cuts batches of atoms and coordinates; {type(model).__name__} has "
+                "an on_batch of its own: leave pair_budget out"
+            )
+        self.scores: dict[str, float] = {}
+        self._outputs: list[tuple[Tensor, Tensor]] = []
+        self._check = FiniteCheck(model)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        torch.manual_seed(number_seed(self.seed, self.trainer.global_step, DROPOUT))
         if self.pair_budget is None:
             predicted = self.model.on_batch(batch)  # [B, T]
         else:
             predicted = predict_in_parts(self.model, batch, self.pair_budget)
         mean, std = self.model.mean, self.model.std
         loss = property_loss((predicted - mean) / std, (batch.y - mean) / std, self.losses)
-        check_finite(loss, self.model, batch, self.optimizers().param_groups[0]["lr"])
-        self.log("train_loss", loss, prog_bar=True, on_epoch=True, batch_size=batch.num_graphs)
+        self._check(loss, batch, self.optimizers().param_groups[0]["lr"])
+        self.log("train_loss_step", loss, prog_bar=True, batch_size=batch.num_graphs)
+        self.log(
+            "train_loss_epoch", loss, on_step=False, on_epoch=True, logger=False,
+            batch_size=batch.num_graphs,
+        )  # fmt: skip
         return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._check.finish()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         predicted = self.model.predict_batch(batch)
-        self.outputs.append((batch.y.cpu(), predicted.cpu()))
+        self._outputs.append((batch.y, predicted))
 
     def on_validation_epoch_end(self) -> None:
-        y, predicted = (torch.cat(column).numpy() for column in zip(*self.outputs, strict=True))
-        self.outputs.clear()
-        scores = evaluate(y, predicted, self.model.task_types, self.model.std)
-        for name, value in scores.items():
-            self.log(f"val_{name}", value, prog_bar=True)
+        y, predicted = (
+            torch.cat(column).float().cpu().numpy() for column in zip(*self._outputs, strict=True)
+        )
+        self._outputs.clear()
+        model, types = self.model, self.model.task_types
+        self.scores = evaluate(y, predicted, types, model.std)
+        if len(types) > 1:
+            for task, scores in evaluate_tasks(y, predicted, types, model.task_names).items():
+                self.scores |= {f"{task}_{name}": value for name, value in scores.items()}
+        metric = choosing_metric(types, len(types))
+        self.log(f"val_{metric}", self.scores[metric], prog_bar=True, logger=False)
 
     def configure_optimizers(self):
         total = int(self.trainer.estimated_stepping_batches)

@@ -1,69 +1,249 @@
-"""What all runs share: the trainer, and knowing a run again after a kill."""
+"""The folder of a run: what it is, who writes to it, what has been done, and what came out.
 
+======================  ==========================================================================
+``run.json``            identity, number of starts and, when the run is finished, its result
+``last.ckpt``           the state to resume from; removed when the run is finished
+``course.jsonl``        the log; removed when the run is finished
+``model/``              the model
+``metrics.csv``         the course of the run
+``lock``                empty; held while a process trains
+======================  ==========================================================================
+
+Every file is written aside and renamed, but for the log, whose valid length is in the
+checkpoint. The result is written last. A process that is killed at any moment therefore leaves a
+folder from which the same call resumes, or one that is finished.
+"""
+
+import hashlib
+import io
 import json
-import logging
-import os
-import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
+from lightning.fabric.plugins import CheckpointIO
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
-#: Torchrun and SLURM say how many processes there are; otherwise it is for Lightning to find out.
-_LAUNCHERS = (
-    ("WORLD_SIZE", "LOCAL_WORLD_SIZE"),
-    ("SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
-)
+from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.durable import FolderLock, write_durably
+from molae_pyg.fingerprint import differences, of_weights
+from molae_pyg.training.course import LOG, TABLE, Course, write_table
+
+RUN = "run.json"
+STATE = "last.ckpt"
+MODEL = "model"
+#: What a run may write over: in a folder without our run.json they are somebody else's.
+OURS = (STATE, LOG, TABLE, MODEL, "logs", "checkpoints")
+
+_HEAD = b"molae_pyg run, SHA-256 "  # of a checkpoint, before 64 digits and a line break
 
 
-def resumable(folder: Path, identity: dict[str, Any], owner: bool = True) -> Path | None:
-    """The last checkpoint of the same run in ``folder``; what another left there is removed.
+class RunFolder:
+    """The folder of one run, locked for one process until :meth:`close`.
 
     Args:
-        folder: Of the run; gets ``run.json`` with the identity.
-        identity: What makes a run the same run: settings, seed, weights to start from, data.
-        owner: False: another process of the run sees to the folder, this one only looks.
+        folder: It is made if absent.
+        identity: What makes a run the same run: kind, content of the data, weights to start from,
+            seed and every setting.
+        owner: False: another process of the same run writes; this one only reads.
+
+    Attributes:
+        result: What a finished run has returned, else None.
+        starts: How often the run has been started, this start included.
+        course: The log; None if this process does not write, or the run is finished.
+
+    Raises:
+        ValueError: The folder holds another run, whose differences are named, or something else.
+        BlockingIOError: Another process trains there, or another thread of this one.
+        CheckpointError: What the run has left is damaged.
     """
-    file, checkpoints = folder / "run.json", folder / "checkpoints"
-    text = json.dumps(identity, indent=2) + "\n"
-    if checkpoints.is_dir() and file.is_file() and file.read_text() == text:
-        last = checkpoints / "last.ckpt"
-        return last if last.is_file() else None
-    if owner:  # removed first, named last: whoever looks meanwhile finds nothing to go on with
-        for leftover in (checkpoints, folder / "logs"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    return None
+
+    def __init__(self, folder: str | Path, identity: dict[str, Any], owner: bool = True):
+        self.folder = Path(folder)
+        self.identity = identity
+        self.course: Course | None = None
+        self._lock: FolderLock | None = None
+        self._read()
+        if owner and (self.result is None or self._leftovers()):
+            self._take()
+
+    @property
+    def state_file(self) -> Path:
+        """The checkpoint, whether there is one or not."""
+        return self.folder / STATE
+
+    def state(self) -> dict[str, Any] | None:
+        """The last checkpoint, None if there is none; rewinds the log to it.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        if not self.state_file.is_file():
+            if self.course is not None:
+                self.course.rewind()
+            return None
+        found = DurableCheckpoints(self).load_checkpoint(self.state_file, weights_only=True)
+        if self.course is not None:
+            self.course.rewind(*found["course"])
+        return found
+
+    def finish(self, result: dict[str, Any], model: nn.Module) -> dict[str, Any]:
+        """Writes the model, the table and, last of all, the result, which it returns.
+
+        Args:
+            result: What the run returns; numbers.
+            model: Has ``save_pretrained``.
+        """
+        self.course.position()
+        model.save_pretrained(self.folder / MODEL)
+        if (self.folder / LOG).stat().st_size:
+            write_durably(self.folder / TABLE, write_table(self.folder / LOG))
+        self.result, self._weights = result, of_weights(model)
+        self._write()
+        self._clean()
+        return result
+
+    def restore(self, model: nn.Module) -> dict[str, Any]:
+        """Leaves ``model`` at the weights of the finished run and returns the result.
+
+        Raises:
+            CheckpointError: They are not there, or are not the ones that the run has left.
+        """
+        file = self.folder / MODEL / "model.safetensors"
+        try:
+            model.load_state_dict(load_file(file))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the finished run in {self.folder} has lost its model: {file} cannot be read "
+                f"({error}); delete the folder to train again"
+            ) from error
+        if of_weights(model) != self._weights:
+            raise CheckpointError(
+                f"{file} holds other weights than the run left there; copy it again, or delete "
+                f"{self.folder} to train again"
+            )
+        return self.result
+
+    def close(self) -> None:
+        """Lets another process have the folder."""
+        if self.course is not None:
+            self.course.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _read(self) -> None:
+        """Reads ``run.json`` and refuses another's folder."""
+        self.starts, self.result, self._weights = 0, None, None
+        file = self.folder / RUN
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ValueError(f"{self.folder} is a file: give the name of a folder")
+        if not file.is_file():
+            if others := [name for name in OURS if (self.folder / name).exists()]:
+                raise ValueError(
+                    f"{self.folder} is not the folder of a run, as it has no {RUN}, but it has "
+                    f"{', '.join(others)}, which training would write over: give another folder"
+                )
+            return
+        try:
+            found = json.loads(file.read_bytes())
+            identity, self.starts, self.result, self._weights = (
+                found[key] for key in ("identity", "starts", "result", "weights")
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file} was not written by this version of molae_pyg ({error!r}): give another "
+                "folder, or delete this one if it is not needed"
+            ) from None
+        if differing := differences(identity, self.identity):
+            kind = "an unfinished" if self.result is None else "a finished"
+            raise ValueError(
+                f"{self.folder} holds {kind} run that is another one. "
+                f"What differs: {'; '.join(differing)}. Give another folder, or delete this one"
+            )
+
+    def _take(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock = FolderLock(self.folder)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"{error}: a run is in progress there; wait for it or give another folder"
+            ) from None
+        try:
+            self._read()  # again, as it may have changed before the lock
+            if self.result is not None:
+                self._clean()
+                return
+            self.starts += 1
+            self._write()
+            self.course = Course(self.folder / LOG)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _write(self) -> None:
+        content = {
+            "identity": self.identity,
+            "starts": self.starts,
+            "result": self.result,
+            "weights": self._weights,
+        }
+        write_durably(self.folder / RUN, json.dumps(content, indent=2).encode() + b"\n")
+
+    def _leftovers(self) -> list[Path]:
+        return [self.folder / name for name in (STATE, LOG) if (self.folder / name).exists()]
+
+    def _clean(self) -> None:
+        for file in self._leftovers():
+            file.unlink()
 
 
-def processes() -> dict[str, Any]:
-    """Lightning's ``devices``, ``num_nodes`` and ``strategy`` as the launcher has set them."""
-    for all_tasks, tasks_of_node in _LAUNCHERS:
-        if all_tasks in os.environ and tasks_of_node in os.environ:
-            devices = int(os.environ[tasks_of_node])
-            nodes = int(os.environ[all_tasks]) // devices
-            strategy = "ddp" if devices * nodes > 1 else "auto"
-            return {"devices": devices, "num_nodes": nodes, "strategy": strategy}
-    many = torch.cuda.device_count() > 1
-    return {"devices": "auto", "strategy": "ddp" if many else "auto"}
+class DurableCheckpoints(CheckpointIO):
+    """Lightning's checkpoints in one file that is whole or absent, with a checksum in front.
 
+    Args:
+        run: The folder.
+    """
 
-def make_trainer(callbacks: list[L.Callback], **settings: Any) -> L.Trainer:
-    """A quiet trainer with what all runs share."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # Molecules are in memory: loading them in other processes only costs time.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", ".*`isinstance.treespec, LeafSpec.` is deprecated.*")
-    return L.Trainer(
-        gradient_clip_val=1.0,
-        callbacks=callbacks,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **settings,
-    )
+    def __init__(self, run: RunFolder):
+        super().__init__()
+        self.run = run
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Replaces the checkpoint; the log up to here is on the disk before."""
+        checkpoint["course"] = list(self.run.course.position())
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        digest = hashlib.sha256(content.getbuffer()).hexdigest()
+        write_durably(path, _HEAD, digest.encode(), b"\n", content.getbuffer())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads the checkpoint.
+
+        Raises:
+            CheckpointError: It is damaged.
+        """
+        content = Path(path).read_bytes()
+        head, rest = content[: len(_HEAD) + 65], memoryview(content)[len(_HEAD) + 65 :]
+        if head != _HEAD + hashlib.sha256(rest).hexdigest().encode() + b"\n":
+            raise CheckpointError(
+                f"{path} is damaged, as its checksum differs; delete the folder of the run to "
+                "train again"
+            )
+        return torch.load(io.BytesIO(rest), map_location or "cpu", weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Removes the file."""
+        Path(path).unlink(missing_ok=True)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch.utils.data import Sampler
 
 from molae_pyg.nn.dense import NUM_SPECIAL
+from molae_pyg.training.seeds import ORDER
 
 #: Molecules that are shuffled, sorted and cut together; more of them means less padding.
 POOL = 65_536
@@ -74,24 +74,30 @@ class PooledBatches(Sampler):
         batch_size: Molecules of a batch; the last pool may end with a smaller one. A molecule that
             would be alone joins the batch before: batch norm has no variance of one atom.
         pool: Batches that are cut together.
+        seed, epoch: Of the order.
 
     Yields:
         Lists of indices; in an epoch each molecule is in exactly one.
     """
 
-    def __init__(self, num_atoms: np.ndarray, batch_size: int, pool: int):
+    def __init__(
+        self, num_atoms: np.ndarray, batch_size: int, pool: int, seed: int = 0, epoch: int = 0
+    ):
         if batch_size < 1 or pool < 1:
             raise ValueError(f"batch_size and pool must be at least 1, got {batch_size} and {pool}")
         self.num_atoms = num_atoms
         self.batch_size = batch_size
         self.pool = pool
+        self.seed = seed
+        self.epoch = epoch
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.num_atoms), self.batch_size)
         return full + (rest > 1 or (rest == 1 and full == 0))
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.randperm(len(self.num_atoms)).numpy()
+        rng = np.random.default_rng([self.seed, self.epoch, ORDER])
+        order = rng.permutation(len(self.num_atoms))
         batches = []
         for start in range(0, len(order), self.pool * self.batch_size):
             pool = order[start : start + self.pool * self.batch_size]
@@ -102,13 +108,13 @@ class PooledBatches(Sampler):
             ]
         if len(batches) > len(self):
             batches[-2:] = [batches[-2] + batches[-1]]
-        yield from (batches[i] for i in torch.randperm(len(batches)).tolist())
+        yield from (batches[i] for i in rng.permutation(len(batches)))
 
 
 class CostSampler(Sampler):
     """An endless stream of numbered batches, shuffled anew each epoch.
 
-    Batch ``number`` of the stream is the same whoever asks for it: a run that goes on at update k
+    Batch ``number`` of the stream is the same whoever asks for it: a run that resumes at update k
     starts the stream there, and of R processes the one of rank r takes the numbers r, r + R, ...
     All batches cost about the same, so that no process waits long for another. An epoch that ends
     in the middle of an update is no seam.

@@ -1,15 +1,20 @@
 import dataclasses
+import json
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg.fingerprint import of_weights
+from molae_pyg.metrics import evaluate, evaluate_tasks
 from molae_pyg.models import PropertyModel
 from molae_pyg.training import Finetuning, NonFiniteLossError, finetune, predict
+from molae_pyg.training.course import read_metrics
+from molae_pyg.training.property import PropertyModule
+from molae_pyg.training.run import RunFolder
 
 
 def molecules(n: int, seed: int = 0, classes: bool = False) -> list[Data]:
@@ -109,43 +114,125 @@ class StopHere(RuntimeError):
     pass
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    train, valid = molecules(16), molecules(8, seed=1)
-    settings = Finetuning(epochs=4, batch_size=8)
-    from molae_pyg.training.property import PropertyModule
-
-    finished = PropertyModule.on_validation_epoch_end
-
-    def killed(module):
-        finished(module)
-        if module.current_epoch == 2:
-            raise StopHere
-
-    monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", killed)
-    with pytest.raises(StopHere):
-        finetune(predictor(), train, valid, tmp_path, settings)
-    last = tmp_path / "checkpoints" / "last.ckpt"
-    state = torch.load(last, weights_only=True)
-    timer = next(name for name in state["callbacks"] if name.startswith("Timer"))
-    state["callbacks"][timer]["time_elapsed"]["train"] += 1000  # as if the first start was long
-    torch.save(state, last)
-
-    epochs = []
+def stopping_at(epoch: int):
+    """A validation that dies in an epoch, and the epochs validated so far."""
+    finished, epochs = PropertyModule.on_validation_epoch_end, []
 
     def watched(module):
         finished(module)
         epochs.append(module.current_epoch)
+        if module.current_epoch == epoch:
+            raise StopHere
 
-    monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", watched)
-    found = finetune(predictor(), train, valid, tmp_path, settings)
+    return watched, epochs
+
+
+def test_a_killed_run_resumes_where_it_was(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=4, batch_size=8, precision="32-true")
+    expected = finetune(whole := predictor(), train, valid, tmp_path / "whole", settings)
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        patch.setattr(PropertyModule, "on_validation_epoch_end", stopping_at(2)[0])
+        with pytest.raises(StopHere):
+            finetune(predictor(), train, valid, folder, settings)
+    assert read_metrics(folder)["val_rmse"].notna().sum() == 2  # readable while it goes on
+    with monkeypatch.context() as patch:
+        watched, epochs = stopping_at(99)
+        patch.setattr(PropertyModule, "on_validation_epoch_end", watched)
+        torch.manual_seed(5)  # the generator of the process does not matter
+        model = predictor()
+        torch.rand(7)
+        found = finetune(model, train, valid, folder, settings)
     assert epochs == [2, 3]
-    assert 1000 < found["seconds"] < 2000
-    course = pd.read_csv(tmp_path / "metrics.csv").dropna(subset=["val_rmse"])
-    assert course["epoch"].tolist() == [0, 1, 2, 3]  # of both starts, what was done twice once
-    assert not (tmp_path / "logs").exists()
-    epochs.clear()
-    finetune(predictor(), train, valid, tmp_path, settings)  # a finished run starts afresh
-    assert epochs == [0, 1, 2, 3]
+    assert of_weights(model) == of_weights(whole)
+    assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+    course = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "killed")]
+    assert course[0] == course[1]
+    assert read_metrics(folder)["epoch"].dropna().tolist() == [0, 1, 2, 3]
+    assert json.loads((folder / "run.json").read_text())["starts"] == 2
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "lock", "metrics.csv", "model", "run.json",
+    ]  # fmt: skip
+
+
+def test_the_seconds_of_a_killed_start_count(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=3, batch_size=8)
+    monkeypatch.setattr(
+        "molae_pyg.training.keeper.time.perf_counter", iter(range(0, 10**6, 100)).__next__
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(PropertyModule, "on_validation_epoch_end", stopping_at(2)[0])
+        with pytest.raises(StopHere):
+            finetune(predictor(), train, valid, tmp_path, settings)
+    assert finetune(predictor(), train, valid, tmp_path, settings)["seconds"] == 300
+
+
+def test_a_run_killed_after_early_stopping_does_not_train_on(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=30, batch_size=8, lr=0.3, patience=1)
+    expected = finetune(predictor(), train, valid, tmp_path / "whole", settings)
+    course = (tmp_path / "whole" / "metrics.csv").read_bytes()
+    assert len(course.splitlines()) < 25  # it has stopped early
+
+    def killed(*_):
+        raise StopHere
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", killed)
+        with pytest.raises(StopHere):
+            finetune(predictor(), train, valid, tmp_path / "killed", settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(PropertyModule, "training_step", killed)
+        found = finetune(predictor(), train, valid, tmp_path / "killed", settings)
+    assert found["epoch"] == expected["epoch"]
+    assert (tmp_path / "killed" / "metrics.csv").read_bytes() == course
+
+
+def test_a_finished_run_returns_its_result_at_once(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=2, batch_size=8)
+    expected = finetune(first := predictor(), train, valid, tmp_path, settings)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+
+    def trains(*_):
+        raise AssertionError("a finished run trains again")
+
+    monkeypatch.setattr(PropertyModule, "training_step", trains)
+    model = predictor()
+    assert finetune(model, train, valid, tmp_path, settings) == expected
+    assert of_weights(model) == of_weights(first)
+    assert not model.training
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+
+def test_another_run_in_the_folder_is_an_error_that_names_the_difference(tmp_path):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=1, batch_size=8)
+    finetune(predictor(), train, valid, tmp_path, settings)
+    moved = [data.clone() for data in train]
+    moved[3].conformers[0, 0, 0] += 0.01
+    relabelled = [data.clone() for data in valid]
+    relabelled[2].y += 1
+    other_head = predictor()
+    other_head.head.out.bias.data += 1
+    for change, name in (
+        ({"train": moved}, "train: "),
+        ({"valid": relabelled}, "valid: "),
+        ({"settings": dataclasses.replace(settings, lr=3e-4)}, "settings.lr: 0.0001 there, 0.0003"),
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"model": other_head}, "model.weights: "),
+        ({"model": predictor(task_names=["logP"])}, "model.config.task_names: "),
+        ({"scale": torch.tensor([[0.0], [1.0]])}, "scale: None there"),
+        ({"recipe": {"seed": 1}}, "recipe.seed: absent there, 1 now"),
+    ):
+        call = {"model": predictor(), "train": train, "valid": valid, "settings": settings}
+        with pytest.raises(ValueError, match="a finished run that is another one") as error:
+            finetune(**{**call, **change}, folder=tmp_path)
+        assert name in str(error.value), name
+        assert "Give another folder, or delete this one" in str(error.value)
+    assert finetune(predictor(), train, valid, tmp_path, settings)["epoch"] == 0
 
 
 def test_the_metric_of_the_settings_chooses_the_epoch(tmp_path):
@@ -159,8 +246,6 @@ def test_the_metric_of_the_settings_chooses_the_epoch(tmp_path):
 
 
 def test_a_loaded_encoder_trains_with_dropout(tmp_path, monkeypatch):
-    from molae_pyg.training.property import PropertyModule
-
     step, modes = PropertyModule.training_step, []
 
     def watched(module, batch, batch_idx):
@@ -199,13 +284,6 @@ def test_a_loss_that_does_not_fit_the_task_is_an_error(tmp_path):
             tmp_path,
             Finetuning(loss="mse"),
         )
-
-
-def test_nan_coordinates_stop_with_a_diagnosis(tmp_path):
-    train = molecules(8)
-    train[5].conformers[0] = float("nan")
-    with pytest.raises(NonFiniteLossError, match=r"pos is not finite in molecule.*m5"):
-        finetune(predictor(), train, molecules(4, seed=1), tmp_path, FAST)
 
 
 def test_nan_weights_stop_with_a_diagnosis(tmp_path):
@@ -265,8 +343,6 @@ def test_other_models_are_trained_alike(tmp_path):
 
 def test_the_moving_average_of_the_weights_is_validated_and_kept(tmp_path, monkeypatch):
     train, valid = molecules(24), molecules(8, seed=1)
-    from molae_pyg.training.property import PropertyModule
-
     course = []
 
     def watched(module, *_):
@@ -285,25 +361,57 @@ def test_the_moving_average_of_the_weights_is_validated_and_kept(tmp_path, monke
     assert np.abs(predict(model, valid) - y).mean() == pytest.approx(best["val_mae"], rel=1e-4)
 
 
-def test_a_killed_run_goes_on_with_its_moving_average(tmp_path, monkeypatch):
+def test_mixed_tasks_have_their_own_scores_and_losses(tmp_path):
+    """The unit of a target does not matter: the epoch is chosen by errors without unit."""
+    chosen = []
+    for unit, folder in ((1, "a"), (1000, "b")):
+        train, valid = molecules(32), molecules(16, seed=1)
+        for data in train + valid:
+            oxygen = (data.y - 100) / 10
+            data.y = torch.cat([unit * data.y, (oxygen > 0.5).float(), -data.y], dim=1)
+        model = predictor(
+            num_tasks=3,
+            task_names=["share", "large", "less"],
+            task_type=["regression", "classification", "regression"],
+        )
+        best = finetune(model, train, valid, tmp_path / folder, FAST)
+        chosen.append(best["epoch"])
+        y = np.concatenate([data.y for data in valid])
+        predicted = predict(model, valid)
+        assert ((predicted[:, 1] > 0) & (predicted[:, 1] < 1)).all()
+        scores = evaluate_tasks(y, predicted, model.task_types, model.task_names)
+        for task, own in scores.items():
+            for name, value in own.items():
+                assert best[f"val_{task}_{name}"] == pytest.approx(value, rel=1e-3), (task, name)
+        total = evaluate(y, predicted, model.task_types, model.std)["mixed_error"]
+        assert best["val_mixed_error"] == pytest.approx(total, rel=1e-3)
+        course = read_metrics(tmp_path / folder)
+        assert {"val_mixed_error", "val_share_rmse", "val_large_roc_auc"} <= set(course)
+    assert chosen[0] == chosen[1]
+
+
+def test_a_recipe_is_kept(tmp_path):
     train, valid = molecules(16), molecules(8, seed=1)
-    settings = Finetuning(epochs=4, batch_size=8, lr=2e-3, ema_decay=0.9)
-    whole = predictor()
-    expected = finetune(whole, train, valid, tmp_path / "whole", settings)
-    from molae_pyg.training.property import PropertyModule
+    model, settings, recipe = predictor(), Finetuning(epochs=1, batch_size=8), {"seed": 3}
+    finetune(model, train, valid, tmp_path, settings, recipe=recipe)
+    assert model.recipe == recipe
+    assert MolAEPredictor.from_pretrained(tmp_path / "model").recipe == recipe
 
-    finished = PropertyModule.on_validation_epoch_end
 
-    def killed(module):
-        finished(module)
-        if module.current_epoch == 2:
-            raise StopHere
+def test_pair_budget_of_a_model_with_inputs_of_its_own_is_an_error(tmp_path):
+    settings = Finetuning(epochs=1, pair_budget=100)
+    with pytest.raises(ValueError, match="Counting has an on_batch of its own"):
+        finetune(Counting(), molecules(8), molecules(4), tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
 
-    with monkeypatch.context() as patch:
-        patch.setattr(PropertyModule, "on_validation_epoch_end", killed)
-        with pytest.raises(StopHere):
-            finetune(predictor(), train, valid, tmp_path / "killed", settings)
-    model = predictor()
-    found = finetune(model, train, valid, tmp_path / "killed", settings)
-    assert found["val_rmse"] == pytest.approx(expected["val_rmse"], rel=1e-5)
-    assert np.allclose(predict(model, valid), predict(whole, valid), rtol=1e-5)
+
+def test_batches_in_parts_train_to_the_same_scores(tmp_path):
+    scores = []
+    for name, budget in (("whole", None), ("parts", 120)):
+        settings = dataclasses.replace(FAST, epochs=2, pair_budget=budget, precision="32-true")
+        torch.manual_seed(0)
+        # Without dropout, as its masks of parts are others than those of the whole.
+        config = MolAE.tiny(gaussian_init="intended").encoder.config
+        model = MolAEPredictor({**config, "dropout": 0.0, "attn_dropout": 0.0})
+        scores.append(finetune(model, molecules(16), molecules(8, 1), tmp_path / name, settings))
+    assert scores[0]["val_rmse"] == pytest.approx(scores[1]["val_rmse"], rel=1e-3)

@@ -1,0 +1,164 @@
+"""Settings of runs, all of them checked before any work starts."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss
+from molae_pyg.metrics import metric_names
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+_METRICS = dict.fromkeys(
+    name
+    for types in (["regression"] * 2, ["classification"], ["regression", "classification"])
+    for name in metric_names(types, len(types))
+)
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """Settings of a fine-tuning run; the names are the keys of the YAML files.
+
+    Args:
+        epochs: Largest number of epochs.
+        batch_size: Molecules of a batch.
+        lr: Peak learning rate.
+        warmup: Share of all steps spent warming up, 0 to 1.
+        loss: Of regression targets: ``"mse"`` (default), ``"mae"`` or ``"smooth_l1"``. Classes
+            always have ``"bce"``, which may be named if there is nothing else.
+        weight_decay: Default 0, as published.
+        patience: Epochs without a better validation metric before stopping, default 20.
+        metric: The validation metric that chooses the epoch, a name of
+            :func:`~molae_pyg.metrics.evaluate`; default: RMSE, ROC-AUC, or the mixed error if
+            there are targets of both types. RMSE and MAE of several targets are divided by the
+            standard deviation of each target's training labels, so that no unit counts more.
+        pool: A training batch has molecules of similar size, sorted within so many batches, which
+            spares padding; default 1: batches are drawn at random, as published.
+        pair_budget: Training batches of more pair cells (molecules times the square of the
+            length of the largest) are computed in parts of similar size; default: none are.
+        valid_conformers: Number of conformers of a validation molecule that choose the epoch;
+            default: all, as published. Test predictions average over all in any case.
+        ema_decay: Decay a step (such as 0.999) of an exponential moving average of the weights,
+            which is validated and kept in their place; default: none, as published.
+        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+            or ``"32-true"``, ``"bf16-mixed"``.
+
+    Raises:
+        ValueError: A setting is out of range, of another type, or a name that is not known.
+    """
+
+    epochs: int = 40
+    batch_size: int = 32
+    lr: float = 1e-4
+    warmup: float = 0.06
+    loss: PropertyLoss | None = None
+    weight_decay: float = 0.0
+    patience: int = 20
+    metric: str | None = None
+    pool: int = 1
+    pair_budget: int | None = None
+    valid_conformers: int | None = None
+    ema_decay: float | None = None
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "pool"):
+            check_count(name, getattr(self, name))
+        for name in ("pair_budget", "valid_conformers"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_number("lr", self.lr, above=0)
+        check_number("warmup", self.warmup, at_least=0, at_most=1)
+        check_number("weight_decay", self.weight_decay, at_least=0)
+        if self.ema_decay is not None:
+            check_number("ema_decay", self.ema_decay, above=0, below=1)
+        if self.loss is not None:
+            check_choice("loss", self.loss, PROPERTY_LOSSES)
+        if self.metric is not None:
+            check_choice("metric", self.metric, _METRICS)
+        check_choice("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Settings of a pre-training run; the names are the keys of the YAML files.
+
+    Args:
+        steps: Updates; the learning rate ends at zero there.
+        pair_budget: Pair cells of a batch, :math:`B L^2`; the default is about 128 molecules of
+            ZINC's size, the published batch.
+        accumulate: Batches of each process that make one update.
+        lr: Peak learning rate.
+        warmup_steps: Updates of warm-up.
+        weight_decay: Of matrices.
+        validate_every: Updates between validations, each of which saves a checkpoint.
+        precision: ``"auto"``: bf16 where the hardware computes in it, fp32 otherwise; or
+            ``"32-true"``, ``"bf16-mixed"``, ``"64-true"`` (for data in float64).
+        workers: Processes that make batches ahead of a GPU.
+        recompute: Train with less memory and a third more time, see
+            :class:`~molae_pyg.nn.PairTransformer`.
+
+    Raises:
+        ValueError: A setting is out of range, of another type, or a name that is not known.
+    """
+
+    steps: int = 1_000_000
+    pair_budget: int = 90_000
+    accumulate: int = 1
+    lr: float = 1e-4
+    warmup_steps: int = 10_000
+    weight_decay: float = 1e-4
+    validate_every: int = 10_000
+    precision: str = "auto"
+    workers: int = 0
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "pair_budget", "accumulate", "validate_every"):
+            check_count(name, getattr(self, name))
+        for name in ("warmup_steps", "workers"):
+            check_count(name, getattr(self, name), at_least=0)
+        check_number("lr", self.lr, above=0)
+        check_number("weight_decay", self.weight_decay, at_least=0)
+        check_choice("precision", self.precision, (*PRECISIONS, "64-true"))
+        if not isinstance(self.recompute, bool):
+            raise ValueError(f"recompute must be True or False, got {self.recompute!r}")
+
+
+def check_count(name: str, value: Any, at_least: int = 1) -> None:
+    """Raises ValueError unless the value is an integer of at least so much."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    at_least: float = -math.inf,
+    at_most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> None:
+    """Raises ValueError unless the value is a finite number within the bounds."""
+    if isinstance(value, str):
+        raise ValueError(
+            f"{name} must be a number, got the text {value!r} (YAML: 1.0e-4, not 1e-4)"
+        )
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    for fits, bound in (
+        (value >= at_least, f"at least {at_least}"),
+        (value <= at_most, f"at most {at_most}"),
+        (value > above, f"above {above}"),
+        (value < below, f"below {below}"),
+    ):
+        if not fits:
+            raise ValueError(f"{name} must be {bound}, got {value!r}")
+
+
+def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
+    """Raises ValueError, which lists the known names, unless the value is one of them."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
