@@ -60,7 +60,7 @@ def training_report(folder: str | Path, file: str | Path | None = None) -> Path:
     made while the run goes on. What was not logged is left out, and the page says so.
 
     Args:
-        folder: Of the run, as :func:`~molae_pyg.training.pretrain` leaves it: ``logs/`` or
+        folder: Of the run, as :func:`~molae_pyg.training.pretrain` leaves it: ``course.jsonl`` or
             ``metrics.csv`` and, where present, ``run.json`` (settings),
             ``environment.json`` (device, versions) and pictures ``reconstruction*.png``, see
             :func:`~molae_pyg.analysis.reconstruction_plot`.

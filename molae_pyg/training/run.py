@@ -17,6 +17,7 @@ folder from which the same call resumes, or one that is finished.
 import hashlib
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,12 @@ class RunFolder:
                 f"{file} was not written by this version of molae_pyg ({error!r}): give another "
                 "folder, or delete this one if it is not needed"
             ) from None
+        if self.result is not None and not (self.folder / MODEL).exists():
+            warnings.warn(
+                f"the model of the finished run in {self.folder} was removed: it is trained again",
+                stacklevel=4,
+            )
+            self.result = self._weights = None
         if differing := differences(identity, self.identity):
             kind = "an unfinished" if self.result is None else "a finished"
             raise ValueError(

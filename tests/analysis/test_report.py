@@ -128,9 +128,7 @@ def test_a_run_that_went_on_counts_its_last_attempt(tmp_path):
 
 
 def test_a_run_that_goes_on(tmp_path):
-    logs = tmp_path / "logs" / "version_0"
-    logs.mkdir(parents=True)
-    SHORT.to_csv(logs / "metrics.csv", index=False)
+    SHORT.to_json(tmp_path / "course.jsonl", orient="records", lines=True)
     assert Page(training_report(tmp_path).read_text()).row("updates") == ["20"]
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -94,6 +95,16 @@ def test_a_finished_run_whose_model_is_gone_or_another_is_an_error(tmp_path):
         pytest.raises(CheckpointError, match="lost its model"),
     ):
         run.restore(MolAE.tiny())
+
+
+def test_a_finished_run_whose_model_was_removed_is_made_again(tmp_path):
+    finished(tmp_path)
+    shutil.rmtree(tmp_path / "model")
+    with pytest.warns(UserWarning, match="was removed: it is trained again"):
+        run = RunFolder(tmp_path, IDENTITY)
+    assert run.result is None
+    assert run.starts == 2
+    run.close()
 
 
 @pytest.mark.parametrize("finish", [False, True])
