@@ -7,7 +7,9 @@ from molae_pyg.transforms.corrupt import (
     check_settings,
     choose_atoms,
     coordinate_noise,
+    elements_of,
     molecules_of,
+    places_of,
 )
 
 
@@ -17,8 +19,12 @@ class ClozeDrop(BaseTransform):
     Of each molecule of n atoms :math:`\lfloor 0.15 n + u \rfloor` atoms, u from U[0, 1), are
     marked. Adds ``drop_mask [N]`` (True = dropped) and ``pos_noisy [N, 3]``, where the coordinate
     head starts: the true place plus noise for dropped atoms, the true place for all others. ``z``
-    and ``pos`` stay as they are: they are what the model has to rebuild. Works on a ``Data`` and,
-    vectorised, on a ``Batch``. Randomness is torch's.
+    and ``pos`` stay as they are: they are what the model has to rebuild. Works on a ``Data``, on a
+    ``Data`` with a ``batch`` vector and on a ``Batch`` (vectorised). Randomness is torch's.
+
+    It comes last, after transforms that move atoms: ``Compose([RandomRotate(180), ClozeDrop()])``.
+    In the other order kept atoms would start elsewhere than they are; a model in training raises
+    an error for such a batch.
 
     Args:
         ratio: Share of atoms to drop, default 0.15.
@@ -36,20 +42,24 @@ class ClozeDrop(BaseTransform):
         kind: NoiseKind = "uniform",
         keep: float = 0.05,
     ):
-        check_settings(ratio, noise, kind, keep)
+        check_settings(ratio, noise, kind, keep=keep)
         self.ratio = ratio
         self.noise = noise
         self.kind = kind
         self.keep = keep
 
     def forward(self, data: Data) -> Data:
-        batch, batch_size = molecules_of(data)
+        z, pos = elements_of(data), places_of(data)
+        batch, batch_size = molecules_of(data, z)
         drop = choose_atoms(batch, batch_size, self.ratio)
         noised = drop & (torch.rand(drop.shape, device=drop.device) >= self.keep)
-        noise = coordinate_noise(data.pos, self.noise, self.kind)
+        noise = coordinate_noise(pos, self.noise, self.kind)
         data.drop_mask = drop
-        data.pos_noisy = data.pos + noise * noised[:, None]
+        data.pos_noisy = pos + noise * noised[:, None]
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.ratio}, noise={self.noise}, kind={self.kind!r})"
+        return (
+            f"{type(self).__name__}({self.ratio}, noise={self.noise}, kind={self.kind!r}, "
+            f"keep={self.keep})"
+        )

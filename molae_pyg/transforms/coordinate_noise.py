@@ -9,7 +9,9 @@ from molae_pyg.transforms.corrupt import (
     check_settings,
     choose_atoms,
     coordinate_noise,
+    elements_of,
     molecules_of,
+    places_of,
 )
 
 
@@ -20,7 +22,9 @@ class CoordinateNoise(BaseTransform):
     with noised coordinates; a share ``keep`` keeps element and place; a share ``random`` gets a
     random element and noise. Adds ``drop_mask`` (the chosen atoms: the loss asks for all of
     them), ``pos_noisy [N, 3]`` and ``z_noisy [N]`` (0 = [MASK]), for a model with
-    ``ablation={"drop": False}``. Works on a ``Data`` and, vectorised, on a ``Batch``.
+    ``ablation={"drop": False}``. Works on a ``Data``, on a ``Data`` with a ``batch`` vector and on
+    a ``Batch`` (vectorised). As :class:`~molae_pyg.ClozeDrop`, it comes last, after transforms that
+    move atoms.
 
     Args:
         noise: Size of the noise in Å (the paper: 0.5, 1, 3, 5), default 1.
@@ -38,7 +42,7 @@ class CoordinateNoise(BaseTransform):
         keep: float = 0.05,
         random: float = 0.05,
     ):
-        check_settings(ratio, noise, kind, keep + random)
+        check_settings(ratio, noise, kind, keep=keep, random=random)
         self.noise = noise
         self.kind = kind
         self.ratio = ratio
@@ -46,20 +50,24 @@ class CoordinateNoise(BaseTransform):
         self.random = random
 
     def forward(self, data: Data) -> Data:
-        batch, batch_size = molecules_of(data)
+        z, pos = elements_of(data).long(), places_of(data)
+        batch, batch_size = molecules_of(data, z)
         chosen = choose_atoms(batch, batch_size, self.ratio)
         fate = torch.rand(chosen.shape, device=chosen.device)  # keep | random | mask
         corrupted = chosen & (fate >= self.keep)
         masked = chosen & (fate >= self.keep + self.random)
-        noise = coordinate_noise(data.pos, self.noise, self.kind)
+        noise = coordinate_noise(pos, self.noise, self.kind)
         data.drop_mask = chosen
-        data.pos_noisy = data.pos + noise * corrupted[:, None]
-        data.z_noisy = torch.where(corrupted & ~masked, _random_elements(data.z), data.z)
+        data.pos_noisy = pos + noise * corrupted[:, None]
+        data.z_noisy = torch.where(corrupted & ~masked, _random_elements(z), z)
         data.z_noisy = data.z_noisy.masked_fill(masked, MASKED_Z)
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.noise}, kind={self.kind!r}, ratio={self.ratio})"
+        return (
+            f"{type(self).__name__}({self.noise}, kind={self.kind!r}, ratio={self.ratio}, "
+            f"keep={self.keep}, random={self.random})"
+        )
 
 
 def _random_elements(z: Tensor) -> Tensor:

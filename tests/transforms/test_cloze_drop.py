@@ -166,4 +166,4 @@ def test_wrong_settings(arguments, message):
 
 
 def test_repr():
-    assert str(ClozeDrop()) == "ClozeDrop(0.15, noise=1.0, kind='uniform')"
+    assert str(ClozeDrop()) == "ClozeDrop(0.15, noise=1.0, kind='uniform', keep=0.05)"

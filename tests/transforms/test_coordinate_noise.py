@@ -100,4 +100,6 @@ def test_wrong_settings():
 
 
 def test_repr():
-    assert str(CoordinateNoise()) == "CoordinateNoise(1.0, kind='uniform', ratio=0.15)"
+    assert str(CoordinateNoise()) == (
+        "CoordinateNoise(1.0, kind='uniform', ratio=0.15, keep=0.05, random=0.05)"
+    )
