@@ -21,10 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(**args)
     except KeyboardInterrupt as error:
-        print(f"\nmolae {name}: {error or 'stopped'}", file=sys.stderr)
+        print(f"\nmolae {name}: {str(error) or 'stopped'}", file=sys.stderr)
         return 130
     except Exception as error:
-        if not _is_told(error):
+        if not _explains_itself(error):
             raise
         print(f"molae {name}: {error}", file=sys.stderr)
         return 1
@@ -40,13 +40,18 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _is_told(error: Exception) -> bool:
-    """Whether the message alone tells a user what to do; anything else is a defect of ours."""
+def _explains_itself(error: Exception) -> bool:
+    """Whether the message alone says what to do.
+
+    These errors are raised where input, settings, files and stores are checked. Anything else, a
+    plain ValueError too, is a defect of ours, and its traceback is needed.
+    """
     from molae_pyg.chem.items import RecordRefused
+    from molae_pyg.chem.options import InputError
     from molae_pyg.datasets import StoreError
 
     return isinstance(
-        error, OSError | ValueError | ModuleNotFoundError | RecordRefused | StoreError
+        error, OSError | InputError | ModuleNotFoundError | RecordRefused | StoreError
     )
 
 
@@ -55,7 +60,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
         "prepare",
         help="make conformers of a file of molecules",
         description="Makes conformers of every molecule of a file and writes them to a store for "
-        "pre-training. After an interruption the same command goes on where it was.",
+        "pre-training. After an interruption the same command resumes where it was.",
     )
     parser.set_defaults(run=_prepare)
     parser.add_argument("source", help=".smi, .txt, .csv or .sdf (also with .gz), or .lmdb")
@@ -71,6 +76,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     add("--engine", choices=("local", "ray"), default="local", help="default: local")
     add("--exclude", metavar="FILE", help="molecules to leave out, such as a test set")
     add("--shard-rows", type=int, default=50_000, metavar="N", help="rows a file; 50000")
+    add("--repair", action="store_true", help="make rows anew that a time limit or a kill ended")
 
 
 def _prepare(**settings: object) -> None:

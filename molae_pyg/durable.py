@@ -1,8 +1,11 @@
 """Files that are whole or absent, whatever ends the process, and folders with one writer."""
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -15,9 +18,7 @@ _taken: dict[Path, int] = {}  # folder -> process that has it
 
 
 def write_durably(path: str | os.PathLike, *parts: bytes | memoryview) -> None:
-    """Replaces a file as a whole: after a crash there is the old one or the new one.
-
-    The content goes to ``<name>.tmp`` beside the file, is brought to the disk and renamed.
+    """Replaces a file as a whole, see :func:`replacing`.
 
     Args:
         path: The file; its folder exists.
@@ -26,18 +27,39 @@ def write_durably(path: str | os.PathLike, *parts: bytes | memoryview) -> None:
     Raises:
         OSError: If it cannot be written, with the path. The temporary file is removed.
     """
+    with replacing(path) as file:
+        for part in parts:
+            file.write(part)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a file that replaces another as a whole: a crash leaves the old one or the new one.
+
+    The content goes to ``<name>.tmp`` beside the file, is brought to the disk and renamed.
+
+    Args:
+        path: The file; its folder exists.
+
+    Yields:
+        The file to write to.
+
+    Raises:
+        OSError: If it cannot be written, with the path. The temporary file is removed, as it is
+            after any other error in the block.
+    """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
-            for part in parts:
-                file.write(part)
+        with naming(path), open(temporary, "wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:  # "No space left on device" alone does not say where
+        with naming(path):
+            os.replace(temporary, path)
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
     if os.name == "posix":  # the new name is on the disk only after the folder is
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -46,12 +68,31 @@ def write_durably(path: str | os.PathLike, *parts: bytes | memoryview) -> None:
             os.close(folder)
 
 
-def sha256_of(path: str | os.PathLike) -> str:
-    """Returns the SHA-256 of the bytes of a file, in hexadecimal digits."""
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Adds a path to an OSError that names none, such as "No space left on device"."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+def sha256_of(path: str | os.PathLike, seen: Callable[[int], object] | None = None) -> str:
+    """Returns the SHA-256 of the bytes of a file, in hexadecimal digits.
+
+    Args:
+        path: The file.
+        seen: Called with the number of bytes of each piece that is read, to show progress.
+            default: None.
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
+            if seen is not None:
+                seen(len(block))
     return digest.hexdigest()
 
 

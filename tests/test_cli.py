@@ -1,5 +1,6 @@
 """The command: it starts quickly, does what the functions do, and tells errors in a line."""
 
+import gzip
 import subprocess
 import sys
 
@@ -8,7 +9,9 @@ from test_docs import PAGES, commands
 
 from molae_pyg import __version__, datasets
 from molae_pyg.chem.items import RecordRefused
+from molae_pyg.chem.options import InputError
 from molae_pyg.cli import main, make_parser
+from molae_pyg.datasets import preparation
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def test_prepare(tmp_path, capsys):
 
 def test_flags_are_the_arguments(calls):
     flags = "--num-conformers 3 --no-2d --keep-hydrogens --max-atoms 9 --seed 4 --time-limit 1.5"
-    flags += " --workers 2 --engine ray --exclude c --shard-rows 7"
+    flags += " --workers 2 --engine ray --exclude c --shard-rows 7 --repair"
     assert main(["prepare", "a", "b", *flags.split()]) == 0
     assert calls == [
         {
@@ -46,6 +49,7 @@ def test_flags_are_the_arguments(calls):
             "engine": "ray",
             "exclude": "c",
             "shard_rows": 7,
+            "repair": True,
         }
     ]
 
@@ -64,7 +68,7 @@ def test_defaults_are_those_of_the_function(monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("what"),
+        InputError("what"),
         FileNotFoundError("what"),
         ModuleNotFoundError("what"),
         datasets.StoreError("what"),
@@ -80,13 +84,52 @@ def test_errors_are_a_line(monkeypatch, capsys, error):
     assert capsys.readouterr().err == "molae prepare: what\n"
 
 
-def test_defects_keep_their_traceback(monkeypatch):
+@pytest.mark.parametrize("error", [KeyError, ValueError, RuntimeError, TypeError, AttributeError])
+def test_defects_keep_their_traceback(monkeypatch, error):
     def fail(**settings):
-        raise KeyError("what")
+        raise error("what")
 
     monkeypatch.setattr(datasets, "prepare", fail)
-    with pytest.raises(KeyError):
+    with pytest.raises(error):
         main(["prepare", "a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "flags", "message"),
+    [
+        ("a.smi", "CCO\n", "--time-limit 0", "time_limit must be in"),
+        ("a.smi", "CCO\n", "--shard-rows 0", "shard_rows must be at least 1"),
+        ("a.smi", "CCO\n", "--workers 0", "workers must be at least 1"),
+        ("a.smi", "\n", "", "holds no molecule"),
+        ("a.xyz", "CCO\n", "", "the name must end in"),
+        ("a.csv", "x,y\n1,2\n", "", "found no SMILES column"),
+        ("a.smi.gz", "no gzip\n", "", "is damaged or not complete"),
+    ],
+)
+def test_what_the_user_gave_is_a_line(tmp_path, capsys, name, content, flags, message):
+    (tmp_path / name).write_text(content)
+    words = ["prepare", str(tmp_path / name), str(tmp_path / "store"), *flags.split()]
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("molae prepare: ")
+    assert message in line
+
+
+def test_a_defect_in_the_work_keeps_its_traceback(tmp_path, monkeypatch):
+    def defect(*args, **kwargs):
+        raise ValueError("a defect")
+
+    (tmp_path / "a.smi").write_text("CCO\n")
+    monkeypatch.setattr(preparation, "make_rows", defect)
+    with pytest.raises(ValueError, match="a defect"):
+        main(["prepare", str(tmp_path / "a.smi"), str(tmp_path / "store")])
+
+
+def test_a_file_that_is_damaged_further_down_is_a_line(tmp_path, capsys):
+    whole = gzip.compress(b"CCO\n" * 100_000)
+    (tmp_path / "a.smi.gz").write_bytes(whole[: len(whole) // 2])
+    assert main(["prepare", str(tmp_path / "a.smi.gz"), str(tmp_path / "s"), "--workers", "1"]) == 1
+    assert "a.smi.gz is damaged or not complete" in capsys.readouterr().err
 
 
 def test_ctrl_c(monkeypatch, capsys):
@@ -96,6 +139,15 @@ def test_ctrl_c(monkeypatch, capsys):
     monkeypatch.setattr(datasets, "prepare", stop)
     assert main(["prepare", "a", "b"]) == 130
     assert capsys.readouterr().err == "\nmolae prepare: stopped with 3 rows done\n"
+
+
+def test_ctrl_c_before_the_first_row(monkeypatch, capsys):
+    def stop(**settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datasets, "prepare", stop)
+    assert main(["prepare", "a", "b"]) == 130
+    assert capsys.readouterr().err == "\nmolae prepare: stopped\n"
 
 
 @pytest.mark.parametrize("words", [[], ["cook"], ["prepare"], ["prepare", "a", "b", "--what"]])

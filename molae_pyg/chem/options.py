@@ -1,5 +1,7 @@
 """What to make of a molecule, and the choice of its atoms and frames. Free of torch."""
 
+import operator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,12 +14,34 @@ from molae_pyg.chem.conformers import Embedding, Recipe
 #: caches and finished runs. 2: conformer k is embedded with ``seed + k + 1``.
 RECIPE_VERSION = 2
 
+MAX_SEED = 2**31 - 1  # of RDKit; conformer k has seed + k + 1
+
 DUMMY_Z = 118  # for an atom without a number (``*``), because 0 would be read as [MASK]
+
+
+class InputError(ValueError):
+    """What the caller gave cannot be used: an argument, or the content of a file.
+
+    The message alone says what to do; the ``molae`` command prints it without a traceback.
+    """
+
+
+_TYPES: dict[str, Callable[[Any], Any]] = {
+    "num_conformers": operator.index,
+    "add_2d": bool,
+    "remove_hydrogens": bool,
+    "max_atoms": operator.index,
+    "seed": operator.index,
+    "time_limit": float,
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to make of a molecule; :func:`~molae_pyg.chem.from_smiles` explains each."""
+    """What to make of a molecule; :func:`~molae_pyg.chem.from_smiles` explains each.
+
+    Numbers of other types, such as NumPy's, become Python's, so that equal options are one recipe.
+    """
 
     num_conformers: int | None = None
     add_2d: bool = False
@@ -27,20 +51,40 @@ class Options:
     time_limit: float = 30.0
 
     def __post_init__(self) -> None:
+        for name, to_type in _TYPES.items():
+            object.__setattr__(self, name, self._as(name, to_type))
+        self._check()
+
+    def _as(self, name: str, to_type: Callable[[Any], Any]) -> Any:
+        value = getattr(self, name)
+        if value is None and name in ("num_conformers", "max_atoms"):
+            return None
+        try:
+            return to_type(value)
+        except (TypeError, ValueError):
+            kind = "a number" if to_type is float else "a whole number"
+            raise InputError(f"{name} must be {kind}, got {value!r}") from None
+
+    def _check(self) -> None:
         fewest = 0 if self.add_2d else 1
         if self.num_conformers is not None and self.num_conformers < fewest:
-            raise ValueError(
+            raise InputError(
                 f"num_conformers must be at least {fewest}, got {self.num_conformers}; "
                 "None gives a single `pos`, 0 with add_2d=True the 2D layout alone"
             )
         if self.add_2d and self.num_conformers is None:
-            raise ValueError("add_2d=True needs num_conformers, which gives `conformers` its axis")
+            raise InputError("add_2d=True needs num_conformers, which gives `conformers` its axis")
         if self.max_atoms is not None and self.max_atoms < 1:
-            raise ValueError(f"max_atoms must be at least 1, got {self.max_atoms}; None keeps all")
+            raise InputError(f"max_atoms must be at least 1, got {self.max_atoms}; None keeps all")
         if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
+            raise InputError(f"seed must not be negative, got {self.seed}")
+        if self.seed + self.recipe.count > MAX_SEED:
+            raise InputError(
+                f"seed + num_conformers must be at most {MAX_SEED}, got {self.seed} + "
+                f"{self.recipe.count}"
+            )
         if not 0 < self.time_limit < 1e6:
-            raise ValueError(f"time_limit must be in (0, 1e6) seconds, got {self.time_limit}")
+            raise InputError(f"time_limit must be in (0, 1e6) seconds, got {self.time_limit}")
 
     def to_dict(self) -> dict[str, Any]:
         """What the atoms and coordinates of a molecule depend on, with the recipe's version.

@@ -1,15 +1,18 @@
 """Rows of a conformer store that is still being written: a log that survives a killed process."""
 
+import errno
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from molae_pyg.datasets.shard import SCALE, STATUSES, STORED
+from molae_pyg.datasets.shard import DTYPES, MAX_Z, SCALE, STATUSES, STORED, Shard
+from molae_pyg.durable import naming
 
 _FRAME = struct.Struct("<II")  # length and CRC-32 of what follows
 _HEAD = struct.Struct("<qBfIIII")  # row, status, scale, n, k, bytes of reason, bytes of SMILES
@@ -57,8 +60,8 @@ def make_record(
         )
     if not conformers.size:
         raise ValueError(f"row {row}: the molecule has no atoms or no conformers")
-    if z.min() < 0 or z.max() > 255:
-        raise ValueError(f"row {row}: atomic numbers must be from 0 to 255")
+    if z.min() < 1 or z.max() > MAX_Z:
+        raise ValueError(f"row {row}: atomic numbers must be from 1 to {MAX_Z}")
     if not np.isfinite(conformers).all():
         raise ValueError(f"row {row}: coordinates are not finite")
     pos, scale = to_units(conformers)
@@ -102,28 +105,11 @@ class Journal:
         self._file.truncate(self._end)
 
     def append(self, record: Record) -> None:
-        z, pos = record.z, record.pos
-        payload = b"".join(
-            (
-                _HEAD.pack(
-                    record.row,
-                    record.status,
-                    record.scale,
-                    len(z),
-                    record.num_conformers,
-                    len(record.reason),
-                    len(record.smiles),
-                ),
-                record.reason,
-                record.smiles,
-                z.tobytes(),
-                pos.astype("<i2", copy=False).tobytes(),
-            )
-        )
-        frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+        frame = pack(record)
         try:
-            if self._file.write(frame) != len(frame):
-                raise OSError(f"{self.path}: the disk took a part of a row only; is it full?")
+            with naming(self.path):
+                if self._file.write(frame) != len(frame):
+                    raise OSError(errno.ENOSPC, "the disk took a part of a row only")
         except BaseException:  # a part of a row would hide those after it
             self._file.truncate(self._end)
             raise
@@ -146,6 +132,47 @@ class Journal:
     def delete(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def pack(record: Record) -> bytes:
+    """The bytes of a row in a journal."""
+    sizes = (len(record.z), record.num_conformers, len(record.reason), len(record.smiles))
+    payload = b"".join(
+        (
+            _HEAD.pack(record.row, record.status, record.scale, *sizes),
+            record.reason,
+            record.smiles,
+            record.z.tobytes(),
+            record.pos.astype("<i2", copy=False).tobytes(),
+        )
+    )
+    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+def records_of(shard: Shard, first: int) -> Iterator[Record]:
+    """The rows of a shard, from row ``first`` on, as they were in its journal."""
+    arrays = {name: shard.read(name) for name in DTYPES}
+    n, k = arrays["num_atoms"].astype(np.int64), arrays["num_conformers"].astype(np.int64)
+    z_end, pos_end = np.cumsum(n), np.cumsum(n * k)
+    place = {row: i for i, row in enumerate(arrays["row"].tolist())}
+    reasons = _texts(arrays["reason"], arrays["reason_start"])
+    smiles = _texts(arrays["smiles"], arrays["smiles_start"])
+    for row, (status, reason) in enumerate(
+        zip(arrays["status"].tolist(), reasons, strict=True), start=first
+    ):
+        if row not in place:
+            yield Record(row, status, reason, b"", 0.0, _NO_ATOMS, _NO_COORDINATES, 0)
+            continue
+        i = place[row]
+        z = arrays["z"][z_end[i] - n[i] : z_end[i]]
+        pos = arrays["pos"][pos_end[i] - n[i] * k[i] : pos_end[i]]
+        scale = float(arrays["scale"][i])
+        yield Record(row, status, reason, smiles[i], scale, z, pos, int(k[i]))
+
+
+def _texts(content: np.ndarray, start: np.ndarray) -> list[bytes]:
+    whole = content.tobytes()
+    return [whole[low:high] for low, high in pairwise(start.tolist())]
 
 
 def _scan(content: bytes) -> Iterator[tuple[int, int]]:

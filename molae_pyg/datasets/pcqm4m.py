@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.datasets.ogb_mol import downloaded, import_ogb, ogb_folder
 from molae_pyg.datasets.preparation import prepare
+from molae_pyg.datasets.reading import read_table
 from molae_pyg.datasets.safe_pickle import UnsafePickleError, loads
 from molae_pyg.datasets.store import ConformerStore
 
 Part = Literal["train", "valid", "test-dev", "test-challenge"]
 NAME = "pcqm4m-v2"
 TABLE = Path("raw", "data.csv.gz")
+SPLIT = "split_dict.pt"
 URL = "https://dgl-data.s3-accelerate.amazonaws.com/dataset/OGB-LSC/pcqm4m-v2.zip"
 
 
@@ -29,8 +31,9 @@ class PCQM4Mv2(torch.utils.data.Dataset):
     and, for training and validation, the gap between HOMO and LUMO in eV.
 
     The conformers are RDKit's, as at test time there are no others. They are made once, row by row,
-    into a conformer store ``<root>/conformers/pcqm4m-v2-...`` that all parts share; an interrupted
-    run goes on. Molecules stay on the disk.
+    into a conformer store ``<root>/conformers/pcqm4m-v2-...`` that all parts share and that is
+    named by the settings and the versions of the recipe and of RDKit; an interrupted run resumes.
+    Molecules stay on the disk.
 
     Items are :obj:`Data` with ``z [n]``, ``conformers [n, K, 3]`` in Å, ``smiles``, ``row`` and,
     where there is one, ``y [1, 1]`` in eV, as :func:`~molae_pyg.training.finetune` takes them.
@@ -75,9 +78,10 @@ class PCQM4Mv2(torch.utils.data.Dataset):
         if part not in rows:
             raise ValueError(f"unknown part {part!r}; there are {list(rows)}")
         table = folder / TABLE
-        settings = [num_conformers, "2d" if add_2d else "3d", seed, time_limit]
-        store = Path(root, "conformers", "-".join(map(str, [NAME, *settings])))
-        whole, self._gap = _load(table, store, num_conformers, add_2d, seed, time_limit, workers)
+        options = Options(num_conformers, add_2d, seed=seed, time_limit=time_limit)
+        store = Path(root, "conformers", f"{NAME}-{_recipe_name(options)}")
+        whole, self._gap = _load(table, store, options, workers)
+        _check_split(rows, whole.num_rows, folder / SPLIT)
         self.part = part
         self.transform = transform
         self.official_rows = rows[part]  # [n]
@@ -141,7 +145,7 @@ def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: If the file holds anything but arrays or tensors by name.
     """
-    path = folder / "split_dict.pt"
+    path = folder / SPLIT
     try:
         found = torch.load(path, weights_only=True)  # if it holds tensors
     except pickle.UnpicklingError:  # it holds NumPy's arrays
@@ -151,20 +155,59 @@ def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
                 found = loads(file.read(pickled))
         except (zipfile.BadZipFile, UnsafePickleError) as error:
             raise ValueError(f"{path} is no table of row numbers: {error}") from None
-    return {name: np.array(rows, dtype=np.int64) for name, rows in found.items()}
+    if not isinstance(found, dict) or not found:
+        raise ValueError(f"{path} is no table of row numbers")
+    parts = {str(name): np.asarray(rows) for name, rows in found.items()}
+    for name, rows in parts.items():
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise ValueError(f"{path}: {name} is no list of row numbers")
+    return {name: rows.astype(np.int64) for name, rows in parts.items()}
+
+
+def _check_split(parts: dict[str, np.ndarray], num_rows: int, path: Path) -> None:
+    """Makes an error of rows that the table lacks, or that are in a part twice or in two parts."""
+    every = np.concatenate([np.zeros(0, np.int64), *parts.values()])
+    outside = every[(every < 0) | (every >= num_rows)]
+    if len(outside):
+        raise ValueError(
+            f"{path} has row {outside[0]}, the table has {num_rows} rows: they do not belong "
+            "together, or the table is cut; download both again"
+        )
+    if len(np.unique(every)) < len(every):
+        raise ValueError(f"{path} has a row twice, in one part or in two: download it again")
+
+
+def _recipe_name(options: Options) -> str:
+    """The settings in words, and the versions of the recipe and of RDKit."""
+    from rdkit import rdBase
+
+    kinds = "2d" if options.add_2d else "3d"
+    recipe = f"recipe{RECIPE_VERSION}-rdkit{rdBase.rdkitVersion}"
+    return f"{options.num_conformers}-{kinds}-{options.seed}-{options.time_limit}-{recipe}"
 
 
 @lru_cache(maxsize=1)  # the same for all parts
 def _load(
     table: Path,
     store: Path,
-    num_conformers: int,
-    add_2d: bool,
-    seed: int,
-    time_limit: float,
+    options: Options,
     workers: int | None,
 ) -> tuple[ConformerStore, Tensor]:
     """The molecules of the table, made if need be, and the gaps of its rows in eV."""
-    prepare(table, store, num_conformers, add_2d, seed=seed, time_limit=time_limit, workers=workers)
-    gap = pd.read_csv(table, usecols=["homolumogap"])["homolumogap"].to_numpy()
-    return ConformerStore(store), torch.tensor(gap, dtype=torch.float)
+    prepare(
+        table,
+        store,
+        options.num_conformers,
+        options.add_2d,
+        seed=options.seed,
+        time_limit=options.time_limit,
+        workers=workers,
+    )
+    gap = read_table(table, "smiles", "homolumogap").y[:, 0]
+    whole = ConformerStore(store)
+    if len(gap) != whole.num_rows:
+        raise ValueError(
+            f"{table} has {len(gap)} rows, its conformers in {store} have {whole.num_rows}: delete "
+            "the folder of conformers, and they are made anew"
+        )
+    return whole, gap

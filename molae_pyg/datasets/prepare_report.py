@@ -1,10 +1,9 @@
 """The account of a conformer store that has been prepared, and its table of problems."""
 
 import csv
-import os
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +11,8 @@ import numpy as np
 
 from molae_pyg.datasets.manifest import Manifest
 from molae_pyg.datasets.molecule_file import MoleculeFile
-from molae_pyg.datasets.shard import STATUSES, Shard
+from molae_pyg.datasets.shard import STATUSES, Shard, StoreError
+from molae_pyg.durable import replacing
 
 PROBLEMS = "problems.csv"
 T = TypeVar("T", int, np.ndarray)
@@ -56,7 +56,7 @@ def report_on(folder: Path, file: MoleculeFile) -> PrepareReport:
     """
     counts, num_problems = np.zeros(len(STATUSES), np.int64), 0
     for shard in _shards(folder):
-        status = shard.read("status")
+        status = shard.statuses()
         counts += np.bincount(status, minlength=len(STATUSES))
         num_problems += int(_is_problem(status, np.diff(shard.read("reason_start"))).sum())
     report = PrepareReport(folder, dict(zip(STATUSES, counts.tolist(), strict=True)), num_problems)
@@ -67,16 +67,21 @@ def report_on(folder: Path, file: MoleculeFile) -> PrepareReport:
 
 def _write_problems(path: Path, folder: Path, file: MoleculeFile) -> None:
     """Writes the table under another name first, so that it is whole where it is."""
-    unfinished = path.with_suffix(".part")
-    with open(unfinished, "w", newline="", encoding="utf-8") as out:
+    with replacing(path) as whole:
+        out = io.TextIOWrapper(whole, "utf-8", newline="")
         table = csv.writer(out, lineterminator="\n")
         table.writerow(["row", "smiles", "status", "reason"])
         # The store has no SMILES of rows without a molecule: the file is read once more.
-        for row, ((code, reason), record) in enumerate(zip(_rows(folder), file, strict=True)):
+        records = iter(file)
+        for row, (code, reason) in enumerate(_rows(folder)):
+            record = next(records, None)
+            if record is None:
+                raise StoreError(f"{file.path} has fewer than {row + 1} records: {folder} has them")
             if _is_problem(code, len(reason)):
                 smiles = record if isinstance(record, str) else ""
                 table.writerow([row, smiles, STATUSES[code], reason])
-    os.replace(unfinished, path)
+        out.flush()
+        out.detach()  # closing it would close the file that is not on the disk yet
 
 
 def _is_problem(code: T, length: T) -> T:
@@ -90,10 +95,7 @@ def _is_problem(code: T, length: T) -> T:
 def _rows(folder: Path) -> Iterator[tuple[int, str]]:
     """Place of the status in :data:`STATUSES`, and reason, of every row in order."""
     for shard in _shards(folder):
-        reasons = shard.read("reason").tobytes()
-        bounds = pairwise(shard.read("reason_start").tolist())
-        for code, (low, high) in zip(shard.read("status").tolist(), bounds, strict=True):
-            yield code, reasons[low:high].decode()
+        yield from zip(shard.statuses().tolist(), shard.texts("reason"), strict=True)
 
 
 def _shards(folder: Path) -> Iterator[Shard]:

@@ -27,6 +27,7 @@ import math
 import os
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,9 @@ STATUSES = ("3d", "2d", "failed", "invalid", "timed out", "excluded")
 
 #: Statuses of rows that have a molecule.
 STORED = ("3d", "2d")
+
+#: Largest atomic number; there are none below 1.
+MAX_Z = 118
 
 #: Å for one unit of a stored coordinate, unless a molecule is too wide for it.
 SCALE = 0.001
@@ -138,8 +142,13 @@ class Shard:
             self._layout = self._read_header()
         except FileNotFoundError:
             raise self.error("is missing") from None
-        except (ValueError, KeyError, TypeError, struct.error):
+        except (ValueError, KeyError, TypeError, RecursionError, struct.error):
             raise self.error("has a damaged header") from None
+        molecules, rows = entry.molecules, entry.rows
+        lengths = {"smiles_start": molecules + 1, "reason_start": rows + 1, "status": rows}
+        lengths |= dict.fromkeys(("row", "num_atoms", "num_conformers", "scale"), molecules)
+        if any(self.length(name) != number for name, number in lengths.items()):
+            raise self.error("is damaged (its sizes do not fit together)")
 
     def error(self, what: str) -> StoreError:
         return StoreError(
@@ -173,6 +182,44 @@ class Shard:
             raise self.error("has become shorter while it was read")
         return np.frombuffer(content, dtype).reshape(high - low, *shape[1:])
 
+    def statuses(self) -> np.ndarray:
+        """Reads the status codes of all rows, places in :data:`STATUSES`, uint8 [R].
+
+        Raises:
+            StoreError: If there is no such status, or not one with a molecule for each molecule.
+        """
+        codes = self.read("status")
+        if codes.size and codes.max() >= len(STATUSES):
+            raise self.error(f"is damaged (it has the status code {codes.max()})")
+        if (codes < len(STORED)).sum() != self.entry.molecules:
+            raise self.error("is damaged (its statuses do not fit its molecules)")
+        return codes
+
+    def texts(self, name: str) -> list[str]:
+        """Reads the array of texts ``"smiles"`` or ``"reason"``.
+
+        Raises:
+            StoreError: If their bounds or characters make no sense.
+        """
+        start, content = self.read(f"{name}_start"), self.read(name).tobytes()
+        if start[0] != 0 or start[-1] != len(content) or (np.diff(start) < 0).any():
+            raise self.error(f"is damaged (bounds of {name})")
+        return [self.decoded(content[low:high], name) for low, high in pairwise(start.tolist())]
+
+    def text(self, name: str, place: int) -> str:
+        """Reads one of the texts."""
+        low, high = self.part(f"{name}_start", place, place + 2).tolist()
+        if not 0 <= low <= high <= self.length(name):
+            raise self.error(f"is damaged (bounds of {name})")
+        return self.decoded(self.part(name, low, high).tobytes(), name)
+
+    def decoded(self, content: bytes, name: str) -> str:
+        """UTF-8 as text."""
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise self.error(f"is damaged ({name} is no UTF-8)") from None
+
     def start(self, name: str) -> int:
         """Where an array begins in the file, in bytes."""
         return self._layout[name][2]
@@ -203,6 +250,10 @@ class Shard:
         for name, dtype in DTYPES.items():
             field, start = header[name], 8 + length + header[name]["data_offsets"][0]
             shape, numpy_dtype = tuple(field["shape"]), np.dtype(NUMPY[dtype])
+            if not all(type(size) is int and size >= 0 for size in shape):
+                raise ValueError(f"{name} has the shape {shape}")
+            if shape[1:] != ((3,) if name == "pos" else ()):
+                raise ValueError(f"{name} has the shape {shape}")
             end = start + math.prod(shape) * numpy_dtype.itemsize
             if field["dtype"] != dtype or end != 8 + length + field["data_offsets"][1]:
                 raise ValueError(f"{name} has another type or size")

@@ -114,7 +114,7 @@ class ConformerStore(Dataset):
         counts = np.zeros(len(STATUSES), np.int64)
         for shard in self._files.shards:
             shard.verify()
-            counts += np.bincount(shard.read("status"), minlength=len(STATUSES))
+            counts += np.bincount(shard.statuses(), minlength=len(STATUSES))
         return dict(zip(STATUSES, counts.tolist(), strict=True))
 
     def rows(self) -> Iterator[StoredRow]:

@@ -1,15 +1,15 @@
 """All shards of a conformer store, read as one: arrays in, arrays out."""
 
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from molae_pyg.datasets.manifest import Manifest
-from molae_pyg.datasets.shard import SCALE, STATUSES, Shard, StoreError, pread
+from molae_pyg.datasets.shard import MAX_Z, SCALE, STATUSES, STORED, Shard, StoreError, pread
 
 _POS_BYTES = 6  # three int16
+_LARGEST_SCALE = np.finfo(np.float32).max / 2**15  # beyond it coordinates would be infinite
 
 
 class Atoms(NamedTuple):
@@ -84,14 +84,17 @@ class StoreFiles:
         start = int(self._pos_start[index])
         pos = shard.part("pos", start, start + n * k).reshape(k, n, 3).transpose(1, 0, 2)
         pos = pos.astype(np.float32, order="C") * self._scale_of(index)  # [n, k, 3]
+        self._check_z(z)
         place = int(self._place[index])
-        status = STATUSES[shard.part("status", place, place + 1)[0]]
+        code = int(shard.part("status", place, place + 1)[0])
+        if code >= len(STORED):
+            raise shard.error(f"is damaged (a molecule has the status code {code})")
+        status = STATUSES[code]
         return z, pos, int(self.row(index)), self.smiles(index), status
 
     def smiles(self, index: int) -> str:
         shard, place = self._find(index)
-        low, high = shard.part("smiles_start", place, place + 2).tolist()
-        return shard.part("smiles", low, high).tobytes().decode()
+        return shard.text("smiles", place)
 
     def row(self, index: np.ndarray | int) -> np.ndarray:
         """Input rows of molecules, int64."""
@@ -124,6 +127,7 @@ class StoreFiles:
         if len(z) != ptr[-1] or len(pos) != ptr[-1] * _POS_BYTES:
             raise StoreError(f"{self.folder}: a shard has become shorter while it was read")
         z = np.frombuffer(z, np.uint8)
+        self._check_z(z)
         pos = np.frombuffer(pos, "<i2").reshape(-1, 3).astype(np.float32)  # [N, 3]
         pos *= np.repeat(self._scale[index], n)[:, None] if np.ndim(self._scale) else self._scale
         return Atoms(z, pos, ptr, self.row(index))
@@ -132,9 +136,14 @@ class StoreFiles:
         """First row of a shard, and status code and reason of all its rows."""
         shard = self.shards[number]
         shard.verify()
-        start, content = shard.read("reason_start"), shard.read("reason").tobytes()
-        reasons = [content[low:high].decode() for low, high in pairwise(start.tolist())]
-        return int(self._first_row[number]), shard.read("status"), reasons
+        return int(self._first_row[number]), shard.statuses(), shard.texts("reason")
+
+    def _check_z(self, z: np.ndarray) -> None:
+        if z.size and not 1 <= z.min() <= z.max() <= MAX_Z:
+            raise StoreError(
+                f"{self.folder} is damaged: it has an atomic number that is not from 1 to {MAX_Z}; "
+                "copy it again from where it came from, or prepare it anew in another folder"
+            )
 
     def _read_index(self) -> None:
         """Reads the sizes of all molecules and computes where they begin in their shards."""
@@ -148,17 +157,14 @@ class StoreFiles:
         scale = []
         for number, shard in enumerate(self.shards):
             part = slice(self.first[number], self.first[number + 1])
-            n, k = shard.read("num_atoms"), shard.read("num_conformers")
-            sizes = [len(n), len(k), int(n.sum()), int((n.astype(np.int64) * k).sum())]
-            if sizes != [shard.entry.molecules] * 2 + [shard.length("z"), shard.length("pos")] or (
-                len(n) and min(n.min(), k.min()) < 1
-            ):
-                raise shard.error("is damaged (its sizes do not fit together)")
+            n, k, row, scales = map(shard.read, ("num_atoms", "num_conformers", "row", "scale"))
+            place = row - self._first_row[number]
+            _check_index(shard, n, k, place, scales)
             self.num_atoms[part], self.num_conformers[part] = n, k
             self._atom_start[part] = _starts(n)[:-1]
             self._pos_start[part] = _starts(n.astype(np.int64) * k)[:-1]
-            self._place[part] = shard.read("row") - self._first_row[number]
-            scale.append(shard.read("scale"))
+            self._place[part] = place
+            scale.append(scales)
         scales = np.concatenate([np.zeros(0, np.float32), *scale])
         usual = np.float32(SCALE)
         self._scale = usual if (scales == usual).all() else scales
@@ -170,6 +176,25 @@ class StoreFiles:
 
     def _scale_of(self, index: int) -> np.float32:
         return self._scale[index] if np.ndim(self._scale) else self._scale
+
+
+def _check_index(
+    shard: Shard, n: np.ndarray, k: np.ndarray, place: np.ndarray, scale: np.ndarray
+) -> None:
+    """Makes an error of molecules that no writer would write: sizes, places of rows, scales."""
+    if not len(n):
+        fits = shard.length("z") == shard.length("pos") == 0
+    elif min(n.min(), k.min()) < 1 or k.max() > shard.length("pos"):
+        fits = False  # sums of such sizes may overflow
+    else:
+        n = n.astype(np.int64)
+        fits = (n.sum(), (n * k).sum()) == (shard.length("z"), shard.length("pos"))
+    if not fits:
+        raise shard.error("is damaged (its sizes do not fit together)")
+    if len(place) and (place[0] < 0 or place[-1] >= shard.entry.rows or (np.diff(place) < 1).any()):
+        raise shard.error("is damaged (its rows are out of order or range)")
+    if not ((scale > 0) & (scale <= _LARGEST_SCALE)).all():  # NaN, too
+        raise shard.error("is damaged (it has a scale that is no positive number)")
 
 
 def _starts(sizes: np.ndarray | list[int]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Writes a conformer store, row by row, in any order, over as many runs as it takes."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from molae_pyg.chem.options import InputError
 from molae_pyg.datasets.journal import Journal, make_record, to_arrays
-from molae_pyg.datasets.manifest import NAME, Manifest, shard_name
+from molae_pyg.datasets.manifest import NAME, Manifest, journal_name, shard_name
 from molae_pyg.datasets.shard import StoreError, write_shard
 from molae_pyg.durable import FolderLock
+from molae_pyg.fingerprint import differences
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    meta = manifest.meta if isinstance(manifest.meta, dict) else {"meta": manifest.meta}
+    return {**meta, "shard_rows": manifest.shard_rows}
 
 
 class StoreWriter:
@@ -22,7 +30,7 @@ class StoreWriter:
     under another name, brought to the disk and moved in place. The files depend on the rows
     alone, not on their order nor on interruptions.
 
-    To go on after an interruption, open the same folder with the same :obj:`meta` and add the
+    To resume after an interruption, open the same folder with the same :obj:`meta` and add the
     rows that are not :meth:`is_done`; then :meth:`finish`. Use it as a context manager or call
     :meth:`close`; leaving it without :meth:`finish` keeps what is there.
 
@@ -42,7 +50,7 @@ class StoreWriter:
 
     def __init__(self, folder: str | Path, meta: dict[str, Any], shard_rows: int = 50_000) -> None:
         if shard_rows < 1:
-            raise ValueError(f"shard_rows must be at least 1, got {shard_rows}")
+            raise InputError(f"shard_rows must be at least 1, got {shard_rows}")
         self.folder = Path(folder).absolute()
         self._journals: dict[int, Journal] = {}
         self._lock: FolderLock | None = None
@@ -51,6 +59,7 @@ class StoreWriter:
             self._manifest = Manifest.read(self.folder)
             self._check_same(manifest)
             if self._manifest.complete:
+                self._tidy()
                 return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire()
@@ -162,21 +171,33 @@ class StoreWriter:
         return f"{type(self).__name__}({str(self.folder)!r}, {self.num_done} rows, {state})"
 
     def _check_same(self, wanted: Manifest) -> None:
-        found = {**self._manifest.meta, "shard_rows": self._manifest.shard_rows}
-        wanted = {**wanted.meta, "shard_rows": wanted.shard_rows}
-        missing = object()
-        if differing := [
-            key
-            for key in sorted({*found, *wanted})
-            if found.get(key, missing) != wanted.get(key, missing)
-        ]:
-            values = "; ".join(
-                f"{key}: {found.get(key)!r} there, {wanted.get(key)!r} now" for key in differing
-            )
+        if lines := differences(_identity(self._manifest), _identity(wanted)):
             raise StoreError(
-                f"{self.folder} has a store made otherwise ({values}): write to another folder, "
-                "or delete this one"
+                f"{self.folder} has a store made otherwise ({'; '.join(lines)}): write to another "
+                "folder, or delete this one"
             )
+
+    def _tidy(self) -> None:
+        """Removes what a kill in the last steps of :meth:`finish` has left in a complete store."""
+        left = [*self.folder.glob("*.tmp"), *self.folder.glob("journal-*.bin")]
+        if not left:
+            return
+        # The files do no harm: a folder that cannot be written, or is being written, keeps them.
+        with contextlib.suppress(OSError), FolderLock(self.folder):
+            for path in left:
+                path.unlink(missing_ok=True)
+
+    def give_up(self, key: str, why: str) -> None:
+        """Marks a store that is not complete, so that nothing is added to it later.
+
+        Its rows stay in the folder; :obj:`meta` of a later run differs in the entry ``key``.
+
+        Args:
+            key: Entry of :obj:`meta`, a mapping.
+            why: What happened.
+        """
+        self._manifest.meta[key] = {**self._manifest.meta[key], "note": why}
+        self._save(self._manifest)
 
     def _acquire(self) -> FolderLock:
         try:
@@ -222,7 +243,7 @@ class StoreWriter:
     def _journal(self, number: int) -> Journal:
         if number not in self._journals:
             shard_rows = self._manifest.shard_rows
-            path = self.folder / f"journal-{number:05d}.bin"
+            path = self.folder / journal_name(number)
             self._journals[number] = Journal(path, number * shard_rows, shard_rows)
         return self._journals[number]
 

@@ -1,10 +1,7 @@
 """The conformers of a table's molecules: made once, kept in a store, held in memory as one."""
 
 import csv
-import hashlib
-import json
-import os
-import tempfile
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +11,13 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.separate import separate as pyg_separate
 
-from molae_pyg._version import __version__
 from molae_pyg.chem import FeaturizeReport, featurize
 from molae_pyg.chem.elements import ELEMENTS
 from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.datasets.preparation import prepare
 from molae_pyg.datasets.store import ConformerStore
+from molae_pyg.durable import write_durably
+from molae_pyg.fingerprint import digest
 
 TEXT = ("smiles", "status", "reason")
 _KNOWN = torch.tensor(sorted(ELEMENTS.values()))
@@ -57,13 +55,15 @@ def stored_molecules(
     """Makes conformers in a store below the folder, or reads those that are there.
 
     The store is named by a hash of the SMILES, the settings that concern coordinates, and the
-    versions of this package and of RDKit. Making them goes on where it was interrupted. Molecules
+    versions of the recipe and of RDKit. Making them resumes where it was interrupted. Molecules
     are stored whole, and cropped as they are read.
     """
     store = folder / f"{name}-{_key(smiles, options)}"
     source = store.with_suffix(".csv")
-    if not source.is_file():
-        _write_smiles(smiles, source)
+    content = _as_csv(smiles)
+    if not source.is_file() or source.read_bytes() != content:
+        source.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(source, content)
     prepare(
         source,
         store,
@@ -130,21 +130,18 @@ def joined(items: list[Data], report: FeaturizeReport) -> Molecules:
     return Molecules(data, slices, report)
 
 
-def _write_smiles(smiles: Sequence[str], path: Path) -> None:
-    """One row each, also of an empty string; whole where it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder, "smiles")
-        with open(part, "w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
-            rows.writerow(["smiles"])
-            rows.writerows([text] for text in smiles)
-        os.replace(part, path)
+def _as_csv(smiles: Sequence[str]) -> bytes:
+    """A table with one row for each string, also for an empty one."""
+    text = io.StringIO()
+    rows = csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    rows.writerow(["smiles"])
+    rows.writerows([string] for string in smiles)
+    return text.getvalue().encode("utf-8")
 
 
 def _key(smiles: Sequence[str], options: Options) -> str:
+    """A hash of what the molecules depend on; they are stored whole, whatever ``max_atoms``."""
     from rdkit import rdBase
 
-    settings = [options.num_conformers, options.add_2d, options.seed, options.time_limit]
-    content = [list(smiles), settings, __version__, rdBase.rdkitVersion]
-    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:16]
+    settings = {**options.to_dict(), "max_atoms": None, "rdkit": rdBase.rdkitVersion}
+    return digest([str(text) for text in smiles], settings)[:16]

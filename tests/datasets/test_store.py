@@ -90,7 +90,7 @@ molecules = st.tuples(st.integers(1, 4), st.integers(1, 3)).flatmap(
         st.sampled_from(STORED),
         st.text(max_size=5),
         st.text(max_size=5),
-        arrays(np.uint8, sizes[0]),
+        arrays(np.uint8, sizes[0], elements=st.integers(1, 118)),
         arrays(np.float64, (*sizes, 3), elements=st.floats(-100, 100)),
     )
 )

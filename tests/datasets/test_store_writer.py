@@ -159,7 +159,11 @@ def test_other_meta(tmp_path):
     for meta, shard_rows, message in (
         (META | {"seed": 1}, 8, r"\(seed: 0 there, 1 now\): write to another folder, or delete"),
         (META, 9, r"\(shard_rows: 8 there, 9 now\)"),
-        ({"input": "a.smi"}, 8, r"input: 'molecules.smi' there, 'a.smi' now; seed: 0 there, None"),
+        (
+            {"input": "a.smi"},
+            8,
+            r"input: 'molecules.smi' there, 'a.smi' now; seed: 0 there, absent",
+        ),
     ):
         with pytest.raises(StoreError, match=message):
             StoreWriter(tmp_path, meta, shard_rows)
@@ -226,7 +230,7 @@ def test_bad_arguments(tmp_path):
             ((0, "3d", "", "C", z[:1], conformers), r"got \[1\] and \[2, 1, 3\]"),
             ((0, "3d", "", "C", z[:0], conformers[:0]), "no atoms or no conformers"),
             ((0, "3d", "", "C", z, conformers[:, :0]), "no atoms or no conformers"),
-            ((0, "3d", "", "C", z + 250, conformers), "from 0 to 255"),
+            ((0, "3d", "", "C", z + 250, conformers), "from 1 to 118"),
             ((0, "3d", "", "C", z, conformers + np.nan), "coordinates are not finite"),
         ):
             with pytest.raises(ValueError, match=message):
