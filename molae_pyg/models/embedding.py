@@ -1,6 +1,7 @@
 """SMILES in, embeddings out."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import closing
 from itertools import islice
 
@@ -10,21 +11,21 @@ from rdkit import rdBase
 from torch_geometric.data import Batch, Data
 from tqdm.auto import tqdm
 
-from molae_pyg._version import __version__
 from molae_pyg.chem.featurizer import canonical_smiles, stream
-from molae_pyg.chem.options import Options
+from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.models.embedding_cache import EmbeddingCache, cache_folder
 from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.models.precision import autocast
 from molae_pyg.models.precision import precision as hardware_precision
+from molae_pyg.nn.arguments import size
 
 _CHUNK = 512  # molecules sorted by size together, and kept together: what a kill can cost
 
 
 def embed_smiles(
     encoder: MolAEEncoder,
-    smiles: Sequence[str],
+    smiles: Iterable[str],
     num_conformers: int = 1,
     batch_size: int = 32,
     cache: bool = True,
@@ -40,12 +41,14 @@ def embed_smiles(
 
     Raises:
         ValueError: A SMILES is invalid or gave no coordinates; the message names its row.
-        TypeError: ``smiles`` is a single string.
+        ValueError: ``batch_size`` or ``precision`` is not allowed.
+        TypeError: ``smiles`` is a single string, a file, or something without an order of rows.
     """
-    if isinstance(smiles, str):
-        raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
+    smiles = listed(smiles)
+    batch_size = size("batch_size", batch_size)
     options = Options(num_conformers)
-    shelf = _shelf(encoder, options, hardware_precision(precision)) if cache else None
+    computed_in = hardware_precision(precision)
+    shelf = _shelf(encoder, options, computed_in) if cache else None
     molecules = _canonical(smiles, shelf)
     rows: dict[str, int] = {}  # where each molecule comes first
     for row, molecule in enumerate(molecules):
@@ -53,7 +56,7 @@ def embed_smiles(
     vectors = shelf.vectors(list(rows)) if shelf else {}
     missing = [molecule for molecule in rows if molecule not in vectors]
     failed: dict[int, ValueError] = {}  # by row
-    bar = tqdm(missing, "embedding", unit="mol", delay=1.0)
+    bar = tqdm(missing, "embedding", unit="mol", delay=1.0, disable=None)
     with closing(stream(missing, options)) as made:
         pairs = zip(bar, made, strict=True)
         while chunk := dict(islice(pairs, _CHUNK)):
@@ -74,21 +77,48 @@ def embed_smiles(
 
 
 def _shelf(encoder: MolAEEncoder, options: Options, precision: str) -> EmbeddingCache:
-    reader = f"rdkit {rdBase.rdkitVersion}, molae_pyg {__version__}"
+    reader = f"rdkit {rdBase.rdkitVersion}, recipe {RECIPE_VERSION}"
     settings = {
         "reader": reader,
         "weights": of_weights(encoder),
-        "recipe": options.recipe,
+        "recipe": options.to_dict(),
         "precision": precision,
     }
     return EmbeddingCache(cache_folder(), reader, settings)
 
 
+def listed(smiles: Iterable[str]) -> list[str]:
+    """All rows of a list, array, column, generator or any other iterable with an order.
+
+    Raises:
+        TypeError: It is a single string, a file, a mapping, a set or a table: what its rows are
+            would be a guess.
+        ValueError: A row is no string.
+    """
+    if isinstance(smiles, str | bytes | bytearray):
+        raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
+    if isinstance(smiles, io.IOBase):
+        raise TypeError("embed takes SMILES, not a file: give [line.strip() for line in file]")
+    unclear = isinstance(smiles, Mapping | Set) or getattr(smiles, "ndim", 1) != 1
+    if unclear or not isinstance(smiles, Iterable):
+        raise TypeError(
+            f"embed takes a list of SMILES, got a {type(smiles).__name__}; give a list, or one "
+            "column of a table"
+        )
+    rows = list(smiles)
+    for number, row in enumerate(rows):
+        if not isinstance(row, str):
+            raise ValueError(f"row {number}: expected a SMILES string, got {row!r:.80}")
+    return [str(row) for row in rows]
+
+
 def _canonical(smiles: Sequence[str], shelf: EmbeddingCache | None) -> list[str]:
     """Canonical SMILES; all are read before the first conformer is made, so errors come early."""
-    known = shelf.molecules([s for s in smiles if isinstance(s, str)]) if shelf else {}
+    known = shelf.molecules([s for s in dict.fromkeys(smiles) if s.isascii()]) if shelf else {}
     new = {}
-    for row, text in enumerate(tqdm(smiles, "reading", unit="mol", delay=1.0, leave=False)):
+    for row, text in enumerate(
+        tqdm(smiles, "reading", unit="mol", delay=1.0, leave=False, disable=None)
+    ):
         if text not in known:
             try:
                 known[text] = new[text] = canonical_smiles(text)

@@ -1,36 +1,45 @@
-"""Embeddings on disk, so that no molecule is embedded twice."""
+"""Embeddings on disk, so that no molecule is embedded twice. An aid: no call fails for its sake."""
 
 import hashlib
-import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from molae_pyg.fingerprint import digest
+
 _AT_ONCE = 500  # values of one SQL statement
+_WAIT = 5.0  # s for another process that writes
+_CHECK = 8  # bytes of a checksum
 _TABLES = """
-CREATE TABLE IF NOT EXISTS molecules (reader TEXT, smiles TEXT, molecule TEXT,
+CREATE TABLE IF NOT EXISTS names (reader TEXT, smiles TEXT, molecule TEXT, checksum BLOB,
     PRIMARY KEY (reader, smiles)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS embeddings (settings TEXT, molecule TEXT, vector BLOB,
+CREATE TABLE IF NOT EXISTS vectors (settings TEXT, molecule TEXT, vector BLOB, checksum BLOB,
     PRIMARY KEY (settings, molecule)) WITHOUT ROWID;
 """
 
-Value = TypeVar("Value", str, bytes)
+Result = TypeVar("Result")
 
 
 def cache_folder() -> Path:
     """``$MOLAE_CACHE``, or ``molae_pyg`` in the user's folder for caches."""
     if folder := os.environ.get("MOLAE_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "molae_pyg"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(caches) / "molae_pyg"
 
 
 class EmbeddingCache:
     """Vectors by canonical SMILES and settings, in an SQLite file that processes may share.
+
+    Whatever is wrong with the file or its folder costs a warning, not the call: the cache is then
+    empty, and stays so. Each entry has a checksum; one that does not fit is taken as absent, and a
+    warning says so.
 
     Args:
         folder: Gets ``embeddings.sqlite``.
@@ -41,45 +50,95 @@ class EmbeddingCache:
     def __init__(self, folder: Path, reader: str, settings: Mapping[str, object]) -> None:
         self.file = folder / "embeddings.sqlite"
         self.reader = reader
-        text = json.dumps(settings, sort_keys=True)
-        self.settings = hashlib.sha256(text.encode()).hexdigest()
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._open() as database:
-            database.executescript(_TABLES)
+        self.settings = digest(dict(settings))
+        self._works = True
+
+        def prepare() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._open() as database:
+                database.executescript(_TABLES)
+
+        self._attempt(prepare, None)
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """A connection for one transaction; waits while another process writes."""
-        with closing(sqlite3.connect(self.file, timeout=60)) as database, database:
+        with closing(sqlite3.connect(self.file, timeout=_WAIT)) as database, database:
             yield database
+
+    def _attempt(self, work: Callable[[], Result], otherwise: Result) -> Result:
+        """The result of the work; after an error, a warning, and ``otherwise`` from then on."""
+        if not self._works:
+            return otherwise
+        try:
+            return work()
+        except (OSError, sqlite3.Error) as error:
+            self._works = False
+            warnings.warn(
+                f"the cache of embeddings {self.file} cannot be used ({error}); embeddings are "
+                "computed without it. Make its folder writable or set MOLAE_CACHE to another, "
+                "delete the file if it is damaged, or pass cache=False",
+                stacklevel=2,
+            )
+            return otherwise
 
     def molecules(self, smiles: Sequence[str]) -> dict[str, str]:
         """The canonical SMILES of those strings that were read before."""
-        return self._select("molecules", "reader", "smiles", "molecule", self.reader, smiles)
+        return self._select("names", ("reader", "smiles", "molecule"), self.reader, smiles)
 
     def vectors(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
         """The vectors ``[C]`` float32 of those canonical SMILES that have one."""
-        found = self._select(
-            "embeddings", "settings", "molecule", "vector", self.settings, molecules
-        )
+        columns = ("settings", "molecule", "vector")
+        found = self._select("vectors", columns, self.settings, molecules)
         return {molecule: np.frombuffer(vector, "<f4") for molecule, vector in found.items()}
 
     def keep(self, molecules: Mapping[str, str], vectors: Mapping[str, np.ndarray]) -> None:
         """Keeps canonical SMILES by SMILES, and vectors ``[C]`` float32 by canonical SMILES."""
         names = [(self.reader, *item) for item in molecules.items()]
         rows = [(self.settings, key, v.astype("<f4").tobytes()) for key, v in vectors.items()]
-        with self._open() as database:
-            database.executemany("INSERT OR REPLACE INTO molecules VALUES (?, ?, ?)", names)
-            database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?, ?)", rows)
+
+        def write() -> None:
+            with self._open() as database:
+                for table, values in (("names", names), ("vectors", rows)):
+                    checked = [(*row, _checksum(row)) for row in values]
+                    database.executemany(
+                        f"INSERT OR REPLACE INTO {table} VALUES (?,?,?,?)", checked
+                    )
+
+        self._attempt(write, None)
 
     def _select(
-        self, table: str, group: str, key: str, value: str, name: str, keys: Sequence[str]
-    ) -> dict[str, Value]:
-        found: dict[str, Value] = {}
-        with self._open() as database:
-            for start in range(0, len(keys), _AT_ONCE):
-                some = keys[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT {key}, {value} FROM {table} WHERE {group} = ? AND {key} IN"
-                found.update(database.execute(f"{query} ({marks})", (name, *some)))
+        self, table: str, columns: tuple[str, str, str], group: str, keys: Sequence[str]
+    ) -> dict[str, Any]:
+        """Values by key, of one group, those with a right checksum."""
+        of_group, of_key, value = columns
+        query = f"SELECT {of_key}, {value}, checksum FROM {table} WHERE {of_group} = ? AND {of_key}"
+
+        def read() -> list[tuple]:
+            rows = []
+            with self._open() as database:
+                for start in range(0, len(keys), _AT_ONCE):
+                    some = keys[start : start + _AT_ONCE]
+                    marks = ",".join("?" * len(some))
+                    rows += database.execute(f"{query} IN ({marks})", (group, *some))
+            return rows
+
+        rows = self._attempt(read, [])
+        found = {k: v for k, v, checksum in rows if checksum == _checksum((group, k, v))}
+        if len(found) < len(rows):
+            warnings.warn(
+                f"{len(rows) - len(found)} entries of the cache of embeddings {self.file} are "
+                "damaged: they are computed again and replaced. If this comes again, delete the "
+                "file and check the disk",
+                stacklevel=2,
+            )
         return found
+
+
+def _checksum(row: tuple) -> bytes:
+    """Of a row's values, each with its type, so that none passes for another."""
+    found = hashlib.sha256()
+    for value in row:
+        content = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+        found.update(f"{type(value).__name__} {len(content)} ".encode() + content)
+    return found.digest()[:_CHECK]

@@ -1,7 +1,7 @@
 """Mol-AE: encode -> refill -> decode -> heads."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -228,7 +228,7 @@ class MolAE(nn.Module):
 
     def embed(
         self,
-        smiles: Sequence[str],
+        smiles: Iterable[str],
         num_conformers: int = 1,
         batch_size: int = 32,
         cache: bool = True,
@@ -239,12 +239,12 @@ class MolAE(nn.Module):
         Conformers are made on all cores while the model encodes those that are ready.
 
         Args:
-            smiles: n SMILES; equivalent ones give equal embeddings.
+            smiles: n SMILES, a list, column or generator; equivalent ones give equal embeddings.
             num_conformers: ETKDG conformers a molecule, default 1.
             batch_size: Molecules a forward pass, default 32.
             cache: Keep embeddings on disk, by canonical SMILES, weights and settings, and take
                 those that are there. The file is in ``$MOLAE_CACHE``, by default
-                ``~/.cache/molae_pyg``; delete it to be rid of it.
+                ``~/.cache/molae_pyg``. One that cannot be used costs a warning only.
             precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32
                 otherwise; or ``"32-true"``, ``"bf16-mixed"``.
 
@@ -254,6 +254,7 @@ class MolAE(nn.Module):
         Raises:
             ValueError: A SMILES is invalid, which is told before the work begins, or gave no
                 coordinates, told when the others are done; the message names its row.
+            TypeError: ``smiles`` is a single string, a file, a mapping, a set or a table.
         """
         from molae_pyg.models.embedding import embed_smiles  # loads RDKit
 

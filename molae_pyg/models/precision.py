@@ -8,7 +8,13 @@ NAMES = ("auto", "32-true", "bf16-mixed")
 
 
 def precision(name: str = "auto") -> str:
-    """Lightning's precision: ``"auto"`` is bf16 where the hardware computes in it, else fp32."""
+    """Lightning's precision: ``"auto"`` is bf16 where the hardware computes in it, else fp32.
+
+    Raises:
+        ValueError: If the name is not one of :data:`NAMES`.
+    """
+    if name not in NAMES:
+        raise ValueError(f"precision must be one of {', '.join(NAMES)}, got {name!r}")
     if name != "auto":
         return name
     if torch.cuda.is_available():
@@ -24,6 +30,4 @@ def autocast(device: torch.device, name: str = "auto") -> AbstractContextManager
     Raises:
         ValueError: If the name is not one of :data:`NAMES`.
     """
-    if name not in NAMES:
-        raise ValueError(f"precision must be one of {', '.join(NAMES)}, got {name!r}")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision(name) == "bf16-mixed")

@@ -1,4 +1,7 @@
+from collections import deque
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -99,3 +102,46 @@ def test_many_molecules_come_in_parts(model, monkeypatch):
 def test_a_single_string_is_an_error(model):
     with pytest.raises(TypeError, match="for one molecule give"):
         model.embed("CCO")
+
+
+ROWS = ["CCO", "CCN", "CCC"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        tuple(ROWS), iter(ROWS), (s for s in ROWS), map(str.strip, ROWS), filter(None, ROWS),
+        np.array(ROWS), np.array(ROWS, dtype=object), pd.Series(ROWS, index=[7, 7, 1]),
+        dict(enumerate(ROWS)).values(), deque(ROWS),
+    ],
+    ids=lambda given: type(given).__name__,
+)  # fmt: skip
+def test_all_rows_of_whatever_has_rows(model, given):
+    found = model.embed(given, precision="32-true")
+    assert np.allclose(found, model.embed(ROWS, precision="32-true"), atol=1e-6)
+
+
+def test_what_has_no_clear_rows_is_a_type_error(model, tmp_path):
+    (tmp_path / "list.smi").write_text("CCO\nCCN\n")
+    with open(tmp_path / "list.smi") as file:
+        given = [
+            file, "CCO", b"CCO", {"CCO": 1}, set(ROWS), frozenset(ROWS), 3, None, tmp_path,
+            pd.DataFrame({"smiles": ROWS}), np.array([ROWS]), np.array("CCO"),
+        ]  # fmt: skip
+        for smiles in given:
+            with pytest.raises(TypeError, match="embed takes"):
+                model.embed(smiles)
+
+
+@pytest.mark.parametrize("row", [None, float("nan"), 7, b"CCO", ["CCO"]])
+def test_a_row_that_is_no_string_is_named(model, row):
+    with pytest.raises(ValueError, match="row 1: expected a SMILES string, got"):
+        model.embed(["CCO", row])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, None])
+def test_batch_size_is_checked_first(model, batch_size):
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1"):
+        model.embed(["CCO"], batch_size=batch_size)
+    with pytest.raises(ValueError, match="precision must be one of"):
+        model.embed(["CCO"], precision="bf16-true", cache=False)
