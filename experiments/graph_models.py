@@ -1,6 +1,6 @@
 """Graph networks of PyTorch Geometric on atoms and bonds, trained like Mol-AE: no 3D."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch_geometric.utils.smiles import e_map, x_map
 from tqdm.auto import tqdm
 
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.metrics import TaskTypes
 from molae_pyg.models import PropertyModel
 
 ATOM_SIZES = [len(values) for values in x_map.values()]
@@ -35,7 +36,7 @@ def graphs(dataset: MoleculeTable) -> list[Data]:
     """
     found = []
     rows = zip(dataset.smiles, dataset.y, strict=True)
-    for smiles, y in tqdm(rows, "graphs", len(dataset), unit="mol", delay=2.0):
+    for smiles, y in tqdm(rows, "graphs", len(dataset), unit="mol", delay=2.0, disable=None):
         graph = from_smiles(smiles)
         found.append(
             Data(
@@ -59,23 +60,27 @@ class GraphPredictor(PropertyModel):
     """A graph network that gives ``[B, T]`` on standardised targets, and their scale.
 
     Args:
-        network: Takes x, edge_index, edge_attr and batch.
-        settings: What it was built with.
+        architecture: A name of :data:`NETWORKS`.
+        settings: Arguments of that network.
         num_tasks, task_names, task_type: See :class:`~molae_pyg.models.PropertyModel`.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        architecture: str,
         settings: dict[str, Any],
         num_tasks: int,
-        task_names: Sequence[str],
-        task_type: str,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskTypes = "regression",
     ):
         super().__init__(num_tasks, task_names, task_type)
-        self.network = network
+        if architecture not in NETWORKS:
+            raise ValueError(f"architecture must be one of {', '.join(NETWORKS)}: {architecture!r}")
+        self.network = NETWORKS[architecture](num_tasks, settings)
         self.config = {
+            "architecture": architecture,
             "settings": settings,
+            "num_tasks": num_tasks,
             "task_names": self.task_names,
             "task_type": self.saved_task_type,
         }
@@ -88,8 +93,7 @@ class GraphPredictor(PropertyModel):
         return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
 
     def predict_batch(self, batch: Batch) -> Tensor:
-        out = self.on_batch(batch)
-        return self.probabilities(out)
+        return self.probabilities(self.on_batch(batch))
 
 
 def attentive_fp(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
@@ -99,13 +103,7 @@ def attentive_fp(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredi
         dataset: For the tasks.
         settings: Arguments of :class:`torch_geometric.nn.models.AttentiveFP`.
     """
-    network = AttentiveFP(
-        in_channels=sum(ATOM_SIZES),
-        out_channels=dataset.num_tasks,
-        edge_dim=sum(BOND_SIZES),
-        **settings,
-    )
-    return _predictor(network, settings, dataset)
+    return _predictor("attentive_fp", settings, dataset)
 
 
 def gin(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
@@ -115,13 +113,18 @@ def gin(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
         dataset: For the tasks.
         settings: Arguments of :class:`torch_geometric.nn.models.GIN`.
     """
-    return _predictor(_PooledGIN(dataset.num_tasks, **settings), settings, dataset)
+    return _predictor("gin", settings, dataset)
 
 
-def _predictor(network: nn.Module, settings: dict, dataset: MoleculeTable) -> GraphPredictor:
+def _predictor(architecture: str, settings: dict, dataset: MoleculeTable) -> GraphPredictor:
     return GraphPredictor(
-        network, settings, dataset.num_tasks, dataset.task_names, dataset.task_type
+        architecture, settings, dataset.num_tasks, dataset.task_names, dataset.task_type
     )
+
+
+def _attentive_fp(num_tasks: int, settings: dict[str, Any]) -> AttentiveFP:
+    sizes = {"in_channels": sum(ATOM_SIZES), "edge_dim": sum(BOND_SIZES)}
+    return AttentiveFP(out_channels=num_tasks, **sizes, **settings)
 
 
 class _PooledGIN(nn.Module):
@@ -134,3 +137,10 @@ class _PooledGIN(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
         return self.out(global_mean_pool(self.gin(x, edge_index), batch))  # [B, T]
+
+
+#: Networks by name, each a function of the number of tasks and its settings.
+NETWORKS: dict[str, Callable[[int, dict[str, Any]], nn.Module]] = {
+    "attentive_fp": _attentive_fp,
+    "gin": lambda num_tasks, settings: _PooledGIN(num_tasks, **settings),
+}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import SchNet
 from torch_geometric.utils import to_dense_batch
 
+from molae_pyg.metrics import TaskTypes
 from molae_pyg.models import PropertyModel
 
 
@@ -23,7 +24,11 @@ class SchNetPredictor(PropertyModel):
     """
 
     def __init__(
-        self, settings: dict[str, Any], num_tasks: int, task_names: Sequence[str], task_type: str
+        self,
+        settings: dict[str, Any],
+        num_tasks: int,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskTypes = "regression",
     ):
         super().__init__(num_tasks, task_names, task_type)
         neighbours = Neighbours(settings.get("cutoff", 10.0))

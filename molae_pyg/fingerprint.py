@@ -112,7 +112,9 @@ def _update(found: "hashlib._Hash", value: Any) -> None:
         value = value.detach().cpu()
         # NumPy has no bfloat16: the bytes count, under the name of the type.
         kind = f"tensor {value.dtype} {tuple(value.shape)}"
-        _feed(found, kind, value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        # Strides of axes of length 1 are whatever they are, also in a contiguous tensor.
+        flat = value.contiguous().as_strided((value.numel(),), (1,))
+        _feed(found, kind, flat.view(torch.uint8).numpy().tobytes())
     elif isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             _update(found, value.tolist())

@@ -11,8 +11,7 @@ from torch_geometric.data import Data, Dataset
 
 from molae_pyg.fingerprint import of_molecules
 from molae_pyg.models import PropertyModel
-from molae_pyg.training.seeds import DATA, HELD_OUT, number_seed, seeded
-from molae_pyg.transforms import SampleConformer
+from molae_pyg.training.seeds import CONFORMER, DATA, HELD_OUT, number_seed, seeded
 
 Molecules = Dataset | Sequence[Data]
 
@@ -58,21 +57,22 @@ def look(
 
     def items() -> Iterator[Data]:
         for index in range(len(molecules)):
-            data = _item(molecules, index, 0)
+            data = molecules[index]
             check(index, data)
             labels.append(label(data, index, model, what))
             num_atoms.append(size(data))
             yield data
 
     try:
-        fingerprint = of_molecules(items())
+        with seeded(0):  # a data set may have a transform that draws
+            fingerprint = of_molecules(items())
     except TypeError as error:
         raise ValueError(f"a field of {what} is not data: {error}; remove it") from None
     return Seen(_checked(torch.cat(labels), model, what), np.array(num_atoms), fingerprint)
 
 
-def check_list(molecules: Any, what: str) -> None:
-    """Raises ValueError unless it is a list or a data set that is not empty."""
+def check_list(molecules: Any, what: str, may_be_empty: bool = False) -> None:
+    """Raises ValueError unless it is a list or a data set, and not empty."""
     if isinstance(molecules, Data):
         raise ValueError(f"{what} is one Data: give a list of them, or batch.to_data_list()")
     if isinstance(molecules, str) or not (
@@ -81,7 +81,7 @@ def check_list(molecules: Any, what: str) -> None:
         raise ValueError(
             f"{what} must be a list of Data or a data set, got a {type(molecules).__name__}"
         )
-    if len(molecules) == 0:
+    if len(molecules) == 0 and not may_be_empty:
         raise ValueError(f"{what} has no molecule")
 
 
@@ -200,9 +200,12 @@ def _known_labels(molecules: Molecules) -> Tensor | None:
     return y if isinstance(y, Tensor) and y.dim() == 2 and len(y) == len(molecules) else None
 
 
-def _item(molecules: Molecules, index: int, seed: int) -> Data:
-    with seeded(seed):  # a data set may have a transform that draws
-        return molecules[index]
+def _item(molecules: Molecules, index: int, *place: int) -> Data:
+    """A copy of an item of a data set, whose transform may draw: what depends on the place."""
+    if type(molecules) in (list, tuple):
+        return copy(molecules[index])
+    with seeded(number_seed(*place)):
+        return copy(molecules[index])
 
 
 class TrainingItems(torch.utils.data.Dataset):
@@ -219,17 +222,17 @@ class TrainingItems(torch.utils.data.Dataset):
     ):
         self.molecules, self.y, self.seed, self.epoch = molecules, y, seed, epoch
         self.dtype = model.mean.dtype
-        self.draw = SampleConformer()
 
     def __len__(self) -> int:
         return len(self.molecules)
 
     def __getitem__(self, index: int) -> Data:
-        with seeded(number_seed(self.seed, self.epoch, index, DATA)):
-            data = copy(self.molecules[index])
-            if "conformers" in data:
-                data = self.draw(data)
-                del data.conformers  # a training batch needs one
+        place = self.seed, self.epoch, index
+        data = _item(self.molecules, index, *place, DATA)
+        if "conformers" in data:
+            drawn = number_seed(*place, CONFORMER) % data.conformers.size(1)
+            data.pos = data.conformers[:, drawn]  # [n, 3]
+            del data.conformers  # a training batch needs one
         return _in_form(data, self.dtype, self.y[index : index + 1])
 
 
@@ -260,7 +263,7 @@ class HeldOutItems(torch.utils.data.Dataset):
 
     def __getitem__(self, place: int) -> Data:
         index = int(self.order[place])
-        data = copy(_item(self.molecules, index, number_seed(0, index, HELD_OUT)))
+        data = _item(self.molecules, index, 0, index, HELD_OUT)
         if self.coordinates and "conformers" not in data:
             data.conformers = data.pos[:, None]  # [n, 1, 3]
         if self.conformers is not None and "conformers" in data:
@@ -270,13 +273,15 @@ class HeldOutItems(torch.utils.data.Dataset):
 
 
 def _in_form(data: Data, dtype: torch.dtype, y: Tensor | None) -> Data:
-    """Coordinates in the model's type, labels as ``[1, T]`` or none."""
+    """Coordinates in the model's type, labels as ``[1, T]`` or none, a number of atoms."""
     for key in ("pos", "conformers"):
         value = data.get(key)
         if isinstance(value, Tensor) and value.dtype != dtype:
             data[key] = value.to(dtype)
-    if isinstance(data.get("z"), Tensor) and data.z.dtype != torch.long:
+    if isinstance(data.get("z"), Tensor):
         data.z = data.z.long()
+        if "num_nodes" not in data:
+            data.num_nodes = data.z.numel()  # PyG does not see it from z or conformers
     if y is not None:
         data.y = y
     elif "y" in data:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
@@ -50,13 +49,9 @@ def predict(
     check_count("batch_size", batch_size)
     if conformers is not None:
         check_count("conformers", conformers)
-    if (
-        not isinstance(molecules, Data | str)
-        and hasattr(molecules, "__len__")
-        and not len(molecules)
-    ):
+    check_list(molecules, "molecules", may_be_empty=True)
+    if len(molecules) == 0:
         return np.zeros((0, len(model.task_names)), np.float32)
-    check_list(molecules, "molecules")
     if isinstance(molecules[0], str):
         return _predict_smiles(model, molecules, batch_size, precision, conformers)
     _compare_recipes(model, getattr(molecules, "recipe", None))

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 #: The last number of a seed: what it is for.
-DATA, DROPOUT, HELD_OUT, ORDER = range(4)
+DATA, DROPOUT, HELD_OUT, ORDER, CONFORMER = range(5)
 
 
 def number_seed(seed: int, *numbers: int) -> int:
     """A seed for a place in a run, such as ``(batch, purpose)`` or ``(epoch, item, purpose)``.
 
-    Purposes are 0: data, 1: dropout, 2: held-out data, 3: order.
+    Purposes are 0: data, 1: dropout, 2: held-out data, 3: order, 4: conformer.
     """
     sequence = np.random.SeedSequence([seed, *numbers])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)

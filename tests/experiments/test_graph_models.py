@@ -9,6 +9,7 @@ from scripts import EXPERIMENTS
 from torch_geometric.data import Batch
 
 from molae_pyg.datasets import MoleculeTable
+from molae_pyg.training import Finetuning, finetune, predict
 
 SMILES = ["CCO", "c1ccccc1", "O=C=O", "C"]
 
@@ -57,6 +58,37 @@ def test_graph_networks_predict_in_real_units(module, dataset, name):
     torch.testing.assert_close(model.predict_batch(one), after[1:2])
     model.task_type = "classification"
     torch.testing.assert_close(model.predict_batch(batch), after.sigmoid())
+
+
+@pytest.mark.parametrize("name", ["attentive_fp", "gin", "schnet"])
+def test_a_trained_model_is_loaded_again(module, dataset, name, tmp_path):
+    """What fine-tuning leaves in model/ predicts what the model does."""
+    settings = {"hidden_channels": 8, "num_layers": 2, "dropout": 0.1}
+    types = ["regression", "classification"]
+    torch.manual_seed(0)
+    if name == "schnet":
+        cls, molecules = module("schnet").SchNetPredictor, list(dataset)
+        model = cls({"hidden_channels": 8, "num_filters": 8}, 2, ["a", "b"], types)
+    else:
+        graph_models = module("graph_models")
+        cls, molecules = graph_models.GraphPredictor, graph_models.graphs(dataset)
+        settings |= {"num_timesteps": 1} if name == "attentive_fp" else {}
+        model = cls(name, settings, 2, ["a", "b"], types)
+    for index, data in enumerate(molecules):
+        data.y = torch.tensor([[index * 10.0, index % 2]])
+    training = Finetuning(epochs=2, batch_size=2, precision="32-true")
+    finetune(model, molecules, molecules, tmp_path, training)
+    expected = predict(model, molecules, precision="32-true")
+    assert expected.shape == (4, 2)
+    assert 0 < expected[:, 1].min() <= expected[:, 1].max() < 1
+    loaded = cls.from_pretrained(tmp_path / "model")
+    assert loaded.task_types == types
+    assert (predict(loaded, molecules, precision="32-true") == expected).all()
+
+
+def test_unknown_architecture(module):
+    with pytest.raises(ValueError, match="one of attentive_fp, gin: 'gcn'"):
+        module("graph_models").GraphPredictor("gcn", {}, 1)
 
 
 def test_schnet_is_invariant_and_averages_conformers(module, dataset):
