@@ -75,7 +75,7 @@ def pretrain(
     launcher = make_trainer([], logger=False, enable_checkpointing=False, **places)
     identity = {
         "kind": "pre-training",
-        "settings": {**asdict(settings), "precision": precision(settings.precision)},
+        "settings": {**asdict(settings), "precision": _precision(settings)},
         "seed": seed,
         "model": {"class": type(model).__name__, "config": model.config, "weights": weights},
         "transform": repr(data.transform),
@@ -142,7 +142,12 @@ def _trainer(keeper: Keeper, run: RunFolder, settings: Pretraining) -> L.Trainer
         check_val_every_n_epoch=None,
         log_every_n_steps=min(10, every),
         use_distributed_sampler=False,  # CostSampler shares the batches out
-        precision=precision(settings.precision),
+        precision=_precision(settings),
         plugins=[DurableCheckpoints(run)],
         **options,
     )
+
+
+def _precision(settings: Pretraining) -> str:
+    """Lightning's name of the precision that is computed in."""
+    return settings.precision if settings.precision == "64-true" else precision(settings.precision)

@@ -8,8 +8,8 @@ from typing import Any
 
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss
 from molae_pyg.metrics import metric_names
+from molae_pyg.models.precision import NAMES
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
 _METRICS = dict.fromkeys(
     name
     for types in (["regression"] * 2, ["classification"], ["regression", "classification"])
@@ -78,7 +78,7 @@ class Finetuning:
             check_choice("loss", self.loss, PROPERTY_LOSSES)
         if self.metric is not None:
             check_choice("metric", self.metric, _METRICS)
-        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("precision", self.precision, NAMES)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Pretraining:
             check_count(name, getattr(self, name), at_least=0)
         check_number("lr", self.lr, above=0)
         check_number("weight_decay", self.weight_decay, at_least=0)
-        check_choice("precision", self.precision, (*PRECISIONS, "64-true"))
+        check_choice("precision", self.precision, (*NAMES, "64-true"))
         if not isinstance(self.recompute, bool):
             raise ValueError(f"recompute must be True or False, got {self.recompute!r}")
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import os
@@ -13,7 +14,9 @@ import torch
 
 from molae_pyg import ClozeDrop, MolAE
 from molae_pyg.datasets import ConformerStore, StoreWriter
-from molae_pyg.training import ClozeData, NonFiniteLossError, Pretraining, pretrain
+from molae_pyg.fingerprint import of_weights
+from molae_pyg.training import ClozeData, ClozeModule, NonFiniteLossError, Pretraining, pretrain
+from molae_pyg.training.run import RunFolder
 
 SETTINGS = {"pair_budget": 3000, "lr": 2e-3, "warmup_steps": 5}
 
@@ -107,7 +110,80 @@ def test_nan_coordinates_stop_with_a_diagnosis(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ConformerStore, "gather", spoilt)
     with pytest.raises(NonFiniteLossError, match=r"pos is not finite in molecule\(s\) \[0\]"):
-        pretrain(model(), *split(folder), tmp_path, Pretraining(steps=3, **SETTINGS))
+        pretrain(model(), *split(folder), tmp_path, Pretraining(steps=6, **SETTINGS))
+
+
+def test_a_finished_run_returns_its_result_at_once(folder, tmp_path, monkeypatch):
+    settings = Pretraining(steps=4, validate_every=2, **{**SETTINGS, "warmup_steps": 1})
+    expected = pretrain(first := model(), *split(folder), tmp_path, settings)
+    assert "val_total" in expected
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+
+    def trains(*_):
+        raise AssertionError("a finished run trains again")
+
+    monkeypatch.setattr(ClozeModule, "training_step", trains)
+    again = model()
+    assert pretrain(again, *split(folder), tmp_path, settings) == expected
+    assert of_weights(again) == of_weights(first)
+    assert not again.training
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
+
+
+def test_a_run_killed_after_its_last_checkpoint_has_its_scores(folder, tmp_path, monkeypatch):
+    settings = Pretraining(steps=4, validate_every=2, **{**SETTINGS, "warmup_steps": 1})
+    expected = pretrain(first := model(), *split(folder), tmp_path / "whole", settings)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(model(), *split(folder), tmp_path / "killed", settings)
+    monkeypatch.setattr(ClozeModule, "training_step", killed)
+    again = model()
+    assert pretrain(again, *split(folder), tmp_path / "killed", settings) == expected
+    assert of_weights(again) == of_weights(first)
+    courses = [pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "killed")]
+    timed = ["seconds", "molecules_per_second"]
+    pd.testing.assert_frame_equal(*(course.drop(columns=timed) for course in courses))
+
+
+def test_another_run_in_the_folder_is_an_error_that_names_the_difference(folder, tmp_path):
+    settings = Pretraining(steps=2, validate_every=2, **{**SETTINGS, "warmup_steps": 1})
+    train, valid = split(folder)
+    pretrain(model(), train, valid, tmp_path, settings)
+    faster = dataclasses.replace(settings, lr=1.0)
+    for change, name in (
+        ({"settings": faster}, "settings.lr: 0.002 there, 1.0 now"),
+        ({"seed": 1}, "seed: 0 there, 1 now"),
+        ({"train": train[:40]}, "train: "),
+        ({"valid": train[:4]}, "valid: "),
+        ({"model": model(1)}, "model.weights: "),
+        ({"transform": ClozeDrop(0.5)}, "transform: "),
+    ):
+        call = {"model": model(), "train": train, "valid": valid, "settings": settings}
+        with pytest.raises(ValueError, match="holds a finished run that is another one") as error:
+            pretrain(**{**call, **change}, folder=tmp_path)
+        assert name in str(error.value)
+
+
+def test_pretraining_leaves_the_folder_of_somebody_else_alone(folder, tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "mine.txt").write_text("precious")
+    with pytest.raises(ValueError, match="not the folder of a run"):
+        pretrain(model(), *split(folder), tmp_path, Pretraining(steps=9, **SETTINGS))
+    assert (tmp_path / "logs" / "mine.txt").read_text() == "precious"
+
+
+def test_no_molecules_and_a_warm_up_that_is_too_long(folder, tmp_path):
+    train, valid = split(folder)
+    for name, stores in {"train": (train[:0], valid), "valid": (train, valid[:0])}.items():
+        with pytest.raises(ValueError, match=f"{name} has no molecule"):
+            pretrain(model(), *stores, tmp_path / "run", Pretraining(steps=9, **SETTINGS))
+    with pytest.warns(UserWarning, match="warmup_steps 5 exceeds steps 1"):
+        pretrain(model(), train, valid, tmp_path / "run", Pretraining(steps=1, **SETTINGS))
 
 
 # One program for all runs below: steps, where to die, and batches per update come as arguments.
