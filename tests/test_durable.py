@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from molae_pyg.durable import FolderLock, sha256_of, write_durably
+from molae_pyg.durable import FolderLock, replacing, sha256_of, write_durably
 
 
 def test_a_file_is_replaced(tmp_path):
@@ -30,6 +30,38 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
         write_durably(file, b"new")
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
+    file = tmp_path / "a.csv"
+    write_durably(file, b"old")
+    for error in (KeyboardInterrupt, ValueError):
+        with pytest.raises(error), replacing(file) as new:  # noqa: PT012
+            new.write(b"half")
+            raise error
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_an_error_that_names_another_file_keeps_its_name(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError, match="elsewhere"),
+        replacing(tmp_path / "a.csv"),
+        open(tmp_path / "elsewhere"),
+    ):
+        pass
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        write_durably(tmp_path / "nowhere" / "a.json", b"")
+
+
+def test_progress_of_a_checksum(tmp_path):
+    (tmp_path / "a").write_bytes(bytes(3 << 20))
+    seen = []
+    assert sha256_of(tmp_path / "a", seen.append) == sha256_of(tmp_path / "a")
+    assert sum(seen) == 3 << 20
 
 
 def test_checksum_of_a_file(tmp_path):

@@ -18,6 +18,7 @@ from molae_pyg.datasets.preparation import prepare
 from molae_pyg.datasets.reading import read_table
 from molae_pyg.datasets.safe_pickle import UnsafePickleError, loads
 from molae_pyg.datasets.store import ConformerStore
+from molae_pyg.fingerprint import digest
 
 Part = Literal["train", "valid", "test-dev", "test-challenge"]
 NAME = "pcqm4m-v2"
@@ -52,14 +53,17 @@ class PCQM4Mv2(torch.utils.data.Dataset):
     Attributes:
         official_rows: Rows of the table that are OGB's part, in OGB's order.
         num_rows: Their number; rows without a molecule are among them.
+        recipe: What the atoms and coordinates depend on.
 
     Raises:
         FileNotFoundError: If the files are missing and cannot be downloaded.
-        ValueError: If there is no such part, or the split cannot be read safely.
+        ValueError: If there is no such part, or the split cannot be read safely or does not fit
+            the table.
     """
 
     task_names = ("homolumogap",)
     task_type = "regression"
+    task_types = ("regression",)
     metric = "mae"
 
     def __init__(
@@ -83,6 +87,7 @@ class PCQM4Mv2(torch.utils.data.Dataset):
         whole, self._gap = _load(table, store, options, workers)
         _check_split(rows, whole.num_rows, folder / SPLIT)
         self.part = part
+        self.recipe = options.to_dict()
         self.transform = transform
         self.official_rows = rows[part]  # [n]
         self.num_rows = len(self.official_rows)
@@ -112,6 +117,10 @@ class PCQM4Mv2(torch.utils.data.Dataset):
     def num_atoms(self) -> np.ndarray:
         """Atoms of every item."""
         return self.store.num_atoms
+
+    def fingerprint(self) -> str:
+        """A checksum of the molecules and their labels, without reading each."""
+        return digest(self.store.digest(), self.y)
 
     def official_labels(self) -> np.ndarray:
         """Gaps of all rows of the part in eV ``[rows]``."""

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from molae_pyg.datasets import PCQM4Mv2
+from molae_pyg.chem import options
+from molae_pyg.chem.options import RECIPE_VERSION
+from molae_pyg.datasets import PCQM4Mv2, StoreError, pcqm4m
 from molae_pyg.datasets.pcqm4m import find_pcqm4m, pcqm4m_evaluator, read_pcqm4m_split
 
 SMILES = ["CCO", "C1CC", "c1ccccc1", "CN", "CCl", "OO", "CCC", "C#N"]  # row 1 cannot be read
@@ -74,6 +76,51 @@ def test_a_split_that_runs_something_is_refused(root, capsys):
     with pytest.raises(ValueError, match="is no table of row numbers"):
         read_pcqm4m_split(folder)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"valid": [3, 1, 8]}, "has row 8, the table has 8 rows"),
+        ({"valid": [3, 1, -1]}, "has row -1"),
+        ({"valid": [3, 1, 1]}, "has a row twice"),
+        ({"valid": [3, 0]}, "has a row twice"),  # it is in the training part
+        ({"valid": [3.0, 1.5]}, "valid is no list of row numbers"),
+        ({"valid": [[3, 1]]}, "valid is no list of row numbers"),
+    ],
+)
+def test_a_split_that_does_not_fit_the_table(root, change, message):
+    parts = {part: np.array(rows) for part, rows in (PARTS | change).items()}
+    torch.save(parts, root / "pcqm4m-v2" / "split_dict.pt")
+    with pytest.raises(ValueError, match=rf"split_dict\.pt:? {message}"):
+        PCQM4Mv2(root, "train", workers=1)
+
+
+def test_a_table_that_is_cut_is_not_taken(root):
+    PCQM4Mv2(root, "train", workers=1)
+    with gzip.open(root / "pcqm4m-v2" / "raw" / "data.csv.gz", "wt") as file:
+        file.write("idx,smiles,homolumogap\n0,CCO,6.5\n")
+    with pytest.raises(StoreError, match="has a store made otherwise"):
+        PCQM4Mv2(root, "train", seed=0, workers=2)
+
+
+def test_the_store_is_named_by_the_recipe(root, monkeypatch):
+    first = PCQM4Mv2(root, "train", workers=1)
+    assert first.recipe["recipe_version"] == RECIPE_VERSION
+    assert first.recipe["time_limit"] == 5.0
+    for module in (options, pcqm4m):
+        monkeypatch.setattr(module, "RECIPE_VERSION", RECIPE_VERSION + 1)
+    PCQM4Mv2(root, "train", num_conformers=np.int64(1), workers=2)
+    names = sorted(path.name for path in (root / "conformers").iterdir())
+    assert len(names) == 2
+    assert f"recipe{RECIPE_VERSION}-" in names[0]
+    assert f"recipe{RECIPE_VERSION + 1}-" in names[1]
+
+
+def test_fingerprint(root):
+    train, valid = (PCQM4Mv2(root, part, workers=1) for part in ("train", "valid"))
+    assert train.fingerprint() == PCQM4Mv2(root, "train", workers=1).fingerprint()
+    assert train.fingerprint() != valid.fingerprint()
 
 
 def test_errors(root, monkeypatch):

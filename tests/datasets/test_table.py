@@ -138,6 +138,29 @@ def test_other_settings_are_not_read_from_the_cache(tmp_path, change):
     assert other[3].smiles == change.get("smiles", SMILES)[4]
 
 
+def test_the_recipe_names_the_store_and_the_version_of_the_package_does_not(tmp_path, monkeypatch):
+    from molae_pyg import _version
+    from molae_pyg.chem import options
+
+    make(tmp_path)
+    monkeypatch.setattr(_version, "__version__", "99.0")
+    make(tmp_path)
+    assert len(list((tmp_path / "conformers").glob("*.csv"))) == 1
+    monkeypatch.setattr(options, "RECIPE_VERSION", options.RECIPE_VERSION + 1)
+    make(tmp_path)
+    assert len(list((tmp_path / "conformers").glob("*.csv"))) == 2
+
+
+def test_a_table_of_smiles_changed_by_hand_is_not_used(tmp_path):
+    first = make(tmp_path)
+    (source,) = (tmp_path / "conformers").glob("*.csv")
+    content = source.read_bytes()
+    source.write_bytes(content.replace(b"CCO", b"CCN"))
+    again = make(tmp_path)
+    assert source.read_bytes() == content
+    assert torch.equal(again[0].conformers, first[0].conformers)
+
+
 def test_store_and_memory_hold_the_same(tmp_path):
     in_memory, stored = make(max_atoms=2), make(tmp_path, max_atoms=2)
     assert stored.report == in_memory.report
