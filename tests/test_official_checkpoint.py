@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import traceback
 
 import goldens
 import pytest
@@ -226,3 +227,35 @@ def test_settings_only_the_reference_can_follow_name_the_remedy():
     flags = ["encoder_unmasked_tokens_only", "feed_token_rep_to_decoder"]
     with pytest.raises(CheckpointError, match=r"ReferenceMolAE.from_official"):
         goldens.model("tiny", flags)
+
+
+@pytest.mark.parametrize("ffn_channels", [8, 40])
+def test_decoder_with_a_width_of_its_own(tmp_path, ffn_channels):
+    """The official code has encoder_ffn_embed_dim and decoder_ffn_embed_dim."""
+    torch.manual_seed(0)
+    model = MolAE(16, 24, 4, 2, 2, num_gaussians=8, decoder_ffn_channels=ffn_channels)
+    official = model.to_official()
+    assert official["encoder.layers.1.fc1.weight"].shape == (24, 16)
+    assert official["decoder.layers.1.fc1.weight"].shape == (ffn_channels, 16)
+    loaded = MolAE.from_official(write(tmp_path / "file.pt", official))
+    assert loaded.config == model.config
+    back = loaded.to_official()
+    assert back.keys() == official.keys()
+    assert all(torch.equal(back[key], weight) for key, weight in official.items())
+    loaded.save_pretrained(tmp_path / "ours")
+    goldens.assert_same_weights(MolAE.from_pretrained(tmp_path / "ours"), model)
+
+
+@pytest.mark.parametrize("given", [None, 24])
+def test_decoder_as_wide_as_the_encoder_leaves_the_config_as_it_was(given):
+    model = MolAE(16, 24, 4, 1, 1, num_gaussians=8, decoder_ffn_channels=given)
+    assert "decoder_ffn_channels" not in model.config
+    assert model.decoder.transformer.layers[0].linear1.out_features == 24
+
+
+def test_the_advice_of_torch_is_not_passed_on(tmp_path, weights):
+    torch.save({"args": Hostile(tmp_path / "harm"), "model": weights}, tmp_path / "file.pt")
+    with pytest.raises(CheckpointError, match=r"posix\.mkdir|nt\.mkdir") as caught:
+        MolAE.from_official(tmp_path / "file.pt")
+    text = "".join(traceback.format_exception(caught.value))
+    assert "weights_only" not in text.replace("weights_only=True", "")

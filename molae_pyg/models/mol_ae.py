@@ -82,13 +82,13 @@ class MolAE(nn.Module):
             "num_decoder_layers": size("num_decoder_layers", num_decoder_layers, least=0),
             "ablation": asdict(ablation),
         }
-        if decoder_ffn_channels not in (None, c["ffn_channels"]):  # else the config stays as it was
-            c["decoder_ffn_channels"] = size("decoder_ffn_channels", decoder_ffn_channels)
+        width = c["ffn_channels"] if decoder_ffn_channels is None else decoder_ffn_channels
+        if size("decoder_ffn_channels", width) != c["ffn_channels"]:  # else the config is as before
+            c["decoder_ffn_channels"] = width
         channels, heads = c["hidden_channels"], c["heads"]
         stack = PairTransformer(
-            channels, c.get("decoder_ffn_channels", c["ffn_channels"]), heads,
-            c["num_decoder_layers"], c["dropout"], c["attn_dropout"],
-        )  # fmt: skip
+            channels, width, heads, c["num_decoder_layers"], c["dropout"], c["attn_dropout"]
+        )
         self.decoder = MolAEDecoder(ablation.decoder_position, stack, heads, channels)
         self.token_head = TokenHead(channels)
         self.coordinate_head = CoordinateHead(heads)

@@ -12,6 +12,7 @@ from torch_geometric.utils import cumsum, degree
 from molae_pyg import checkpoint
 from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.nn.arguments import size
 from molae_pyg.nn.heads import PropertyHead, Readout
 
 
@@ -45,6 +46,12 @@ class PropertyModel(nn.Module):
         self, num_tasks: int, task_names: Sequence[str] | None, task_type: TaskTypes = "regression"
     ):
         super().__init__()
+        num_tasks = size("num_tasks", num_tasks)
+        # First: loading compares a claimed number of tasks with the weights as soon as it is here.
+        self.register_buffer("mean", torch.empty(num_tasks))
+        self.register_buffer("std", torch.empty(num_tasks))
+        self.mean.fill_(0.0)
+        self.std.fill_(1.0)
         self.task_types = one_type_a_task(task_type, num_tasks)
         self.task_type = common_type(self.task_types)
         self.task_names = list(task_names or (f"task{i}" for i in range(num_tasks)))
@@ -52,8 +59,6 @@ class PropertyModel(nn.Module):
             raise ValueError(f"{num_tasks} tasks, but names {self.task_names}")
         if len(set(self.task_names)) != num_tasks:
             raise ValueError(f"two tasks have the same name: {', '.join(self.task_names)}")
-        self.register_buffer("mean", torch.zeros(num_tasks))
-        self.register_buffer("std", torch.ones(num_tasks))
 
     @property
     def saved_task_type(self) -> str | list[str]:

@@ -1,6 +1,5 @@
 """Checks of constructor arguments, so that a wrong one is named before anything is built."""
 
-import math
 import operator
 from typing import Any
 
@@ -32,6 +31,6 @@ def share(name: str, value: Any) -> float:
         ValueError: It is no number, or not in [0, 1).
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or math.isnan(value) or not 0 <= value < 1:
+    if not is_number or not 0 <= value < 1:
         raise ValueError(f"{name} must be a number in [0, 1), got {value!r}")
     return value
