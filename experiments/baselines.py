@@ -7,6 +7,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.metrics import TaskType
 
 Forest = RandomForestRegressor | RandomForestClassifier
@@ -126,9 +127,12 @@ def maccs(smiles: Sequence[str]) -> np.ndarray:
 def _molecules(smiles: Sequence[str]) -> Iterator[Chem.Mol]:
     with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
         for row, text in enumerate(smiles):
-            mol = Chem.MolFromSmiles(text)
-            if mol is None:
-                raise ValueError(f"row {row}: RDKit cannot parse SMILES {text!r}")
+            try:
+                mol = plain_mol(text)
+            except ValueError as error:
+                raise ValueError(
+                    f"row {row}: RDKit cannot parse SMILES {text!r}: {error}"
+                ) from None
             yield mol
 
 

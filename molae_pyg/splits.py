@@ -9,12 +9,14 @@ obtained on one are not comparable with numbers obtained on the other.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from molae_pyg.durable import write_durably
 
 Fractions = tuple[float, float, float]
 
@@ -32,7 +34,7 @@ class Split(NamedTuple):
 
 
 def scaffold_split(
-    smiles: Sequence[str],
+    smiles: Iterable[str],
     fractions: Fractions = (0.8, 0.1, 0.1),
     chirality: bool = False,
     seed: int | None = None,
@@ -60,9 +62,10 @@ def scaffold_split(
             (default: :obj:`None`)
 
     Raises:
-        ValueError: If a SMILES cannot be parsed, the fractions are unusable, or a part with
-            a fraction above zero would stay empty.
+        ValueError: If a SMILES cannot be parsed, one string is given in place of a sequence, the
+            fractions are unusable, or a part with a fraction above zero would stay empty.
     """
+    smiles = _listed(smiles)
     limit_train, limit_valid = _limits(len(smiles), fractions)
     groups = scaffold_groups(smiles, chirality)
     train, valid, test = [], [], []
@@ -83,7 +86,7 @@ def scaffold_split(
     return _checked(train, valid, test, fractions, found)
 
 
-def scaffold_groups(smiles: Sequence[str], chirality: bool = False) -> list[list[int]]:
+def scaffold_groups(smiles: Iterable[str], chirality: bool = False) -> list[list[int]]:
     """Rows that share a Bemis-Murcko scaffold, in order of first appearance.
 
     Molecules without a ring share the empty scaffold.
@@ -97,21 +100,25 @@ def scaffold_groups(smiles: Sequence[str], chirality: bool = False) -> list[list
         One list of row numbers for each scaffold, together every row exactly once.
 
     Raises:
-        ValueError: If a SMILES cannot be parsed.
+        ValueError: If a SMILES cannot be parsed, or one string is given in place of a sequence.
     """
-    from rdkit import Chem, rdBase
+    from rdkit import rdBase
     from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    from molae_pyg.chem.smiles import plain_mol, rdkit_errors
 
     groups: dict[str, list[int]] = {}
     with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
-        for row, text in enumerate(smiles):
-            mol = Chem.MolFromSmiles(text)
-            if mol is None or mol.GetNumAtoms() == 0:
+        for row, text in enumerate(_listed(smiles)):
+            try:
+                mol = plain_mol(text)
+                with rdkit_errors():
+                    key = MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=chirality)
+            except ValueError as error:
                 raise ValueError(
-                    f"row {row}: RDKit reads no molecule from SMILES {text!r}; "
+                    f"row {row}: RDKit reads no molecule from SMILES {text!r} ({error}); "
                     "drop such rows before splitting"
-                )
-            key = MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=chirality)
+                ) from None
             groups.setdefault(key, []).append(row)
     return list(groups.values())
 
@@ -172,26 +179,58 @@ def repeated_folds(
     return splits
 
 
-def save_split(split: Split, path: str | Path, smiles: Sequence[str]) -> None:
-    """Writes a split as JSON, with a checksum of the molecules it belongs to."""
-    content = {"smiles_sha256": _checksum(smiles)}
+def save_split(split: Split, path: str | Path, smiles: Iterable[str]) -> None:
+    """Writes a split as JSON, with checksums of the molecules it belongs to and of itself.
+
+    The file is replaced as a whole: after a kill there is the old one, the new one, or none.
+
+    Raises:
+        OSError: If it cannot be written, with the path.
+    """
+    content = {"smiles_sha256": _checksum(_listed(smiles))}
     content |= {name: rows.tolist() for name, rows in split._asdict().items()}
-    Path(path).write_text(json.dumps(content))
+    content["sha256"] = _checksum_of_split(content)
+    write_durably(path, json.dumps(content).encode())
 
 
-def load_split(path: str | Path, smiles: Sequence[str]) -> Split:
+def load_split(path: str | Path, smiles: Iterable[str]) -> Split:
     """Reads a split written by :func:`save_split`.
 
     Raises:
-        ValueError: If the file was written for other molecules, or for another order of them.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, does not share out the molecules, or was written for
+            other molecules, or for another order of them.
     """
-    content = json.loads(Path(path).read_text())
+    smiles = _listed(smiles)
+    damaged = f"the split in {path} is damaged: {{}}. Remove the file, and make the split anew."
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(damaged.format(error)) from None
+    wanted = ("smiles_sha256", *Split._fields)
+    if not isinstance(content, dict) or any(name not in content for name in wanted):
+        raise ValueError(damaged.format(f"it has not all of {', '.join(wanted)}"))
+    if content.get("sha256", _checksum_of_split(content)) != _checksum_of_split(content):
+        raise ValueError(
+            damaged.format("its checksum does not match (write splits of your own with save_split)")
+        )
     if content["smiles_sha256"] != _checksum(smiles):
         raise ValueError(
             f"the split in {path} was made for other molecules: the checksum of the "
-            f"{len(smiles)} SMILES given (content and order) does not match"
+            f"{len(smiles)} SMILES given (content and order) does not match. Remove the file, and "
+            "make the split anew, or read the molecules that it was made for."
         )
-    return Split(*(np.array(content[name], dtype=np.int64) for name in Split._fields))
+    rows = [content[name] for name in Split._fields]
+    if not all(isinstance(part, list) and all(type(row) is int for row in part) for part in rows):
+        raise ValueError(damaged.format("its parts are no lists of row numbers"))
+    if sorted(row for part in rows for row in part) != list(range(len(smiles))):
+        raise ValueError(damaged.format(f"its parts do not share out the {len(smiles)} molecules"))
+    return Split(*(np.array(part, dtype=np.int64) for part in rows))
+
+
+def _checksum_of_split(content: dict) -> str:
+    rows = [content["smiles_sha256"], *(content[name] for name in Split._fields)]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _shuffled(groups: list[list[int]], smallest: int, seed: int) -> list[list[int]]:
@@ -229,5 +268,12 @@ def _checked(
     return split
 
 
+def _listed(smiles: Iterable[str]) -> list[str]:
+    from molae_pyg.chem.smiles import listed  # loads RDKit
+
+    return listed(smiles)
+
+
 def _checksum(smiles: Sequence[str]) -> str:
+    """Of the molecules in their order."""
     return hashlib.sha256("\n".join(smiles).encode()).hexdigest()

@@ -24,11 +24,10 @@ LEVELS = (
         "fingerprint",
         "metrics",
         "nn",
-        "splits",
         "transforms",
     },
     {"chem", "checkpoint", "loss"},
-    {"official_file"},
+    {"official_file", "splits"},
     {"official_checkpoint"},
     {"datasets", "models"},
     {"training"},
@@ -42,7 +41,7 @@ LEAF_PACKAGES = {*sys.stdlib_module_names, "molae_pyg", "numpy", "torch", "torch
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60  # docstring not counted
-MAX_CONSTRUCTOR_ARGUMENTS = 12
+MAX_CONSTRUCTOR_ARGUMENTS = 13
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

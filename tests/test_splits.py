@@ -1,5 +1,6 @@
 """Scaffold and random splits."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from molae_pyg.splits import (
     random_split,
     repeated_folds,
     save_split,
+    scaffold_groups,
     scaffold_split,
 )
 
@@ -199,3 +201,91 @@ def test_import_loads_neither_rdkit_nor_scikit_learn():
         "sys.exit(bool({'rdkit', 'sklearn', 'scipy', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("smiles", ["CCO", b"CCO", {"CCO", "CC"}])
+def test_one_string_is_no_sequence(smiles, tmp_path):
+    split = random_split(10)
+    for call in (
+        lambda: scaffold_split(smiles),
+        lambda: scaffold_groups(smiles),
+        lambda: save_split(split, tmp_path / "a.json", smiles),
+    ):
+        with pytest.raises(ValueError, match=r"a sequence of SMILES is needed|has no order"):
+            call()
+
+
+def test_iterators_are_read_to_their_end(tmp_path):
+    smiles = ["c1ccccc1", "C1CC1", "CCO", "Cc1ccccc1"]
+    assert scaffold_groups(iter(smiles)) == scaffold_groups(smiles) == [[0, 3], [1], [2]]
+    wanted = scaffold_split(smiles, (0.5, 0.25, 0.25))
+    found = scaffold_split((text for text in smiles), (0.5, 0.25, 0.25))
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+    save_split(wanted, tmp_path / "a.json", map(str, smiles))
+    assert load_split(tmp_path / "a.json", iter(smiles)).test.tolist() == wanted.test.tolist()
+
+
+@pytest.mark.parametrize("text", ["C[#119]", "[CH255]", "C C", "", "C\xe9", None])
+def test_scaffold_of_what_rdkit_cannot_handle_names_the_row(text):
+    with pytest.raises(ValueError, match="row 1: RDKit reads no molecule from SMILES"):
+        scaffold_groups(["CCO", text])
+
+
+def damages() -> dict[str, object]:
+    """What a file can look like after a kill, a full disk or an editor."""
+    return {
+        "empty": lambda whole: b"",
+        "cut": lambda whole: whole[:-30],
+        "a byte": lambda whole: whole.replace(b"[0, 1", b"[0, 2", 1),
+        "a row moved": lambda whole: whole.replace(b'"valid": [', b'"valid": [0, ', 1),
+        "zeros": lambda whole: b"\0" * len(whole),
+        "no text": lambda whole: b"\xff\xfe" + whole,
+        "a list": lambda whole: b"[1, 2]",
+        "a key is missing": lambda whole: whole.replace(b'"valid"', b'"other"', 1),
+        "deep": lambda whole: b"[" * 100_000,
+    }
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_split_is_named_with_the_remedy(tmp_path, damage):
+    smiles, path = ["C" * k for k in range(1, 31)], tmp_path / "0-0.json"
+    save_split(Split(*map(np.array, ([0, 1, *range(4, 30)], [2], [3]))), path, smiles)
+    whole = path.read_bytes()
+    assert [part.size for part in load_split(path, smiles)] == [28, 1, 1]
+    changed = damages()[damage](whole)
+    assert changed != whole
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match=r"0-0\.json is damaged: .* Remove the file"):
+        load_split(path, smiles)
+
+
+def test_an_old_split_without_a_checksum_is_read_and_looked_at(tmp_path):
+    smiles, path = ["C", "CC", "CCC"], tmp_path / "a.json"
+    save_split(Split(*map(np.array, ([0], [1], [2]))), path, smiles)
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    assert load_split(path, smiles).test.tolist() == [2]
+    path.write_text(json.dumps(content | {"test": [1]}))
+    with pytest.raises(ValueError, match="do not share out the 3 molecules"):
+        load_split(path, smiles)
+
+
+def test_a_split_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    smiles, path = ["C", "CC", "CCC"], tmp_path / "a.json"
+    save_split(Split(*map(np.array, ([0], [1], [2]))), path, smiles)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_split(Split(*map(np.array, ([0], [2], [1]))), path, smiles)
+    assert path.read_bytes() == before
+
+
+def test_the_half_written_file_of_a_kill():
+    path = Path(__file__).parent / "data" / "cases" / "split-empty.json"
+    with pytest.raises(ValueError, match=r"split-empty\.json is damaged"):
+        load_split(path, ["C"])

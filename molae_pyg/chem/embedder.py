@@ -12,8 +12,9 @@ from molae_pyg.chem.conformers import (
     Step,
     embed,
 )
-from molae_pyg.chem.items import INVALID, Item, errors_of_rdkit
+from molae_pyg.chem.items import INVALID, Item
 from molae_pyg.chem.parsing import Molecule, parse_smiles
+from molae_pyg.chem.smiles import rdkit_errors
 from molae_pyg.chem.worker import GRACE, Worker, twice
 from molae_pyg.chem.workers import borrowed
 
@@ -35,7 +36,7 @@ def parse(smiles: object, canonical: bool, time_limit: float) -> Molecule:
         ValueError: If it is no valid SMILES, or cannot be read within the time limit.
     """
     if not isinstance(smiles, str) or len(smiles) <= LONG:
-        with errors_of_rdkit():
+        with rdkit_errors():
             return parse_smiles(smiles, canonical)
     with borrowed() as worker:
         return _parse_in(worker, smiles, canonical, time_limit + GRACE)
@@ -58,7 +59,7 @@ def _parse_in(worker: Worker, smiles: str, canonical: bool, limit: float) -> Mol
 
 def _parse(smiles: str, canonical: bool) -> Iterator[Step]:
     try:
-        with errors_of_rdkit():
+        with rdkit_errors():
             mol, *rest = parse_smiles(smiles, canonical)
     except ValueError as error:
         yield Step(INVALID, str(error))

@@ -4,8 +4,6 @@ A reader is a function from a record as it stands in the file to an :class:`Item
 its name, so it must be importable. This module needs RDKit and NumPy only: workers import it.
 """
 
-import contextlib
-import io
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +12,9 @@ import numpy as np
 from rdkit import Chem
 
 from molae_pyg.chem.conformers import Recipe, Step, embed, first_line, layout_step
-from molae_pyg.chem.parsing import Molecule, atomic_numbers, identity, parse_smiles, read_mol
+from molae_pyg.chem.parsing import Molecule, atomic_numbers, identity, parse_smiles
+from molae_pyg.chem.sdf import read_sdf
+from molae_pyg.chem.smiles import rdkit_errors
 
 #: The kinds of :class:`~molae_pyg.chem.conformers.Step` that :func:`work` adds to those of the
 #: ladder: the atoms, the start of the 2D layout, and two ends.
@@ -43,6 +43,7 @@ class Item(NamedTuple):
     def of(cls, molecule: Molecule, note: str = "") -> "Item":
         """The item of a molecule of RDKit's."""
         numbers = atomic_numbers(molecule.mol)
+        note = "; ".join(filter(None, [note, molecule.note]))
         return cls(numbers, molecule.smiles, molecule.mol, molecule.given, note=note)
 
     def lay_out(self) -> Step:
@@ -80,28 +81,13 @@ def read_smiles_record(smiles: str) -> Item:
 
 def read_sdf_record(block: bytes) -> Item:
     """Reads one record of an SD file, as :func:`~molae_pyg.chem.from_sdf` does."""
-    mol = next(Chem.ForwardSDMolSupplier(io.BytesIO(block), removeHs=False), None)
-    if mol is None:
-        raise ValueError("RDKit cannot read it")
-    molecule = read_mol(mol, canonical=False)
-    return Item.of(
-        molecule, "" if molecule.given else "the record has no 3D coordinates: generated"
-    )
-
-
-@contextlib.contextmanager
-def errors_of_rdkit() -> Iterator[None]:
-    """Makes a violated invariant of RDKit, a RuntimeError, the ValueError of an invalid record."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise ValueError(f"RDKit: {first_line(error)}") from None
+    return Item.of(read_sdf(block))
 
 
 # A record that is compared first and then embedded comes twice in a row.
 @lru_cache(maxsize=1)
 def _read(read: Reader, record: Record) -> Item:
-    with errors_of_rdkit():
+    with rdkit_errors():
         return read(record)
 
 
@@ -111,7 +97,7 @@ def compare(read: Reader, record: Record) -> Iterator[Step]:
         item = _read(read, record)
         if item.mol is None:
             raise ValueError("no structure to compare")
-        with errors_of_rdkit():
+        with rdkit_errors():
             compound = identity(item.mol)
         yield Step(HEAD, compound)
     except RecordRefused as error:

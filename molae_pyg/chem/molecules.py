@@ -8,7 +8,7 @@ from molae_pyg.chem.assembly import build_or_raise, invalid_message
 from molae_pyg.chem.conformers import Embedding
 from molae_pyg.chem.items import Item
 from molae_pyg.chem.options import Options
-from molae_pyg.chem.parsing import read_mol
+from molae_pyg.chem.parsing import Molecule, read_mol
 
 
 def from_smiles(
@@ -88,7 +88,8 @@ def from_mol(
     """Turns an RDKit molecule into a 3D molecule.
 
     If ``mol`` has 3D conformers they are used as they are, and no hydrogen is added; otherwise
-    they are made as by :func:`from_smiles`.
+    they are made as by :func:`from_smiles`. Conformers that cannot be those of the molecule (two
+    atoms at one place; a flat drawing that is tagged 3D) are not used, and ``reason`` says so.
 
     Args:
         mol: The molecule; left unchanged.
@@ -107,21 +108,26 @@ def from_mol(
         atom indices of ``mol``.
 
     Raises:
-        ValueError: If ``mol`` is None, has no atoms or cannot be sanitised, an argument is out of
-            range, or no coordinates at all could be made.
+        ValueError: If ``mol`` is None, has no atoms, has coordinates that are not finite or cannot
+            be sanitised, an argument is out of range, or no coordinates at all could be made.
     """
     options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
-    return convert(mol, canonical, options)
-
-
-def convert(mol: Chem.Mol | None, canonical: bool, options: Options) -> Data:
-    """As :func:`from_mol`, with the options in one piece."""
     with rdBase.BlockLogs():
-        molecule = read_mol(mol, canonical)
-        if not molecule.given:
-            embedding = embedder.run(molecule.mol, options.recipe)
-        else:
-            embedding = Embedding(list(molecule.given[: options.recipe.count]))
-            if options.add_2d:
-                embedding.add(embedder.lay_out(Item.of(molecule), options.recipe))
-        return build_or_raise(molecule, embedding, options)
+        return convert(read_mol(mol, canonical), options)
+
+
+def convert(molecule: Molecule, options: Options) -> Data:
+    """Makes the ``Data`` of a molecule that has been read, with its own coordinates if it has any.
+
+    Raises:
+        ValueError: If there are none and none can be made.
+    """
+    if molecule.given:
+        embedding = Embedding(list(molecule.given[: options.recipe.count]))
+        if options.add_2d:
+            embedding.add(embedder.lay_out(Item.of(molecule), options.recipe))
+    else:
+        embedding = embedder.run(molecule.mol, options.recipe)
+    if molecule.note:
+        embedding.notes.insert(0, molecule.note)
+    return build_or_raise(molecule, embedding, options)

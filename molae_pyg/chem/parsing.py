@@ -3,9 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
+from molae_pyg.chem.coordinates import problem_of
 from molae_pyg.chem.options import DUMMY_Z
+from molae_pyg.chem.smiles import checked_smiles, rdkit_errors, sanitised
 
 _ORDER = "_molae_order"  # atom property: place in the input
 
@@ -24,6 +26,8 @@ class Molecule(NamedTuple):
     #: The input's own 3D conformers, each ``[n, 3]`` float32, in Å. Where there are some, no
     #: hydrogen has been added to ``mol``.
     given: tuple[np.ndarray, ...] = ()
+    #: What is wrong with coordinates of the input that are not used.
+    note: str = ""
 
 
 def parse_smiles(smiles: object, canonical: bool = True) -> Molecule:
@@ -35,44 +39,68 @@ def parse_smiles(smiles: object, canonical: bool = True) -> Molecule:
             strings give the same atom order. False keeps the order of the string.
 
     Raises:
-        ValueError: If it is no valid SMILES; the message is RDKit's reason alone.
+        ValueError: If it is no valid SMILES; the message is the reason alone. A blank within it
+            is an error, unless an extension of CXSMILES, ``|...|``, follows.
     """
-    if not isinstance(smiles, str):
-        raise ValueError(f"a SMILES string is needed, not {type(smiles).__name__}")
-    if not smiles.strip():
-        raise ValueError("the string is empty")
-    mol = _sanitised(smiles)
-    if mol.GetNumAtoms() == 0:
-        raise ValueError("the string holds no atom")
-    return prepare(mol, smiles, canonical, key=smiles.strip())
+    checked = checked_smiles(smiles)
+    with rdkit_errors():
+        mol = sanitised(checked)
+        if mol.GetNumAtoms() == 0:
+            raise ValueError("the string holds no atom")
+        return prepare(mol, smiles, canonical, key=checked)
 
 
 def read_mol(mol: Chem.Mol | None, canonical: bool) -> Molecule:
-    """Reads an RDKit molecule, with its 3D conformers if it has some.
+    """Reads an RDKit molecule, with its 3D conformers if it has some that can be used.
+
+    Conformers with two atoms at one place, or that are flat where the molecule cannot be, are
+    left out, and ``note`` says so, see :func:`~molae_pyg.chem.coordinates.problem_of`.
 
     Args:
         mol: The molecule; left unchanged.
         canonical: Put the atoms into canonical order; given coordinates move along.
 
     Raises:
-        ValueError: If it is None, has no atoms, or has no coordinates and cannot be sanitised.
+        ValueError: If it is None, has no atoms, has coordinates that are not finite, or has no
+            coordinates and cannot be sanitised.
     """
     if mol is None:
         raise ValueError("there is no molecule (None): RDKit could not read it")
     if mol.GetNumAtoms() == 0:
         raise ValueError("the molecule has no atoms")
     mol = Chem.Mol(mol)
-    given = [conformer.GetPositions() for conformer in mol.GetConformers() if conformer.Is3D()]
+    with rdkit_errors():
+        given, note = _usable(mol)
+        if given:
+            return with_coordinates(mol, given, canonical)._replace(note=note)
+        try:
+            Chem.SanitizeMol(mol)
+        except ValueError as error:
+            reason = f"{note}, and " if note else ""
+            raise ValueError(f"{reason}RDKit cannot sanitise the molecule: {error}") from None
+        return prepare(mol, _smiles_of(mol), canonical)._replace(note=note)
+
+
+def _usable(mol: Chem.Mol) -> tuple[list[np.ndarray], str]:
+    """The 3D conformers of a molecule, each ``[n, 3]`` in Å, and what is wrong with the others."""
+    tagged = [conformer.GetPositions() for conformer in mol.GetConformers() if conformer.Is3D()]
+    for number, positions in enumerate(tagged):
+        if not np.isfinite(positions).all():
+            atom = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+            raise ValueError(f"conformer {number}: the coordinates of atom {atom} are not finite")
+    problems = [problem_of(mol, positions) for positions in tagged]
+    given = [positions for positions, problem in zip(tagged, problems, strict=True) if not problem]
+    found = list(dict.fromkeys(filter(None, problems)))
+    if not found:
+        return given, ""
     if given:
-        return _with_coordinates(mol, given, canonical)
-    try:
-        Chem.SanitizeMol(mol)
-    except ValueError as error:
-        raise ValueError(f"RDKit cannot sanitise the molecule: {error}") from None
-    return prepare(mol, _smiles_of(mol), canonical)
+        num_bad = len(tagged) - len(given)
+        return given, f"{num_bad} of {len(tagged)} conformers left out: {'; '.join(found)}"
+    return [], f"{'; '.join(found)}: coordinates generated"
 
 
-def _with_coordinates(mol: Chem.Mol, given: list[np.ndarray], canonical: bool) -> Molecule:
+def with_coordinates(mol: Chem.Mol, given: list[np.ndarray], canonical: bool) -> Molecule:
+    """Takes coordinates ``[n, 3]`` in Å as they are; ``mol`` is changed."""
     mol.UpdatePropertyCache(strict=False)  # a molecule with coordinates may lack sanitisation
     smiles = _smiles_of(mol)
     order = np.arange(mol.GetNumAtoms())
@@ -96,12 +124,16 @@ def identity(mol: Chem.Mol) -> str:
     """Returns the canonical SMILES without stereochemistry, isotopes and atom labels.
 
     Records of the same compound have the same one, however each was written.
+
+    Raises:
+        ValueError: If RDKit cannot write it.
     """
     mol = Chem.Mol(mol)
-    Chem.RemoveStereochemistry(mol)
-    for atom in mol.GetAtoms():
-        atom.SetIsotope(0)
-    return _canonical(mol)[1]
+    with rdkit_errors():
+        Chem.RemoveStereochemistry(mol)
+        for atom in mol.GetAtoms():
+            atom.SetIsotope(0)
+        return _canonical(mol)[1]
 
 
 def prepare(mol: Chem.Mol, smiles: str, canonical: bool, key: str = "") -> Molecule:
@@ -134,41 +166,6 @@ def _written_order(mol: Chem.Mol) -> list[int]:
     return [int(index) for index in computed["_smilesAtomOutputOrder"]]
 
 
-def _sanitised(smiles: str) -> Chem.Mol:
-    params = Chem.SmilesParserParams()
-    params.removeHs = False  # explicit hydrogens count in the atom order
-    mol = Chem.MolFromSmiles(smiles, params)
-    if mol is None:
-        raise ValueError(_why_invalid(smiles, params))
-    return mol
-
-
-def _why_invalid(smiles: str, params: Chem.SmilesParserParams) -> str:
-    """Parses in two steps, because the second one raises and says in words what is wrong."""
-    params.sanitize = False
-    mol = Chem.MolFromSmiles(smiles, params)
-    if mol is None:
-        return _syntax_error(smiles, params)
-    try:
-        Chem.SanitizeMol(mol)
-    except ValueError as error:  # MolSanitizeException and its kin
-        return str(error).strip()
-    return "RDKit cannot read the string"
-
-
-def _syntax_error(smiles: str, params: Chem.SmilesParserParams) -> str:
-    """Returns RDKit's complaint, which goes to its log and not into an exception."""
-    if not hasattr(rdBase, "CaptureErrorLog"):
-        return "RDKit cannot read the string"
-    with rdBase.CaptureErrorLog() as log:
-        Chem.MolFromSmiles(smiles, params)
-    lines = [line.split("Parse Error: ")[-1] for line in log.messages.splitlines()]
-    told = [line.split(" for input:")[0].split(" while parsing:")[0] for line in lines]
-    what = [line for line in told if "error" in line or "unclosed" in line or "open" in line]
-    where = [line.rstrip(":") for line in told if line.startswith("check for mistakes")]
-    return "; ".join([*what[:1], *where[:1]]) or "RDKit cannot read the string"
-
-
 def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, str]:
     """Rebuilds a molecule from its canonical SMILES; returns it and that SMILES.
 
@@ -195,7 +192,7 @@ def _rewrite(mol: Chem.Mol) -> tuple[str, Chem.Mol]:
     smiles = Chem.MolToSmiles(mol)
     order = _written_order(mol)
     try:
-        rebuilt = _sanitised(smiles)
+        rebuilt = sanitised(smiles)
     except ValueError:  # RDKit cannot read some of what it writes: reorder the atoms instead
         return smiles, Chem.RenumberAtoms(mol, order)
     for atom, source in zip(rebuilt.GetAtoms(), order, strict=True):

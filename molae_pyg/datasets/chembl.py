@@ -94,4 +94,4 @@ class ChEMBLActivities(MoleculeTable):
             validate="one_to_one",
         )
         y = torch.tensor(joined["Act"].to_numpy(), dtype=torch.float).view(-1, 1)  # [n, 1]
-        return Table(joined["smiles"].tolist(), y, ["Act"])
+        return Table(joined["smiles"].tolist(), y, ["Act"], ["regression"])

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from rdkit import Chem, rdBase
 
+from molae_pyg.chem.smiles import plain_mol, rdkit_errors
 from molae_pyg.datasets.table import MoleculeTable
 
 
@@ -51,7 +52,8 @@ def check_integrity(dataset: MoleculeTable) -> Integrity:
     """Counts what a reader of a score should know about the molecules behind it.
 
     Fragments, duplicates and labels are those of the rows with a molecule. Labels contradict if
-    they differ at all, in any task.
+    they differ at all, in any task. A molecule whose SMILES RDKit cannot read by itself counts as
+    one fragment and equals those of the same string.
 
     Args:
         dataset: The whole data set, no subset.
@@ -62,9 +64,9 @@ def check_integrity(dataset: MoleculeTable) -> Integrity:
     fragments = 0
     with rdBase.BlockLogs():
         for place, smiles in enumerate(dataset.smiles):
-            mol = Chem.MolFromSmiles(smiles)
-            fragments += len(Chem.GetMolFrags(mol)) > 1
-            places[Chem.MolToSmiles(mol)].append(place)
+            key, num_fragments = _key_and_fragments(smiles)
+            fragments += num_fragments > 1
+            places[key].append(place)
     repeated = [rows for rows in places.values() if len(rows) > 1]
     return Integrity(
         rows=len(report),
@@ -79,6 +81,15 @@ def check_integrity(dataset: MoleculeTable) -> Integrity:
         contradicting=sum(_contradict(y[rows]) for rows in repeated),
         missing_labels=round(float(np.isnan(y).mean()), 4),
     )
+
+
+def _key_and_fragments(smiles: str) -> tuple[str, int]:
+    try:
+        with rdkit_errors():
+            mol = plain_mol(smiles)
+            return Chem.MolToSmiles(mol), len(Chem.GetMolFrags(mol))
+    except ValueError:
+        return smiles, 1
 
 
 def _contradict(y: np.ndarray) -> bool:

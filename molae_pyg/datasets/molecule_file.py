@@ -1,17 +1,14 @@
 """A file of molecules, read record by record, so that its length does not matter."""
 
-import csv
-import gzip
 import hashlib
-import io
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from molae_pyg.chem.items import Reader, Record, read_sdf_record, read_smiles_record
+from molae_pyg.chem.sdf import is_packed, sdf_blocks, unpacked
 from molae_pyg.datasets import official_lmdb
-from molae_pyg.datasets.reading import find_smiles_column
+from molae_pyg.datasets.reading import ending_of, smiles_of_lines, smiles_of_table
 
 _SMALL = 2**25  # bytes; counting the records of such a file takes seconds at most
 _BLOCK = 2**20  # bytes
@@ -21,7 +18,7 @@ _NUM_BLOCKS = 256  # that the fingerprint of a larger file takes in
 class _Kind(NamedTuple):
     """One kind of file."""
 
-    records: Callable[[io.TextIOWrapper | BinaryIO, Path], Iterator[Record]] | None
+    records: Callable[[BinaryIO, Path, str], Iterator[Record]] | None
     read: Reader
     num_conformers: int  # by default: as published, or those that one record holds
 
@@ -29,17 +26,19 @@ class _Kind(NamedTuple):
 class MoleculeFile:
     r"""SMILES, SDF or an official LMDB file, told apart by the name.
 
-    - ``.smi``, ``.txt``: SMILES, one a line; the first word counts, empty lines do not.
-    - ``.csv``: a table with a column of SMILES (see
+    - ``.smi``, ``.txt``: SMILES, one a line; a name may follow. Blank lines do not count.
+    - ``.csv``, ``.tsv``: a table with a column of SMILES (see
       :data:`~molae_pyg.datasets.reading.SMILES_NAMES`) below a header.
     - ``.sdf``: its 3D coordinates are used as they are.
     - ``.lmdb``: records of Uni-Mol and Mol-AE with their conformers; needs the lmdb package.
 
-    All but the last may be compressed, ``.gz``. Bytes that are no UTF-8 spoil their own record
-    only. Iterating gives the records as they stand in the file, in its order.
+    All but the last may be compressed, ``.gz``. Iterating gives the records in the order of the
+    file; they are those that :func:`~molae_pyg.datasets.reading.read_smiles`,
+    :func:`~molae_pyg.datasets.reading.read_table` and :func:`~molae_pyg.chem.from_sdf` read.
 
     Args:
         path: The file.
+        encoding: Encoding of lists and tables. (default: :obj:`"utf-8"`)
 
     Attributes:
         path: The file.
@@ -49,18 +48,18 @@ class MoleculeFile:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the name ends otherwise.
+        ValueError: If the name ends otherwise; when iterating, if the file is damaged, in another
+            encoding, or has a row that cannot be told from others, naming file and row.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, encoding: str = "utf-8") -> None:
         self.path = Path(path)
-        suffixes = [suffix.lower() for suffix in self.path.suffixes]
-        self._packed = suffixes[-1:] == [".gz"]
-        suffix = "".join(suffixes[-2:-1] if self._packed else suffixes[-1:])
-        if suffix not in _KINDS or (self._packed and suffix == ".lmdb"):
+        self._encoding = encoding
+        suffix = ending_of(path)
+        if suffix not in _KINDS or (is_packed(path) and suffix == ".lmdb"):
             raise ValueError(
-                f"{path}: the name must end in .smi, .txt, .csv or .sdf (each also with .gz) or "
-                ".lmdb"
+                f"{path}: the name must end in .smi, .txt, .csv, .tsv or .sdf (each also with .gz) "
+                "or .lmdb"
             )
         if not self.path.exists():
             raise FileNotFoundError(f"there is no file {path}")
@@ -74,14 +73,10 @@ class MoleculeFile:
             yield from self._database()
             return
         size = max(1, self.path.stat().st_size)
-        with open(self.path, "rb") as raw:
-            opened = gzip.GzipFile(fileobj=raw) if self._packed else raw
-            try:
-                for record in self._kind.records(opened, self.path):
-                    self.share = raw.tell() / size
-                    yield record
-            except (EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
-                raise ValueError(f"{self.path} is damaged or not complete: {error}") from None
+        with unpacked(self.path) as (file, raw):
+            for record in self._kind.records(file, self.path, self._encoding):
+                self.share = raw.tell() / size
+                yield record
         self.share = 1.0
 
     def _database(self) -> Iterator[Record]:
@@ -108,40 +103,15 @@ class MoleculeFile:
         return {"name": self.path.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
-def _lines(file: BinaryIO, path: Path) -> Iterator[str]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace")
-    return (line.split(None, 1)[0] for line in text if line.strip())
-
-
-def _cells(file: BinaryIO, path: Path) -> Iterator[str]:
-    """The SMILES column; a row that is too short has an empty cell."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="")
-    header = text.readline()
-    separator = max(",;\t", key=header.count)
-    columns = next(csv.reader([header], delimiter=separator), [])
-    place = columns.index(find_smiles_column(columns, path))
-    lines = (line.replace("\0", "") for line in text)  # Python 3.10's reader stops at them
-    for cells in csv.reader(lines, delimiter=separator):
-        if cells:
-            yield cells[place].strip() if place < len(cells) else ""
-
-
-def _blocks(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The records of an SD file, each with the line that ends it."""
-    lines: list[bytes] = []
-    for line in file:
-        lines.append(line)
-        if line.startswith(b"$$$$"):
-            yield b"".join(lines)
-            lines = []
-    if any(line.strip() for line in lines):
-        yield b"".join(lines)
+def _blocks(file: BinaryIO, path: Path, encoding: str) -> Iterator[bytes]:
+    return sdf_blocks(file, path)  # no meaning depends on an encoding
 
 
 _KINDS = {
-    ".smi": _Kind(_lines, read_smiles_record, 10),
-    ".txt": _Kind(_lines, read_smiles_record, 10),
-    ".csv": _Kind(_cells, read_smiles_record, 10),
+    ".smi": _Kind(smiles_of_lines, read_smiles_record, 10),
+    ".txt": _Kind(smiles_of_lines, read_smiles_record, 10),
+    ".csv": _Kind(smiles_of_table, read_smiles_record, 10),
+    ".tsv": _Kind(smiles_of_table, read_smiles_record, 10),
     ".sdf": _Kind(_blocks, read_sdf_record, 1),
     ".lmdb": _Kind(None, official_lmdb.read_record, 10),
 }

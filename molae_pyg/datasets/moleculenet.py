@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from torch_geometric.data import Data, download_url
 
-from molae_pyg.datasets.reading import Table, read_table
+from molae_pyg.datasets.reading import Table, columns_of, read_table
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import TaskType
 
@@ -26,7 +26,7 @@ class Source(NamedTuple):
 
     file: str  # as it is downloaded
     smiles_column: str
-    target_columns: tuple[str, ...] | None  # None: every other numeric column
+    target_columns: tuple[str, ...] | None  # None: all others but mol_id
     task_type: TaskType
     metric: str
     sha256: str | None = None  # of the copy known here: unpacked, without carriage returns
@@ -209,7 +209,11 @@ class MoleculeNet(MoleculeTable):
                 "differ from those of published splits and scores",
                 stacklevel=2,
             )
-        return read_table(path, source.smiles_column, source.target_columns)
+        targets = source.target_columns or [
+            column for column in columns_of(path) if column not in (source.smiles_column, "mol_id")
+        ]
+        # The second columns of those that QM8 has twice are of another basis set.
+        return read_table(path, source.smiles_column, targets, source.task_type, repeated="first")
 
     @classmethod
     def _find(cls, root: Path, name: str, file: str) -> Path:

@@ -14,6 +14,7 @@ from molae_pyg.chem import FeaturizeReport
 from molae_pyg.chem.conformers import Embedding, Step
 from molae_pyg.chem.items import Item
 from molae_pyg.chem.options import Options, frames, kept_atoms
+from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets.moleculenet import MoleculeNet
 from molae_pyg.datasets.official_lmdb import num_records, read_record, read_target, records
 from molae_pyg.datasets.table import MoleculeTable
@@ -26,8 +27,10 @@ class OfficialFolder(MoleculeTable):
     r"""A folder with ``train.lmdb``, ``valid.lmdb`` and ``test.lmdb``, its split taken verbatim.
 
     Molecules, conformers (the flat one among them) and labels are those of the records, in the
-    order of the files and, in each, of the keys. A record that cannot be read is left out and
-    listed in :obj:`dataset.report`. Pickles are read without running anything they name.
+    order of the files and, in each, of the keys. A record that cannot be read, or whose SMILES
+    this RDKit rejects, is an invalid row: it is left out and listed in :obj:`dataset.report`, as
+    splits, fingerprints and duplicates are those of the SMILES. Pickles are read without running
+    anything they name.
 
     Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`. Where every
     label is 0, 1 or -1, the task is classification, and -1 means that the label is missing.
@@ -66,6 +69,9 @@ class OfficialFolder(MoleculeTable):
         options = Options(num_conformers, add_2d=True, max_atoms=max_atoms, seed=seed)
         parts = [_read(file, options) for file in files]
         self._rows = [row for part in parts for row in part]
+        if all(row.data is None for row in self._rows):
+            first = self._rows[0].error if self._rows else "the files are empty"
+            raise ValueError(f"{folder}: no record can be used. The first: {first}")
         y, task_type = _labels([row.target for row in self._rows], folder)
         super().__init__(
             ["" if row.data is None else row.data.smiles for row in self._rows],
@@ -77,6 +83,7 @@ class OfficialFolder(MoleculeTable):
             transform=transform,
         )
         del self._rows
+        self.recipe["source"] = "record"
         if self.name in MoleculeNet.sources:
             self.metric = MoleculeNet.sources[self.name].metric
         kept, bounds = np.array(self.report.kept), np.cumsum([0, *map(len, parts)])
@@ -105,9 +112,12 @@ class _Row(NamedTuple):
 
 def _read(path: Path, options: Options) -> list[_Row]:
     found = []
-    for record in tqdm(records(path), path.name, num_records(path), unit="mol", delay=1.0):
+    bar = tqdm(records(path), path.name, num_records(path), unit="mol", delay=1.0, disable=None)
+    for record in bar:
         try:
-            found.append(_Row(_build(read_record(record), options), read_target(record)))
+            item = read_record(record)
+            plain_mol(item.smiles)  # what a scaffold and a fingerprint are made of
+            found.append(_Row(_build(item, options), read_target(record)))
         except ValueError as error:
             found.append(_Row(None, None, str(error)))
     return found

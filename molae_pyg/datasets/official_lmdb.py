@@ -10,6 +10,7 @@ from rdkit import Chem
 
 from molae_pyg.chem.items import Item, RecordRefused
 from molae_pyg.chem.options import DUMMY_Z
+from molae_pyg.chem.smiles import plain_mol, rdkit_errors
 from molae_pyg.datasets.safe_pickle import UnsafePickleError, loads
 
 _TABLE = Chem.GetPeriodicTable()
@@ -109,6 +110,9 @@ def _item(content: Any) -> Item:
     if not isinstance(smiles, str):
         raise ValueError(f"smi is no string but a {type(smiles).__name__}")
     conformers = _conformers(content["coordinates"], len(numbers))
+    whole = [frame for frame in conformers if len(numbers) == 1 or np.ptp(frame, axis=0).any()]
+    notes = ["a conformer with all atoms at one place is left out"] * (len(whole) < len(conformers))
+    conformers = whole
     # Of a single atom any frame has z = 0.
     flat = [frame for frame in conformers if len(numbers) > 1 and not frame[:, 2].any()]
     given = tuple(frame for frame in conformers if len(numbers) == 1 or frame[:, 2].any())
@@ -118,7 +122,7 @@ def _item(content: Any) -> Item:
         _structure(smiles),
         given,
         flat[0] if flat else None,
-        "" if given else "the record has no 3D coordinates",
+        "; ".join([*notes, *([] if given else ["the record has no 3D coordinates"])]),
         embed=False,
     )
 
@@ -154,6 +158,12 @@ def _conformers(coordinates: Any, num_atoms: int) -> list[np.ndarray]:
 
 
 def _structure(smiles: str) -> Chem.Mol | None:
-    """The molecule of the SMILES with hydrogens, whose order the official records have."""
-    mol = Chem.MolFromSmiles(smiles)
-    return None if mol is None else Chem.AddHs(mol)
+    """The molecule of the SMILES with hydrogens, whose order the official records have.
+
+    None if RDKit cannot read the SMILES: the record has its atoms and coordinates all the same.
+    """
+    try:
+        with rdkit_errors():
+            return Chem.AddHs(plain_mol(smiles))
+    except ValueError:
+        return None

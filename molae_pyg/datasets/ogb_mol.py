@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from molae_pyg.datasets.reading import Table, read_table
+from molae_pyg.datasets.reading import Table, columns_of, read_table
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.metrics import TaskType
 from molae_pyg.splits import Split
 
 _METRICS = {"rocauc": "roc_auc", "ap": "average_precision", "rmse": "rmse"}
@@ -72,14 +73,15 @@ class OGBMol(MoleculeTable):
     ) -> None:
         self.name = full_name(name)
         metric = _METRICS[self.evaluator().eval_metric]
+        task_type = "regression" if metric == "rmse" else "classification"
         folder = find_folder(root, self.name)
-        table = read_molecules(folder)
+        table = read_molecules(folder, task_type)
         self.official_split, self.is_official_split = read_split(folder, len(table.smiles))
         super().__init__(
             table.smiles,
             table.y,
             table.task_names,
-            "regression" if metric == "rmse" else "classification",
+            task_type,
             root=root,
             num_conformers=num_conformers,
             add_2d=add_2d,
@@ -213,13 +215,11 @@ def downloaded(url: str, folder: Path, content: str) -> Path:
     return folder
 
 
-def read_molecules(folder: Path) -> Table:
+def read_molecules(folder: Path, task_type: TaskType | None = None) -> Table:
     """SMILES and labels of all rows, in OGB's order of rows and tasks."""
     path = folder / "mapping" / "mol.csv.gz"
-    columns = pd.read_csv(path, nrows=0).columns
-    return read_table(
-        path, "smiles", [name for name in columns if name not in ("smiles", "mol_id")]
-    )
+    targets = [name for name in columns_of(path) if name not in ("smiles", "mol_id")]
+    return read_table(path, "smiles", targets, task_type)
 
 
 def read_split(folder: Path, num_rows: int) -> tuple[Split, bool]:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+#: Values that a pickle may unfold to, those of arrays counted; a molecule has some thousands.
+MAX_VALUES = 20_000_000
 _DTYPE = re.compile(r"[<>|=]?([biufcSUO]\d{1,5}|\?)")
 
 
@@ -28,9 +30,14 @@ def loads(content: bytes) -> Any:
     Raises:
         UnsafePickleError: If it names anything but plain containers and arrays. Nothing of it
             has been called.
+        ValueError: If it contains itself, is nested too deeply, or unfolds to more than
+            :data:`MAX_VALUES` values, as a few bytes that refer to each other can.
         Exception: If it is damaged, as :func:`pickle.loads`, or an array's bytes do not fit.
     """
-    return _plain(_Unpickler(io.BytesIO(content)).load())
+    try:
+        return _Plain().of(_Unpickler(io.BytesIO(content)).load())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 class _Unpickler(pickle.Unpickler):
@@ -144,15 +151,54 @@ def _container(kind: type) -> _Call:
     return _Call(make)
 
 
-def _plain(value: Any) -> Any:
-    """Puts arrays in the place of the notes on them, in lists, tuples and dicts."""
-    if isinstance(value, _Array):
-        return _plain(value.value) if isinstance(value.value, list) else value.value
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+class _Plain:
+    """Puts arrays in the place of the notes on them, in lists, tuples and dicts.
+
+    What occurs several times is looked at once. Its values count each time nevertheless, as
+    whoever reads the result meets them each time.
+    """
+
+    def __init__(self) -> None:
+        self._done: dict[int, tuple[Any, int]] = {}  # id -> what it becomes, number of values
+        self._open: set[int] = set()
+
+    def of(self, value: Any) -> Any:
+        """Returns the value with arrays in it."""
+        return self._counted(value)[0]
+
+    def _counted(self, value: Any) -> tuple[Any, int]:
+        if isinstance(value, np.ndarray):
+            return value, self._checked(1 + value.size)
+        if isinstance(value, set | frozenset):
+            return value, self._checked(1 + len(value))
+        if not isinstance(value, _Array | list | tuple | dict):
+            return value, 1
+        place = id(value)
+        if place in self._done:
+            return self._done[place]
+        if place in self._open:
+            raise ValueError("it contains itself")
+        self._open.add(place)
+        if isinstance(value, _Array):
+            found = self._counted(value.value)
+        elif isinstance(value, dict):
+            parts = [self._counted(item) for item in value.values()]
+            plain = (part for part, _ in parts)
+            found = dict(zip(value, plain, strict=True)), self._sum(parts)
+        else:
+            parts = [self._counted(item) for item in value]
+            found = type(value)(part for part, _ in parts), self._sum(parts)
+        self._open.remove(place)
+        self._done[place] = found
+        return found
+
+    def _sum(self, parts: list[tuple[Any, int]]) -> int:
+        return self._checked(1 + sum(number for _, number in parts))
+
+    def _checked(self, number: int) -> int:
+        if number > MAX_VALUES:
+            raise ValueError(f"it unfolds to more than {MAX_VALUES:,} values")
+        return number
 
 
 # NumPy 2 renamed its modules.

@@ -1,9 +1,9 @@
 """Molecules and targets from a table, as a PyTorch Geometric data set with conformers."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch_geometric.data import Data, InMemoryDataset
 from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.report import row_error
+from molae_pyg.chem.smiles import listed
 from molae_pyg.datasets.reading import infer_task_type
 from molae_pyg.datasets.table_storage import (
     Molecules,
@@ -20,7 +21,8 @@ from molae_pyg.datasets.table_storage import (
     separate,
     stored_molecules,
 )
-from molae_pyg.metrics import DEFAULT_METRIC, TaskType
+from molae_pyg.fingerprint import digest
+from molae_pyg.metrics import TaskType, TaskTypes, choosing_metric, common_type, one_type_a_task
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
@@ -41,11 +43,11 @@ class MoleculeTable(InMemoryDataset):
     :obj:`max_atoms` are part of it: changing them costs no new conformers.
 
     Args:
-        smiles: The molecules.
+        smiles: The molecules; a sequence or an iterator of SMILES.
         y: Targets, also as columns of a pandas frame; NaN = missing.
         task_names: Names of the tasks. (default: :obj:`None`, "y" or "y0", "y1" ...)
-        task_type: ``"regression"`` or ``"classification"``. (default: :obj:`None`,
-            classification if every label is 0 or 1)
+        task_type: ``"regression"`` or ``"classification"``, or one a task. (default: :obj:`None`,
+            classification for each task of which every label is 0 or 1)
         root: Folder for the conformers. (default: :obj:`None`, they are kept in memory only)
         num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
             (default: :obj:`10`)
@@ -60,28 +62,32 @@ class MoleculeTable(InMemoryDataset):
     Attributes:
         report: Outcome of every row of the source, also of those left out.
         task_names: Names of the tasks.
-        task_type: ``"regression"`` or ``"classification"``.
-        metric: Name of the score that chooses and compares models, that of the task type in
-            :data:`~molae_pyg.metrics.DEFAULT_METRIC` unless the data set has another.
+        task_types: ``"regression"`` or ``"classification"``, one a task.
+        metric: Name of the score that chooses and compares models, that of
+            :func:`~molae_pyg.metrics.choosing_metric` unless the data set has another.
+        recipe: What atoms and coordinates of the molecules depend on, see
+            :meth:`~molae_pyg.chem.options.Options.to_dict`.
 
     Shapes:
         - **y:** :math:`(n)` or :math:`(n, T)`; of an item :math:`(1, T)` float32
         - **conformers** of an item: :math:`(n_{atoms}, K, 3)`, :math:`K` one more with a flat one
 
     Raises:
-        ValueError: If lengths do not match, every label is missing, or no molecule is usable.
+        ValueError: If lengths do not match, every label is missing, no molecule is usable, or
+            ``smiles`` is a single string.
     """
 
     name = "table"
-    task_type: TaskType
+    task_types: list[TaskType]
     metric: str
+    recipe: dict[str, Any]
 
     def __init__(
         self,
-        smiles: Sequence[str],
+        smiles: Iterable[str],
         y: Targets,
         task_names: Sequence[str] | None = None,
-        task_type: TaskType | None = None,
+        task_type: TaskTypes | None = None,
         root: str | Path | None = None,
         num_conformers: int = 10,
         add_2d: bool = True,
@@ -92,16 +98,17 @@ class MoleculeTable(InMemoryDataset):
         transform: Callable[[Data], Data] | None = None,
     ) -> None:
         super().__init__(None if root is None else str(root), transform)
-        smiles = list(smiles)
+        smiles = listed(smiles)
         y = _checked_targets(y, len(smiles))  # [n, T]
-        self.task_type = _checked_task_type(task_type, y)
-        self.metric = DEFAULT_METRIC[self.task_type]
         self.task_names = _checked_task_names(task_names, y.size(1))
+        self.task_types = _checked_task_types(task_type, y, self.task_names)
+        self.metric = choosing_metric(self.task_types, y.size(1))
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
         if on_error == "raise":
             _check_readable(smiles)  # now, not after the conformers of all others
         options = Options(num_conformers, add_2d, max_atoms=max_atoms, seed=seed)
+        self.recipe = options.to_dict()
         # Without a root PyTorch Geometric's `processed_dir` would be "???".
         folder = None if root is None else Path(self.root) / "conformers"
         molecules = self._molecules(smiles, options, workers, folder)
@@ -116,6 +123,11 @@ class MoleculeTable(InMemoryDataset):
         return len(self.task_names)
 
     @property
+    def task_type(self) -> str:
+        """``"regression"``, ``"classification"``, or ``"mixed"`` if there are tasks of both."""
+        return common_type(self.task_types)
+
+    @property
     def smiles(self) -> list[str]:
         """The SMILES of every item, in order (of the items selected, in a subset)."""
         smiles = self._data.smiles if self.slices else [self._data.smiles]
@@ -125,6 +137,24 @@ class MoleculeTable(InMemoryDataset):
     def y(self) -> Tensor:
         """The targets of every item (of the items selected, in a subset), shape ``[n, T]``."""
         return self._data.y[list(self.indices())]
+
+    def fingerprint(self) -> str:
+        """A checksum of the molecules (of those selected, in a subset), their labels and names.
+
+        It covers SMILES, atoms, coordinates, labels, and the names and types of the tasks; nothing
+        else, such as the name of the data set or the rows of the source.
+        """
+        items = torch.tensor(list(self.indices()), dtype=torch.long)
+        z, conformers = self._data.z, self._data.conformers
+        bounds = torch.tensor([0, len(z)]) if self.slices is None else self.slices["z"]
+        sizes = bounds.diff()[items]
+        if not torch.equal(items, torch.arange(len(bounds) - 1)):
+            ends = sizes.cumsum(0)
+            shift = bounds[items] - (ends - sizes)  # from the place among these to that of all
+            atoms = torch.arange(int(sizes.sum())) + shift.repeat_interleave(sizes)
+            z, conformers = z[atoms], conformers[atoms]
+        names = [self.task_names, self.task_types]
+        return digest(*names, self.smiles, self.y, sizes, z, conformers)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, {len(self)})"
@@ -166,6 +196,8 @@ def _check_readable(smiles: list[str]) -> None:
 
 
 def _checked_targets(y: Targets, num_rows: int) -> Tensor:
+    if isinstance(y, Iterator):
+        y = list(y)
     if not isinstance(y, Tensor):
         y = torch.from_numpy(np.array(y, dtype=np.float32))  # also of pandas; None becomes NaN
     y = y.float()
@@ -180,14 +212,43 @@ def _checked_targets(y: Targets, num_rows: int) -> Tensor:
     return y
 
 
-def _checked_task_type(task_type: TaskType | None, y: Tensor) -> TaskType:
+def _checked_task_types(
+    task_type: TaskTypes | None, y: Tensor, names: Sequence[str]
+) -> list[TaskType]:
     if task_type is None:
-        return infer_task_type(y)
-    if task_type not in ("regression", "classification"):
-        raise ValueError(f"task_type must be regression or classification, got {task_type!r}")
-    if task_type == "classification" and infer_task_type(y) != task_type:
-        raise ValueError("class labels must be 0, 1 or NaN (missing)")
-    return task_type
+        return _inferred(y, names)
+    types = one_type_a_task(task_type, y.size(1))
+    for name, kind, labels in zip(names, types, y.T, strict=True):
+        if kind == "classification" and infer_task_type(labels) != kind:
+            raise ValueError(f"class labels must be 0, 1 or NaN (missing); those of {name} are not")
+    return types
+
+
+def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:
+    """The type of each task; one without a label has that of the first with labels."""
+    labels = [column[~column.isnan()] for column in y.T]
+    types = [infer_task_type(present) if len(present) else None for present in labels]
+    for name, kind, present in zip(names, types, labels, strict=True):
+        if kind == "regression" and _like_classes(present):
+            values = ", ".join(f"{value:g}" for value in present.unique().tolist())
+            warnings.warn(
+                f"the labels {values} of {name} are taken as numbers. For classes give 0, 1 and "
+                "NaN (missing); task_type='regression' says that they are numbers",
+                stacklevel=4,
+            )
+    first = next(kind for kind in types if kind is not None)
+    return [kind or first for kind in types]
+
+
+def _like_classes(labels: Tensor) -> bool:
+    """Whether labels are -1 and 1 (or 0 and -1 ...), or repeated integers 0, 1, 2 or 1, 2, 3."""
+    values = labels.unique()
+    whole = bool((values == values.round()).all())
+    if not whole or len(values) < 2 or len(values) > 10 or values[0] not in (-1, 0, 1):
+        return False
+    return {*values.tolist()} <= {-1.0, 0.0, 1.0} or (
+        bool((values.diff() == 1).all()) and len(labels) >= 2 * len(values)
+    )
 
 
 def _checked_task_names(names: Sequence[str] | None, num_tasks: int) -> list[str]:

@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +7,8 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
 from molae_pyg.chem import from_pdb, from_sdf
+
+CASES = Path(__file__).parent.parent / "data" / "cases"
 
 BROKEN = "name\n  RDKit\n\n  1  0  0  0  0  0  0  0  0  0999 V2000\n  nonsense\nM  END\n"
 
@@ -98,3 +101,58 @@ def test_pdb_without_atoms(tmp_path):
         from_pdb(path)
     with pytest.raises(FileNotFoundError):
         from_pdb(tmp_path / "absent.pdb")
+
+
+ATOM = "HETATM    1  C1  LIG A   1    {}  1.00  0.00           C\n"
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        "",
+        " " * 24,
+        "   0.000   0.000        ",
+        "     nan   0.000   0.000",
+        "     abc   0.000   0.000",
+    ],
+)
+def test_pdb_without_coordinates(tmp_path, coordinates):
+    path = tmp_path / "none.pdb"
+    path.write_text(ATOM.format("   1.000   0.000   0.000") + ATOM.format(coordinates))
+    with pytest.raises(ValueError, match=r"none\.pdb, line 2: the atom has no coordinates in col"):
+        from_pdb(path)
+    with pytest.raises(ValueError, match=r"no-coordinates\.pdb, line 1: the atom has no coord"):
+        from_pdb(CASES / "no-coordinates.pdb")
+
+
+def test_pdb_with_atoms_at_one_place(tmp_path):
+    path = tmp_path / "one.pdb"
+    here, there = "   0.000   0.000   0.000", "   1.400   0.000   0.000"
+    path.write_text(ATOM.format(here) * 2)
+    with pytest.raises(ValueError, match="has no coordinates: all atoms lie at one place"):
+        from_pdb(path)
+    path.write_text(ATOM.format(here) + ATOM.format(there) + ATOM.format(here))
+    data = from_pdb(path)
+    assert data.reason == "two atoms lie at one place"
+    assert data.pos[:, 0].tolist() == pytest.approx([0, 1.4, 0])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("name", ["a.pdb", "A.PDB.GZ"])
+def test_pdb_with_other_letters(tmp_path, name, end):
+    content = (CASES / "f16_latin1.pdb").read_bytes().replace(b"\n", end.encode())
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    assert from_pdb(path).z.tolist() == [6, 8]
+    atom = ATOM.format("   1.000   2.000   3.000").replace("LIG", "L\xc9G")
+    for encoding in ("latin-1", "utf-8"):
+        content = atom.encode(encoding)
+        path.write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+        assert from_pdb(path).pos.tolist() == [[1, 2, 3]]
+
+
+def test_sdf_drawing_tagged_3d():
+    for name in ("f18_drawing_tagged_3d.sdf", "f18_all_zero_tagged_3d.sdf"):
+        (data,) = from_sdf(CASES / name)
+        assert "generated" in data.reason
+        assert float(data.pos[:, 2].max() - data.pos[:, 2].min()) > 0.1

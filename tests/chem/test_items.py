@@ -48,7 +48,9 @@ def test_coordinates_of_an_sdf_are_kept(tmp_path):
     [
         (read_smiles_record, "C1CC", "unclosed ring"),
         (read_smiles_record, "", "the string is empty"),
-        (read_sdf_record, b"nonsense\n$$$$\n", "RDKit cannot read it"),
+        (read_sdf_record, b"nonsense\n$$$$\n", "the record has no line 'M  END'"),
+        (read_sdf_record, b"nonsense\nM  END\n$$$$\n", "RDKit cannot read it"),
+        (read_sdf_record, b"\n$$$$\n", "the record is empty"),
     ],
 )
 def test_what_is_no_molecule_is_invalid(read, record, reason):
@@ -64,7 +66,7 @@ def test_invariants_of_rdkit_are_reasons(monkeypatch):
 
     monkeypatch.setattr(items, "parse_smiles", broken)
     assert [*work(read_smiles_record, "CO", Recipe())] == [
-        Step("invalid", "RDKit: Invariant Violation")
+        Step("invalid", "RDKit cannot handle it (Invariant Violation: more)")
     ]
 
 

@@ -115,7 +115,7 @@ def test_canonical_smiles_that_rdkit_cannot_read(monkeypatch):
     def unreadable(smiles):
         raise ValueError("no")
 
-    monkeypatch.setattr(parsing, "_sanitised", unreadable)
+    monkeypatch.setattr(parsing, "sanitised", unreadable)
     molecule = prepare(mol, "OCC", canonical=True)
     assert molecule.atom_map[:3].tolist() == [2, 1, 0]
     assert symbols(molecule.mol)[:3] == ["C", "C", "O"]
@@ -148,7 +148,7 @@ def test_invalid_without_the_log_capture_of_recent_rdkit(monkeypatch):
 
 
 def test_no_atoms(monkeypatch):
-    monkeypatch.setattr(parsing, "_sanitised", lambda smiles: Chem.Mol())
+    monkeypatch.setattr(parsing, "sanitised", lambda smiles: Chem.Mol())
     with pytest.raises(ValueError, match="the string holds no atom"):
         parse_smiles("|$a$|")
 

@@ -43,3 +43,13 @@ def test_hand_made_case():
 def test_elements_outside_the_vocabulary():
     found = check_integrity(table([("C[Se]C", 1.0), ("CC", 2.0), ("C[Xe]C", 3.0)]))
     assert found.out_of_vocabulary == 1
+
+
+def test_a_smiles_that_rdkit_cannot_read_loses_nothing(monkeypatch):
+    """Such as one of a record that an older RDKit wrote."""
+    dataset = table([("CCO", 1.0), ("OCC", 2.0), ("c1ccccc1", 3.0), ("CN", 2.0)])
+    odd = ["CCO", "OCC", "C[#119]", "C[#119]"]
+    monkeypatch.setattr(type(dataset), "smiles", property(lambda _: odd))
+    found = check_integrity(dataset)
+    assert (found.rows, found.duplicates, found.contradicting) == (4, 2, 2)
+    assert found.multi_fragment == 0

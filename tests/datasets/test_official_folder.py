@@ -1,16 +1,21 @@
 """The official fine-tuning folders: molecules, labels, split; damaged and hostile records."""
 
 import pickle
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from molae_pyg.chem.items import RecordRefused
-from molae_pyg.datasets import OfficialFolder
+from molae_pyg.chem.options import Options
+from molae_pyg.datasets import OfficialFolder, check_integrity
+from molae_pyg.splits import scaffold_groups
 
 lmdb = pytest.importorskip("lmdb", reason="lmdb is not installed")
 
+CASES = Path(__file__).parent.parent / "data" / "cases"
 FRAMES = [np.arange(9.0).reshape(3, 3) + k for k in range(3)]
 FLAT = np.array([[0.0, 0, 0], [1, 0, 0], [2, 1, 0]])
 
@@ -92,3 +97,45 @@ def test_cropping(tmp_path):
     dataset = OfficialFolder(write(tmp_path / "esol"), max_atoms=2)
     assert dataset[0].conformers.shape == (2, 11, 3)
     assert dataset.report.num_cropped == [1, 1, 1]
+
+
+@pytest.mark.parametrize("smiles", ["C(C)(C)(C)(C)C", "C[#119]", "C C", "", "nonsense"])
+def test_a_smiles_that_rdkit_rejects_is_an_invalid_row(tmp_path, smiles):
+    """The other rows are kept, and all that reads SMILES afterwards can read them."""
+    folder = write(tmp_path / "esol", train=[record(), record(smiles), record("CCN")])
+    with pytest.warns(UserWarning, match="1 of 5 rows"):
+        dataset = OfficialFolder(folder)
+    assert dataset.report.outcomes == ["3d", "invalid", "3d", "3d", "3d"]
+    assert [part.tolist() for part in dataset.split] == [[0, 1], [2], [3]]
+    assert check_integrity(dataset).invalid == 1
+    assert len(scaffold_groups(dataset.smiles)) == 1
+
+
+def test_recipe_says_where_coordinates_are_from(tmp_path):
+    dataset = OfficialFolder(write(tmp_path / "esol"), num_conformers=4)
+    options = Options(4, add_2d=True).to_dict()
+    assert dataset.recipe == options | {"source": "record"}
+
+
+def test_a_conformer_with_all_atoms_at_one_place_is_left_out(tmp_path):
+    zeros = np.zeros((3, 3))
+    folder = write(tmp_path / "esol", train=[record(coordinates=[zeros, *FRAMES, FLAT])])
+    dataset = OfficialFolder(folder, num_conformers=3)
+    assert dataset[0].reason == "a conformer with all atoms at one place is left out"
+    assert torch.equal(dataset[0].conformers, dataset[1].conformers)
+
+
+def test_a_record_that_unfolds_without_end_is_an_invalid_row():
+    """300 bytes whose lists refer to each other ten times, ten deep."""
+    start = time.perf_counter()
+    with pytest.warns(UserWarning, match="1 of 6 rows"):
+        dataset = OfficialFolder(CASES / "official-laughs")
+    assert time.perf_counter() - start < 30
+    assert dataset.report.outcomes.count("invalid") == 1
+    assert "unfolds to more than 20,000,000 values" in dataset.report.reasons[1]
+
+
+def test_a_folder_without_a_record_that_can_be_used(tmp_path):
+    folder = write(tmp_path / "esol", train=[b"x"], valid=[b"x"], test=[record("nonsense")])
+    with pytest.raises(ValueError, match=r"esol: no record can be used. The first: record '0' can"):
+        OfficialFolder(folder)

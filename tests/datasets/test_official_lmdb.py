@@ -44,7 +44,7 @@ def write(path: Path, contents: list, subdir: bool = False) -> Path:
 
 
 def record(**changes: object) -> tuple[bytes, bytes]:
-    content = {"atoms": ["C", "O"], "coordinates": [np.ones((2, 3))], "smi": "CO"} | changes
+    content = {"atoms": ["C", "O"], "coordinates": [np.eye(3)[:2] + 1], "smi": "CO"} | changes
     return b"7", pickle.dumps({k: v for k, v in content.items() if v is not None})
 
 
@@ -111,7 +111,7 @@ def test_entries_in_other_clothes():
 
 
 def test_flat_conformers_are_the_layout():
-    flat, high = np.array([[0.0, 0, 0], [1, 2, 0]]), np.ones((2, 3))
+    flat, high = np.array([[0.0, 0, 0], [1, 2, 0]]), np.eye(3)[:2] + 1
     item = read_record(record(coordinates=[high, flat]))
     assert np.array_equal(item.given, [high])
     assert np.array_equal(item.layout, flat)

@@ -195,7 +195,8 @@ def test_real_files(monkeypatch, tmp_path, name, num_rows, num_invalid, num_task
 
 
 def test_chembl_series():
-    smiles, y, task_names = ChEMBLActivities.read()
+    smiles, y, task_names, task_types, _ = ChEMBLActivities.read()
+    assert task_types == ["regression"]
     assert len(smiles) == len(y) == 1017
     assert task_names == ["Act"]
     assert smiles[0] == "O=S(=O)(Nc1cccs1)c2ccc(Oc3ccccc3c4ccccc4)c(c2)C#N"

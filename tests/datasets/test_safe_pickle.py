@@ -202,3 +202,50 @@ def test_an_array_of_bytes_that_pretends_to_hold_objects_holds_bytes():
 def test_damaged_pickles_are_errors(content):
     with pytest.raises((pickle.UnpicklingError, EOFError, ValueError)):
         loads(content)
+
+
+def laughs(kind, depth: int = 12, width: int = 10):
+    """A few bytes that unfold to ``width ** depth`` values."""
+    value = kind([0.5])
+    for _ in range(depth):
+        value = kind([value] * width) if kind is not dict else dict.fromkeys(range(width), value)
+    return pickle.dumps(value)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_few_bytes_that_unfold_to_many_values(kind):
+    content = laughs(kind)
+    assert len(content) < 1000
+    with pytest.raises(ValueError, match="unfolds to more than 20,000,000 values"):
+        loads(content)
+    assert np.asarray(loads(laughs(kind, depth=3))).shape == (10, 10, 10, 1)
+
+
+def test_dicts_and_arrays_that_unfold():
+    shared = np.ones(1000)
+    rows = [shared] * 1000
+    with pytest.raises(ValueError, match="unfolds to more than"):
+        loads(pickle.dumps([rows] * 1000))
+    assert len(loads(pickle.dumps(rows))) == 1000
+    value: dict = {"a": 1}
+    for _ in range(12):
+        value = {key: value for key in "abcdefghij"}  # noqa: C420, one dict many times
+    with pytest.raises(ValueError, match="unfolds to more than"):
+        loads(pickle.dumps(value))
+
+
+def test_what_contains_itself_or_is_too_deep():
+    own: list = [1]
+    own.append(own)
+    with pytest.raises(ValueError, match="contains itself"):
+        loads(pickle.dumps(own))
+    deep = b"]" + b"]" * 100_000 + b"a" * 100_000 + b"."
+    with pytest.raises(ValueError, match="nested too deeply"):
+        loads(deep)
+
+
+def test_what_is_shared_stays_shared():
+    atoms = ["C", "O"]
+    found = loads(pickle.dumps({"a": atoms, "b": [atoms, atoms]}))
+    assert found["a"] == atoms
+    assert found["a"] is found["b"][0] is found["b"][1]

@@ -10,7 +10,9 @@ import torch
 from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
+from molae_pyg.chem.options import Options
 from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter, preparation
+from molae_pyg.fingerprint import of_molecules
 from molae_pyg.splits import scaffold_split
 
 NAN = float("nan")
@@ -231,7 +233,7 @@ def test_errors():
         make(y=[NAN] * 5)
     with pytest.raises(ValueError, match="y is infinite in row 1"):
         make(y=[0, np.inf, 0, 0, 0])
-    with pytest.raises(ValueError, match="task_type must be regression or classification"):
+    with pytest.raises(ValueError, match=r"task_type must be one of .*, got 'ranking'"):
         make(task_type="ranking")
     with pytest.raises(ValueError, match="class labels must be 0, 1 or NaN"):
         make(task_type="classification")
@@ -264,3 +266,76 @@ def test_csv_dataset(tmp_path):
     assert flat[0].conformers.shape == (3, 1, 3)
     with pytest.raises(ValueError, match=r"Columns: \['Id', 'Smiles', 'active'\]"):
         CSVDataset(path, smiles_column="smiles")
+
+
+@pytest.mark.parametrize("smiles", ["CCO", b"CCO", {"C", "CC", "CCC"}])
+def test_one_string_is_no_sequence(smiles):
+    with pytest.raises(ValueError, match=r"a sequence of SMILES is needed|has no order"):
+        make(smiles=smiles, y=[1, 2, 3])
+
+
+def test_iterators_are_read_to_their_end():
+    dataset = make(smiles=(s for s in ("CO", "CN")), y=iter([0.5, 1.5]))
+    assert (dataset.smiles, dataset.y.tolist()) == (["CO", "CN"], [[0.5], [1.5]])
+
+
+def test_types_and_metrics():
+    smiles, y = ["CO", "CN"], [[0.5, 1.0, NAN], [1.5, 0.0, NAN]]
+    mixed = make(smiles=smiles, y=y)
+    assert mixed.task_types == ["regression", "classification", "regression"]
+    assert (mixed.task_type, mixed.metric) == ("mixed", "mixed_error")
+    assert mixed[[0]].task_types == mixed.task_types
+    several = make(smiles=smiles, y=y, task_type="regression")
+    assert (several.task_types, several.metric) == (["regression"] * 3, "standardised_rmse")
+    types = ["regression", "classification", "classification"]
+    assert make(smiles=smiles, y=y, task_type=types).task_types == types
+    assert make(smiles=smiles, y=[1, 0]).metric == "roc_auc"
+    assert make(smiles=smiles, y=[1, 0.5]).metric == "rmse"
+    with pytest.raises(ValueError, match="2 task types for 3 tasks"):
+        make(smiles=smiles, y=y, task_type=types[:2])
+    with pytest.raises(ValueError, match=r"class labels must be 0, 1 or NaN .*those of y0 are not"):
+        make(smiles=smiles, y=y, task_type="classification")
+
+
+@pytest.mark.parametrize("y", [[-1, 1, 1, -1], [0, 1, -1, 0], [0, 1, 2, 2, 1, 0], [1, 2, 2, 1]])
+def test_labels_that_look_like_classes_are_not_taken_as_numbers_without_a_word(y):
+    smiles = ["CO"] * len(y)
+    with pytest.warns(UserWarning, match=r"of y are taken as numbers\. For classes give 0, 1"):
+        assert make(smiles=smiles, y=y).task_type == "regression"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(smiles=smiles, y=y, task_type="regression")
+        make(smiles=smiles, y=[value + 0.5 for value in y])
+
+
+def test_recipe():
+    dataset = make(num_conformers=3, seed=5, max_atoms=4)
+    options = Options(3, add_2d=True, seed=5, max_atoms=4)
+    assert dataset.recipe == dataset[[0]].recipe == options.to_dict()
+
+
+def test_fingerprint(dataset):
+    same = make(task_names=["a", "b"])
+    assert dataset.fingerprint() == same.fingerprint() == of_molecules(dataset)
+    changed = [
+        make(task_names=["a", "c"]),
+        make(task_names=["a", "b"], seed=1),
+        make(task_names=["a", "b"], y=[[0.5, NAN], [1.0, -1.5], *Y[2:]]),
+        make(task_names=["a", "b"], smiles=["OCC", *SMILES[1:]]),
+        dataset[[0, 1, 2]],
+        dataset[[1, 0, 2, 3]],
+    ]
+    found = [other.fingerprint() for other in changed]
+    assert len({dataset.fingerprint(), *found}) == 7
+    assert dataset[[3, 1]].fingerprint() == same[[3, 1]].fingerprint()
+    assert dataset[1:][[2, 0]].fingerprint() == dataset[[3, 1]].fingerprint()
+    assert dataset[[0, 1, 2, 3]].fingerprint() == dataset.fingerprint()
+    alone = make(smiles=["CN"], y=[Y[4]], task_names=["a", "b"], task_type="regression")
+    assert alone.fingerprint() == dataset[[3]].fingerprint()
+
+
+def test_names_of_csv_datasets(tmp_path):
+    for name in ("data.v1.csv", "data.v2.CSV"):
+        (tmp_path / name).write_text("smiles,y\nCO,1.5\nCN,2.5\n")
+    names = {CSVDataset(path, num_conformers=0, workers=1).name for path in tmp_path.iterdir()}
+    assert names == {"data-v1", "data-v2"}

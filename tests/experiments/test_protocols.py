@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scripts import EXPERIMENTS, SMILES
 
-from molae_pyg.splits import Split, scaffold_split
+from molae_pyg.splits import Split, save_split, scaffold_split
 
 
 class Molecules:
@@ -76,6 +76,10 @@ def test_a_split_that_stands_is_read(protocols, tmp_path):
     content = json.loads(file.read_text())
     content["test"], content["valid"] = content["valid"], content["test"]
     file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"checksum does not match .*save_split"):
+        protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
+    swapped = trial.split._replace(test=trial.split.valid, valid=trial.split.test)
+    save_split(swapped, file, Molecules().smiles)
     ((again, changed),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
     assert np.array_equal(again.split.test, trial.split.valid)
     assert changed != checksum

@@ -1,0 +1,139 @@
+"""SD files, cut into records and read: the one way, for ``from_sdf`` and for stores.
+
+Also the one place where a file is unpacked. This module needs RDKit only: workers import it.
+"""
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from rdkit import Chem
+
+from molae_pyg.chem.parsing import Molecule, read_mol
+from molae_pyg.chem.smiles import rdkit_errors
+
+_BLOCK = 2**16  # bytes read at once
+_END_OF_RECORD, _END_OF_MOLECULE = b"$$$$", b"M  END"
+
+
+def is_packed(path: str | os.PathLike) -> bool:
+    """Whether the name ends in ``.gz``, in any case."""
+    return os.fspath(path).lower().endswith(".gz")
+
+
+@contextmanager
+def unpacked(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Opens a file for reading and unpacks ``.gz``.
+
+    Yields:
+        The content, and the file as it is on the disk, whose ``tell`` grows with what is read.
+
+    Raises:
+        ValueError: If the file turns out to be damaged or cut while it is read.
+    """
+    with open(path, "rb") as raw:
+        try:
+            yield (gzip.GzipFile(fileobj=raw) if is_packed(path) else raw), raw
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(
+                f"{os.fspath(path)} is damaged or not complete: {error}. Copy or download it again."
+            ) from None
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    r"""Yields the lines of a file, each with its end: ``\n``, ``\r\n`` or ``\r``."""
+    rest = b""
+    while block := file.read(_BLOCK):
+        *lines, rest = (rest + block).splitlines(keepends=True)
+        yield from lines
+    if rest:
+        yield from rest.splitlines(keepends=True)  # it may have waited at a carriage return
+
+
+def sdf_blocks(file: BinaryIO, path: str | os.PathLike) -> Iterator[bytes]:
+    """Yields the records of an SD file as they are, each with the line that ends it.
+
+    A record ends at a line that is ``$$$$`` and nothing else but blanks after it, or at the end of
+    the file. Blank lines after the last one are no record; between two ends they are, an empty
+    one.
+
+    Raises:
+        ValueError: If the file has no record: it is empty, or is no SD file.
+    """
+    lines: list[bytes] = []
+    found = False
+    for line in lines_of(file):
+        lines.append(line)
+        if line.rstrip() == _END_OF_RECORD:
+            found = True
+            yield b"".join(lines)
+            lines = []
+    if any(line.strip() for line in lines):
+        if not found and not any(line.rstrip() == _END_OF_MOLECULE for line in lines):
+            raise ValueError(
+                f"{os.fspath(path)} holds no molecule: it has neither a line 'M  END' nor a line "
+                "'$$$$' and is no SD file"
+            )
+        found = True
+        yield b"".join(lines)
+    if not found:
+        raise ValueError(f"{os.fspath(path)} holds no molecule: it is empty")
+
+
+def read_block(block: bytes) -> Chem.Mol:
+    """Reads the molecule of one record, with all its hydrogens; properties are not looked at.
+
+    Raises:
+        ValueError: If the record is empty, has no line ``M  END``, or RDKit cannot read it.
+    """
+    lines = plain_text(block).split("\n")
+    if all(not line.strip() or line.rstrip() == "$$$$" for line in lines):
+        raise ValueError("the record is empty")
+    ends = [place for place, line in enumerate(lines) if line.rstrip() == "M  END"]
+    if not ends:
+        raise ValueError("the record has no line 'M  END'")
+    with rdkit_errors():
+        mol = Chem.MolFromMolBlock("\n".join([*lines[: ends[0] + 1], ""]), removeHs=False)
+    if mol is None:
+        raise ValueError("RDKit cannot read it")
+    return mol
+
+
+def read_sdf(block: bytes, canonical: bool = False) -> Molecule:
+    """Reads one record with its coordinates; ``note`` says where it has none that can be used.
+
+    Args:
+        block: The record.
+        canonical: Put the atoms into canonical order.
+
+    Raises:
+        ValueError: As :func:`read_block` and :func:`~molae_pyg.chem.parsing.read_mol`.
+    """
+    molecule = read_mol(read_block(block), canonical)
+    if molecule.given or molecule.note:
+        return molecule
+    return molecule._replace(note="the record has no 3D coordinates: generated")
+
+
+def plain_text(content: bytes) -> str:
+    r"""Decodes a structure file, where no meaning depends on other characters than ASCII.
+
+    Each other character becomes one ``?``, so that the columns of the file keep their places.
+    Every line ends in ``\n``.
+    """
+    content = b"\n".join(content.splitlines())
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return text.encode("ascii", "replace").decode("ascii")
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Reads a whole structure file, packed or not, see :func:`plain_text`."""
+    with unpacked(Path(path)) as (file, _):
+        return plain_text(file.read())

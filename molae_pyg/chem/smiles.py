@@ -1,0 +1,125 @@
+"""SMILES strings: what of them RDKit reads, and its errors as ValueErrors.
+
+This module needs RDKit only: workers import it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
+from contextlib import contextmanager
+
+from rdkit import Chem, rdBase
+
+#: What may follow a SMILES after a blank: the extension of CXSMILES, ``|...|``.
+_EXTENSION = re.compile(r"\|[^|]*\|")
+# RDKit keeps a charge in 8 bits and an isotope in 16: larger ones become others without a word.
+_OVERFLOW = re.compile(r"\[(?:0*\d{5,}|[^\]]*[+-]\d{3,})[^\]]*\]")
+
+
+@contextmanager
+def rdkit_errors() -> Iterator[None]:
+    """Turns the errors of RDKit that are no ValueErrors, such as violated invariants, into those.
+
+    The one place where this is done: whoever calls RDKit on input of a user does it within.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = ": ".join(lines[:2]) or "no message"
+        raise ValueError(f"RDKit cannot handle it ({told})") from None
+
+
+def plain_mol(smiles: str) -> Chem.Mol:
+    """Reads a SMILES as RDKit does by itself, hydrogens removed.
+
+    For fingerprints, fragments and scaffolds, which know no conformers.
+
+    Raises:
+        ValueError: If it is no valid SMILES, or holds no atom, with the reason.
+    """
+    checked = checked_smiles(smiles)
+    with rdkit_errors():
+        mol = Chem.MolFromSmiles(checked)
+        if mol is None:
+            sanitised(checked)  # raises with the reason
+            raise ValueError("RDKit cannot read the string")
+    if mol.GetNumAtoms() == 0:
+        raise ValueError("the string holds no atom")
+    return mol
+
+
+def listed(smiles: Iterable[object]) -> list:
+    """Returns the molecules as a list; an iterator is read to its end.
+
+    Raises:
+        ValueError: If it is a single string, which would be taken for its letters, or has no order.
+    """
+    if isinstance(smiles, str | bytes | bytearray):
+        raise ValueError(f"a sequence of SMILES is needed, not one string: write [{smiles!r:.60}]")
+    if isinstance(smiles, Set | Mapping):
+        raise ValueError(f"a sequence of SMILES is needed; a {type(smiles).__name__} has no order")
+    return list(smiles)
+
+
+def checked_smiles(smiles: object) -> str:
+    """Returns the string without blanks around it, if RDKit reads all of it.
+
+    RDKit reads up to a blank or a character that is no ASCII and says nothing about the rest.
+
+    Raises:
+        ValueError: If it is no string, is empty, or has something in it that RDKit skips.
+    """
+    if not isinstance(smiles, str):
+        raise ValueError(f"a SMILES string is needed, not {type(smiles).__name__}")
+    stripped = smiles.strip()
+    if not stripped:
+        raise ValueError("the string is empty")
+    first, *others = stripped.split(None, 1)
+    if others and not _EXTENSION.fullmatch(others[0]):
+        raise ValueError(f"{_short(others[0])} follows a blank after {_short(first)}")
+    for place, character in enumerate(first):
+        if not "!" <= character <= "~":
+            raise ValueError(f"character {character!r} at position {place + 1} is no SMILES")
+    if found := _OVERFLOW.search(first):
+        raise ValueError(f"{_short(found[0])} has a charge or an isotope that is too large")
+    return stripped
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
+
+
+def sanitised(smiles: str) -> Chem.Mol:
+    """Reads a SMILES with explicit hydrogens kept; raises a ValueError with RDKit's reason."""
+    params = Chem.SmilesParserParams()
+    params.removeHs = False  # explicit hydrogens count in the atom order
+    mol = Chem.MolFromSmiles(smiles, params)
+    if mol is None:
+        raise ValueError(_why_invalid(smiles, params))
+    return mol
+
+
+def _why_invalid(smiles: str, params: Chem.SmilesParserParams) -> str:
+    """Parses in two steps, because the second one raises and says in words what is wrong."""
+    params.sanitize = False
+    mol = Chem.MolFromSmiles(smiles, params)
+    if mol is None:
+        return _syntax_error(smiles, params)
+    try:
+        Chem.SanitizeMol(mol)
+    except ValueError as error:  # MolSanitizeException and its kin
+        return str(error).strip()
+    return "RDKit cannot read the string"
+
+
+def _syntax_error(smiles: str, params: Chem.SmilesParserParams) -> str:
+    """Returns RDKit's complaint, which goes to its log and not into an exception."""
+    if not hasattr(rdBase, "CaptureErrorLog"):
+        return "RDKit cannot read the string"
+    with rdBase.CaptureErrorLog() as log:
+        Chem.MolFromSmiles(smiles, params)
+    lines = [line.split("Parse Error: ")[-1] for line in log.messages.splitlines()]
+    told = [line.split(" for input:")[0].split(" while parsing:")[0] for line in lines]
+    what = [line for line in told if "error" in line or "unclosed" in line or "open" in line]
+    where = [line.rstrip(":") for line in told if line.startswith("check for mistakes")]
+    return "; ".join([*what[:1], *where[:1]]) or "RDKit cannot read the string"
