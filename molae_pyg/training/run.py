@@ -170,6 +170,8 @@ class RunFolder:
             )
             self.result = self._weights = None
         if differing := differences(identity, self.identity):
+            if any(line.startswith("model.weights") for line in differing):
+                differing.append("(are weights drawn anew? torch.manual_seed before the model is)")
             kind = "an unfinished" if self.result is None else "a finished"
             raise ValueError(
                 f"{self.folder} holds {kind} run that is another one. "

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.chem import options
 from molae_pyg.chem.options import RECIPE_VERSION
 from molae_pyg.datasets import PCQM4Mv2, StoreError, pcqm4m
 from molae_pyg.datasets.pcqm4m import find_pcqm4m, pcqm4m_evaluator, read_pcqm4m_split
+from molae_pyg.training.molecules import look
 
 SMILES = ["CCO", "C1CC", "c1ccccc1", "CN", "CCl", "OO", "CCC", "C#N"]  # row 1 cannot be read
 GAPS = [6.5, 5.0, 4.0, 7.0, 6.0, 5.5, "", ""]
@@ -45,6 +47,18 @@ def test_parts(root):
     assert [int(data.row) for data in valid] == [3, 5]  # OGB's order
     assert test.y.isnan().all()
     assert len(list((root / "conformers").iterdir())) == 1  # made once
+
+
+def test_its_fingerprint_is_that_of_molecules_and_gaps(root):
+    """Fine-tuning takes it, and reads no molecule for it."""
+    train, valid = (PCQM4Mv2(root, part, workers=1) for part in ("train", "valid"))
+    again = PCQM4Mv2(root, "train", workers=1)
+    assert train.fingerprint() == again.fingerprint() != valid.fingerprint()
+    again._gap = again._gap + 1
+    assert train.fingerprint() != again.fingerprint()
+    seen = look(train, "train", MolAEPredictor(MolAE.tiny().encoder))
+    assert seen.fingerprint == train.fingerprint()
+    assert torch.equal(seen.y, train.y)
 
 
 def test_rows_without_a_molecule_are_predicted(root):
