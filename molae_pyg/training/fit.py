@@ -26,7 +26,7 @@ from molae_pyg.training.property import PropertyModule, plan_parts
 from molae_pyg.training.run import DurableCheckpoints, RunFolder
 from molae_pyg.training.sampler import PooledBatches
 from molae_pyg.training.settings import Finetuning
-from molae_pyg.training.trainer import make_trainer
+from molae_pyg.training.trainer import fit, make_trainer
 
 __all__ = ["Finetuning", "finetune", "predict"]
 
@@ -185,7 +185,7 @@ def _train(module: PropertyModule, data: PropertyData, run: RunFolder, metric: s
     )
     with torch.random.fork_rng(devices=[]):  # steps seed it
         path = None if state is None else run.state_file
-        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        fit(trainer, module, data, ckpt_path=path, weights_only=True)
     return progress
 
 

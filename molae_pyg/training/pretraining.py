@@ -22,7 +22,7 @@ from molae_pyg.training.keeper import Keeper
 from molae_pyg.training.progress import StepBar
 from molae_pyg.training.run import DurableCheckpoints, RunFolder
 from molae_pyg.training.settings import Pretraining
-from molae_pyg.training.trainer import make_trainer, processes
+from molae_pyg.training.trainer import fit, make_trainer, processes
 
 if TYPE_CHECKING:
     from molae_pyg.datasets import ConformerStore
@@ -123,7 +123,7 @@ def _train(
     trainer = _trainer(keeper, run, settings)
     with torch.random.fork_rng(devices=[]):  # steps seed it
         path = None if state is None else run.state_file
-        trainer.fit(module, data, ckpt_path=path, weights_only=True)
+        fit(trainer, module, data, ckpt_path=path, weights_only=True)
     return keeper.scores or (state or {}).get("scores", {})
 
 

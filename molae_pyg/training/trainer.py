@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import warnings
 from typing import Any
 
@@ -43,3 +44,20 @@ def make_trainer(callbacks: list[L.Callback], **settings: Any) -> L.Trainer:
         num_sanity_val_steps=0,
         **settings,
     )
+
+
+def fit(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, **options: Any
+) -> None:
+    """Trains; Ctrl-C comes out as ``KeyboardInterrupt``, and Ctrl-C works afterwards.
+
+    Lightning makes ``SystemExit`` of it and ignores every Ctrl-C from then on.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, datamodule=data, **options)
+    except SystemExit as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, handler)
+        raise error.__context__ from None

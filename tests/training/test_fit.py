@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -188,6 +190,28 @@ def test_a_run_killed_after_early_stopping_does_not_train_on(tmp_path, monkeypat
         found = finetune(predictor(), train, valid, tmp_path / "killed", settings)
     assert found["epoch"] == expected["epoch"]
     assert (tmp_path / "killed" / "metrics.csv").read_bytes() == course
+
+
+def test_ctrl_c_comes_out_works_again_and_loses_nothing(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=3, batch_size=8, precision="32-true")
+    finetune(whole := predictor(), train, valid, tmp_path / "whole", settings)
+    step = PropertyModule.training_step
+
+    def interrupted(module, batch, batch_idx):
+        if module.trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(module, batch, batch_idx)
+
+    handler = signal.getsignal(signal.SIGINT)
+    for _ in range(2):  # also the second time
+        with monkeypatch.context() as patch:
+            patch.setattr(PropertyModule, "training_step", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                finetune(predictor(), train, valid, tmp_path / "killed", settings)
+        assert signal.getsignal(signal.SIGINT) is handler
+    finetune(model := predictor(), train, valid, tmp_path / "killed", settings)
+    assert of_weights(model) == of_weights(whole)
 
 
 def test_a_finished_run_returns_its_result_at_once(tmp_path, monkeypatch):
