@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from molae_pyg.nn.dense import Slots
+from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.positional import SinusoidalPosition
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
 
@@ -12,8 +12,9 @@ class MolAEDecoder(nn.Module):
     """The decoder: position-aware, blind to coordinates.
 
     Shapes:
-        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, the slots of the atoms, pair
+        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, batch ``[N]``, pair
         ``[B, H, L, L]`` or None for zeros -> dense :class:`~molae_pyg.nn.TransformerOutput`.
+        The slots of the atoms, where the caller has them, are not computed again.
     """
 
     def __init__(self, position: bool, transformer: PairTransformer, heads: int, channels: int):
@@ -23,8 +24,15 @@ class MolAEDecoder(nn.Module):
         self.transformer = transformer
 
     def forward(
-        self, x: Tensor, special: Tensor, slots: Slots, pair: Tensor | None
+        self,
+        x: Tensor,
+        special: Tensor,
+        batch: Tensor,
+        pair: Tensor | None,
+        slots: Slots | None = None,
     ) -> TransformerOutput:
+        if slots is None:
+            slots = atom_slots(batch, special.size(0))
         if self.position is not None:
             num_tokens = slots.mask.sum(1)  # [B]
             ends = torch.stack([torch.ones_like(num_tokens), num_tokens], dim=1)  # [B, 2]

@@ -154,7 +154,7 @@ class MolAE(nn.Module):
         enc = self._encode(test)
         x = self._refill(enc.x, test.drop_mask)  # [N, C]
         special = torch.stack([enc.molecule, enc.sep], dim=1)  # [B, 2, C]
-        dec = self.decoder(x, special, slots, self._decoder_pair(enc, test))
+        dec = self.decoder(x, special, test.batch, self._decoder_pair(enc, test), slots)
         start, _ = test.dense_start()  # [B, L, 3]
         answer = slots.flat(dec.x)  # [N, C]
         return ClozeOutput(
