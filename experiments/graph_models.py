@@ -118,7 +118,7 @@ def gin(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
 
 def _predictor(architecture: str, settings: dict, dataset: MoleculeTable) -> GraphPredictor:
     return GraphPredictor(
-        architecture, settings, dataset.num_tasks, dataset.task_names, dataset.task_type
+        architecture, settings, dataset.num_tasks, dataset.task_names, dataset.task_types
     )
 
 

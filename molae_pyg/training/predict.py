@@ -14,7 +14,14 @@ from molae_pyg.chem.options import RECIPE_VERSION
 from molae_pyg.fingerprint import differences
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.precision import autocast
-from molae_pyg.training.molecules import Checker, HeldOutItems, Molecules, check_list, size
+from molae_pyg.training.items import HeldOutItems
+from molae_pyg.training.molecules import (
+    Checker,
+    Molecules,
+    check_list,
+    known_sizes,
+    size,
+)
 from molae_pyg.training.settings import check_count
 
 #: What of a recipe :func:`~molae_pyg.chem.featurize` takes.
@@ -70,8 +77,9 @@ def predict(
 
 def _num_atoms(molecules: Molecules, model: PropertyModel, conformers: int | None) -> np.ndarray:
     """Atoms of each molecule, looked at one by one; a data set that knows them is not read."""
-    if hasattr(molecules, "fingerprint") and hasattr(molecules, "num_atoms"):
-        return molecules.num_atoms
+    sizes = known_sizes(molecules) if hasattr(molecules, "fingerprint") else None
+    if sizes is not None:
+        return sizes
     check = Checker(model, "molecules", conformers=conformers)
     sizes = []
     for index in range(len(molecules)):

@@ -8,8 +8,11 @@ import torch
 from test_fit import molecules, predictor
 from torch_geometric.data import Batch, Data, InMemoryDataset
 
+from molae_pyg.datasets import MoleculeTable
 from molae_pyg.training import Finetuning, finetune, predict
-from molae_pyg.training.molecules import TrainingItems, look
+from molae_pyg.training.items import TrainingItems
+from molae_pyg.training.molecules import look
+from molae_pyg.transforms import RemoveHydrogens
 
 NAN, INF = float("nan"), float("inf")
 LEGACY = np.random.mtrand._rand  # what np.random.uniform and the like draw from
@@ -202,6 +205,22 @@ def test_a_data_set_that_knows_itself_is_not_read():
     assert data.read == 0
     assert seen.fingerprint == "known"
     assert torch.equal(seen.y, data.y)
+
+
+def test_a_table_is_not_read_either(monkeypatch):
+    table = MoleculeTable(
+        ["CCO", "C", "c1ccccc1", "CC"], [1.0, 2, 3, 4], num_conformers=0, workers=1
+    )
+    some = table[torch.tensor([2, 0, 3])]
+    plain = look(list(some), "train", predictor())
+    with monkeypatch.context() as patch:
+        patch.setattr(MoleculeTable, "get", None)
+        seen = look(some, "train", predictor())
+    assert seen.num_atoms.tolist() == plain.num_atoms.tolist() == [6, 3, 2]
+    assert torch.equal(seen.y, plain.y)
+    assert seen.fingerprint == some.fingerprint() != table.fingerprint()
+    some.transform = RemoveHydrogens()  # it may change what there is
+    assert look(some, "train", predictor()).fingerprint == plain.fingerprint
 
 
 def test_draws_depend_on_seed_epoch_and_item_alone():
