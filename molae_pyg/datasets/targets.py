@@ -71,7 +71,7 @@ def _found_out(content: Content) -> Reading:
             f"Uni-Mol) or a value. task_type={{{name!r}: 'classification'}} takes 0 and 1 as "
             f"classes and -1 as missing, {{{name!r}: 'regression'}} takes all as numbers",
         )
-    if kinds <= {0.0, 1.0} or kinds == {-1.0, 1.0} or (different == 2 and repeated):
+    if kinds <= {0.0, 1.0} or kinds == {-1.0, 1.0} or (different == 2 and labels > 2):
         return _classes(content)
     contiguous = high - low == different - 1 and low in (-1, 0, 1)
     if integers and 3 <= different <= _FEW and contiguous and repeated:
@@ -82,7 +82,7 @@ def _found_out(content: Content) -> Reading:
             "numbers; for two classes write 0 and 1 in the file",
         )
     reading = _numbers(content)
-    if integers and different <= _FEW and labels >= 3 * different and different > 1:
+    if integers and 2 < different <= _FEW:
         doubt = f"the {different} values {values} of column {name!r} are taken as numbers"
         return reading._replace(doubt=doubt)
     return reading

@@ -59,6 +59,7 @@ def test_two_classes_beyond_doubt(tmp_path, cells, wanted):
     [
         ("-1|1|1|-1", [0, 1, 1, 0], "'-1' as class 0, '1' as class 1"),
         ("1|2|2|1", [0, 1, 1, 0], "'1' as class 0, '2' as class 1"),
+        ("1|2|1", [0, 1, 0], "'1' as class 0, '2' as class 1"),
         ("5.5|6.5|6.5|5.5", [0, 1, 1, 0], "'5.5' as class 0, '6.5' as class 1"),
         ("blue|red|red|?", [0, 1, 1, 9], "'blue' as class 0, 'red' as class 1"),
         ("M|F|F|M", [1, 0, 0, 1], "'F' as class 0, 'M' as class 1"),
@@ -99,6 +100,13 @@ def test_a_target_that_cannot_be_read(tmp_path, cells, message):
     for settings in ({}, {"target_columns": "activity"}):
         with pytest.raises(ValueError, match=r"a\.csv, column 'activity': .*" + message):
             table_of(tmp_path, ("activity", cells), **settings)
+
+
+@pytest.mark.parametrize("cells", ["0|1|2|3", "3|4|5|3|4|5", "0|2|4|7"])
+def test_few_different_integers_are_numbers_with_a_remark(tmp_path, cells):
+    with pytest.warns(UserWarning, match=r"values [\d, ]+ of column 'rings' are taken as numbers"):
+        table = table_of(tmp_path, ("rings", cells))
+    assert table.task_types == ["regression"]
 
 
 def test_what_is_declared_counts(tmp_path):
