@@ -88,7 +88,8 @@ def read_block(block: bytes) -> Chem.Mol:
     """Reads the molecule of one record, with all its hydrogens; properties are not looked at.
 
     Raises:
-        ValueError: If the record is empty, has no line ``M  END``, or RDKit cannot read it.
+        ValueError: If the record is empty, has no line ``M  END``, holds a second molecule, or
+            RDKit cannot read it.
     """
     lines = plain_text(block).split("\n")
     if all(not line.strip() or line.rstrip() == "$$$$" for line in lines):
@@ -96,6 +97,9 @@ def read_block(block: bytes) -> Chem.Mol:
     ends = [place for place, line in enumerate(lines) if line.rstrip() == "M  END"]
     if not ends:
         raise ValueError("the record has no line 'M  END'")
+    if any(line.rstrip().endswith(("V2000", "V3000")) for line in lines[ends[0] :]):
+        # Only the first would be read, and the others would be lost unsaid.
+        raise ValueError("the record holds a second molecule: a line '$$$$' is missing before it")
     with rdkit_errors():
         mol = Chem.MolFromMolBlock("\n".join([*lines[: ends[0] + 1], ""]), removeHs=False)
     if mol is None:

@@ -63,6 +63,8 @@ FORMS = [
     (ONE + "$$$$   \n" + TWO + "$$$$\t\n", [1, 1]),
     (ONE + "> <end>\nM  END\n\n" + END + TWO + END, [1, 1]),
     (ONE + "> <name>\ncaf\xe9\n\n" + END + "\xb5\n" + TWO.split("\n", 1)[1] + END, [1, 1]),
+    (ONE + TWO + END + ONE + END, [0, 1]),  # the end of the first is missing
+    (ONE + "$$$$$\n" + TWO + END + ONE + END, [0, 1]),
     (ONE + END + TWO[: len(TWO) // 2], [1, 0]),  # cut
     (ONE + END + "\0" * 50, [1, 0]),
     (ONE + END + "<html>\n</html>\n", [1, 0]),
