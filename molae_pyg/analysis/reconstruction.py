@@ -155,6 +155,7 @@ def _cloze_test(molecule: Data, transform: BaseTransform | None, seed: int) -> D
     if isinstance(molecule, Batch):
         raise ValueError("reconstruct takes one molecule, not a batch: give batch[0]")
     data = copy(molecule).to("cpu")
+    data.z = data.z.long()  # as an index, bytes would be a mask
     if data.get("pos") is None:
         if data.get("conformers") is None:
             raise ValueError("the molecule has neither pos nor conformers: it has no coordinates")

@@ -1,5 +1,5 @@
 import math
-from copy import deepcopy
+from copy import copy, deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from test_docs import run
 from torch import nn
 from torch_geometric.data import Batch, Data
 
-from molae_pyg import ClozeDrop, CoordinateNoise, MolAE, cloze_loss
+from molae_pyg import ClozeDrop, CoordinateNoise, MolAE, cloze_loss, from_smiles
 from molae_pyg.analysis import reconstruct
 from molae_pyg.chem.elements import CLS, MASK, UNK, token_table
 from molae_pyg.models import Ablation, ClozeOutput
@@ -264,3 +264,16 @@ def test_the_page_about_it_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(DOCS / "reconstruction.md", "python")
     assert (tmp_path / "aspirin.png").stat().st_size > 10_000
+
+
+def test_elements_of_another_type_are_the_same_elements():
+    torch.manual_seed(0)
+    model, molecule = MolAE.tiny(), from_smiles("CC(=O)Oc1ccccc1C(=O)O")
+    expected = reconstruct(model, molecule)
+    for dtype in (torch.uint8, torch.int32):
+        other = copy(molecule)
+        other.z = molecule.z.to(dtype)
+        found = reconstruct(model, other)
+        assert torch.equal(found.correct, expected.correct)
+        assert torch.equal(found.distance_pos, expected.distance_pos)
+        assert str(found) == str(expected)

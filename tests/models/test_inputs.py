@@ -131,6 +131,13 @@ def test_origin_of_another_shape(model):
         model.encoder(Z, POS, BATCH, origin=torch.zeros(1, 3))
 
 
+def test_a_gpu_asserts_with_the_message():
+    """There is none here: the call is the one that :func:`require` makes on a GPU."""
+    torch._assert_async(torch.tensor(True), "atomic numbers")
+    with pytest.raises(RuntimeError, match="atomic numbers"):
+        torch._assert_async(torch.tensor(False), "atomic numbers")
+
+
 # ------------------------------------------------------------------------ the cloze test
 
 DROP = torch.tensor([False, True, False, False, False])
