@@ -63,7 +63,8 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
     if os.name == "posix":  # the new name is on the disk only after the folder is
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            with naming(path.parent):
+                os.fsync(folder)
         finally:
             os.close(folder)
 

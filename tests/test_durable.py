@@ -32,6 +32,20 @@ def test_a_failed_write_leaves_the_old_file_and_names_it(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_a_folder_that_cannot_be_brought_to_the_disk_is_named(tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def second_fails(number):
+        calls.append(number)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "Input/output error")
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", second_fails)
+    with pytest.raises(OSError, match=f"Input/output error: '{tmp_path}'"):
+        write_durably(tmp_path / "a.json", b"new")
+
+
 def test_an_error_in_the_block_leaves_the_old_file(tmp_path):
     file = tmp_path / "a.csv"
     write_durably(file, b"old")

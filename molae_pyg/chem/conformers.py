@@ -1,4 +1,4 @@
-"""Conformers: a ladder of recipes under one time limit, every outcome told.
+"""Conformers: a ladder of recipes under one time limit, with a reason for every departure.
 
 The recipe is the published one: hydrogens added, ETKDGv3 embedding, at most 200 steps of MMFF94.
 Where the embedding fails it starts again from random coordinates; where that fails too, the flat

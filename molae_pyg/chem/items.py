@@ -1,6 +1,6 @@
 """One record of an input file: read, embedded and laid out, all in a worker process.
 
-A reader is a function from a record as it stands in the file to an :class:`Item`; a worker is told
+A reader is a function from a record as it stands in the file to an :class:`Item`; a worker gets
 its name, so it must be importable. This module needs RDKit and NumPy only: workers import it.
 """
 

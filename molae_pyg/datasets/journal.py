@@ -102,7 +102,8 @@ class Journal:
             self._end = end
             self.done[row - first] = True
         self.count = int(self.done.sum())
-        self._file.truncate(self._end)
+        with naming(path):
+            self._file.truncate(self._end)
 
     def append(self, record: Record) -> None:
         frame = pack(record)
@@ -111,7 +112,8 @@ class Journal:
                 if self._file.write(frame) != len(frame):
                     raise OSError(errno.ENOSPC, "the disk took a part of a row only")
         except BaseException:  # a part of a row would hide those after it
-            self._file.truncate(self._end)
+            with naming(self.path):
+                self._file.truncate(self._end)
             raise
         self._end += len(frame)
         self.done[record.row - self.first] = True

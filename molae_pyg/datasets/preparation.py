@@ -226,8 +226,8 @@ def _exclusions(
                 identities.add(made)
             bar.update()
     if unread:
-        told = f"{file.path}: {unread} molecules cannot be read and exclude nothing"
-        bar.write(told, file=sys.stderr)
+        message = f"{file.path}: {unread} molecules cannot be read and exclude nothing"
+        bar.write(message, file=sys.stderr)
     return Exclusions(frozenset(identities), f"in {file.path.name}")
 
 

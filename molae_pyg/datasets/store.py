@@ -79,7 +79,7 @@ class ConformerStore(Dataset):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the store was made from and with, as the writer was told."""
+        """What the store was made from and with, as the writer was given it."""
         return self._files.manifest.meta
 
     @property

@@ -51,8 +51,8 @@ class StoreFiles:
             ) from None
         if not self.manifest.complete:
             raise StoreError(
-                f"{folder} is not complete, preparation was interrupted or still goes on: run the "
-                "same `molae prepare` again, it takes up where it stopped"
+                f"{folder} is not complete, preparation was interrupted or is still running: "
+                "run the same `molae prepare` again, it resumes where it stopped"
             )
         entries = [entry for _, entry in sorted(self.manifest.shards.items())]
         self.shards = [
