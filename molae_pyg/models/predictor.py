@@ -170,19 +170,22 @@ class MolAEPredictor(PropertyModel):
             "task_type": self.saved_task_type,
         }
 
-    def forward(self, z: Tensor, pos: Tensor, batch: Tensor | None = None) -> Tensor:
+    def forward(
+        self, z: Tensor, pos: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+    ) -> Tensor:
         """Predicts in the units of the targets (regression) or logits (classification).
 
         Args:
             z: Atomic numbers ``[N]``.
             pos: Coordinates in Å ``[N, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+            batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
 
         Returns:
             ``[B, T]``.
         """
-        out = self.encoder(z, pos, batch)
-        batch = torch.zeros_like(z) if batch is None else batch
+        out = self.encoder(z, pos, batch, batch_size=batch_size)
+        batch = torch.zeros_like(z, dtype=torch.long) if batch is None else batch.long()
         ptr = cumsum(degree(batch, out.molecule.size(0), dtype=torch.long))  # [B + 1]
         return self.head(out.x, out.molecule, ptr) * self.std + self.mean
 

@@ -113,6 +113,15 @@ def test_molecules_without_atoms(model):
         assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("readout", ["cls", "mean", "sum", "max", "atomwise"])
+def test_predictor_has_a_row_for_each_molecule(model, readout):
+    predictor = MolAEPredictor(model.encoder, readout=readout).eval()
+    out = predictor(Z, POS, BATCH, batch_size=3)
+    assert out.shape == (3, 1)
+    assert out.isfinite().all()
+    assert_close(out[:2], predictor(Z, POS, BATCH), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("batch_size", [0, 1])
 def test_batch_size_that_is_too_small(model, batch_size):
     for forward in (model.encoder, model, model.encode):
