@@ -63,7 +63,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
         "pre-training. After an interruption the same command resumes where it was.",
     )
     parser.set_defaults(run=_prepare)
-    parser.add_argument("source", help=".smi, .txt, .csv or .sdf (also with .gz), or .lmdb")
+    parser.add_argument("source", help=".smi, .txt, .csv, .tsv or .sdf (also with .gz), or .lmdb")
     parser.add_argument("store", help="folder to write")
     add = parser.add_argument
     add("--num-conformers", type=int, metavar="K", help="default: 10, of SDF 1")
@@ -76,6 +76,7 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     add("--engine", choices=("local", "ray"), default="local", help="default: local")
     add("--exclude", metavar="FILE", help="molecules to leave out, such as a test set")
     add("--shard-rows", type=int, default=50_000, metavar="N", help="rows a file; 50000")
+    add("--encoding", default="utf-8", help="of lists and tables, such as latin-1; default: utf-8")
     add("--repair", action="store_true", help="make rows anew that a time limit or a kill ended")
 
 

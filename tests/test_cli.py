@@ -33,7 +33,7 @@ def test_prepare(tmp_path, capsys):
 
 def test_flags_are_the_arguments(calls):
     flags = "--num-conformers 3 --no-2d --keep-hydrogens --max-atoms 9 --seed 4 --time-limit 1.5"
-    flags += " --workers 2 --engine ray --exclude c --shard-rows 7 --repair"
+    flags += " --workers 2 --engine ray --exclude c --shard-rows 7 --repair --encoding cp1252"
     assert main(["prepare", "a", "b", *flags.split()]) == 0
     assert calls == [
         {
@@ -49,6 +49,7 @@ def test_flags_are_the_arguments(calls):
             "engine": "ray",
             "exclude": "c",
             "shard_rows": 7,
+            "encoding": "cp1252",
             "repair": True,
         }
     ]

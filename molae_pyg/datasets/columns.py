@@ -154,6 +154,21 @@ def no_target(column: Column) -> str:
     return "text"
 
 
+def bounds_beside(columns: Sequence[Column]) -> str:
+    """What to say where a column beside the labels, such as ChEMBL's relation, marks bounds."""
+    for column in columns:
+        if {"relation", "qualifier", "operator"}.intersection(_name_words(column.name)[-1:]):
+            content = Content(column)
+            marks = [text for text in content.present if re.search("[<>~≤≥]", text)]
+            if marks:
+                number = sum(content.present[text] for text in marks)
+                return (
+                    f"column {column.name!r} marks {number:,} rows as bounds ({marks[0]}); their "
+                    "labels are taken as values all the same. Remove such rows if that is wrong"
+                )
+    return ""
+
+
 def _may_be_classes(name: str, words: Counter, num_labels: int) -> bool:
     if (found := two_classes(words)) is not None:
         return found[1] or num_labels > len(words)

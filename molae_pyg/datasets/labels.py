@@ -28,8 +28,10 @@ _NUMBER = re.compile(_PLAIN)
 _CENSORED = re.compile(rf"(?:[<>]{{1,2}}=?|[~≥≤≈≳≲=]|=[<>]|ca\.?)\s*{_PLAIN}(?:\s*[^\d\s]\S*)?")
 _COMMAS = re.compile(r"[+-]?\d+(?:,\d+)+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\d+(?:\.\d{3})+,\d+")
 _OTHER_NUMBER = re.compile(
-    rf"{_PLAIN}\s*(?:[%°µ\u03bc]\S*|[A-Za-z]+(?:/\S+)?|(?:±|\+/?-|-|\u2013)\s*{_PLAIN}|[*#†?])"
-    r"|[+-]?inf(?:inity)?",
+    rf"{_PLAIN}\s*(?:[%°µ\u03bc]\S*|[A-Za-z]+(?:/\S+)?|(?:±|\+/?-|-|\u2013)\s*{_PLAIN}|[*#†?]|\(.*\))"
+    r"|[+-]?inf(?:inity)?"
+    r"|[+-]?\d{1,3}(?:[ '\u2019\u00a0\u202f]\d{3})+(?:[.,]\d+)?"
+    rf"|[$€£]\s*{_PLAIN}",
     re.IGNORECASE,
 )
 _NEGATION = re.compile(r"(?:non|not|in|un|im|anti|no)[\s_-]*")
@@ -49,7 +51,8 @@ def is_missing(text: str) -> bool:
 def oddity(text: str) -> str:
     """Names what keeps a cell from being read as a number although it is one; else empty.
 
-    ``"censored"`` (``>10``), ``"commas"`` (``5,3``), ``"other"`` (``5 nM``, ``5 ± 1``, ``inf``).
+    ``"censored"`` (``>10``), ``"commas"`` (``5,3``), ``"other"`` (``5 nM``, ``5 ± 1``, ``1 000``,
+    ``inf``).
     """
     text = text.strip().replace("\u2212", "-")
     if _CENSORED.fullmatch(text):

@@ -1,6 +1,5 @@
 """A file of molecules, read record by record, so that its length does not matter."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -11,8 +10,6 @@ from molae_pyg.datasets import official_lmdb
 from molae_pyg.datasets.reading import ending_of, smiles_of_lines, smiles_of_table
 
 _SMALL = 2**25  # bytes; counting the records of such a file takes seconds at most
-_BLOCK = 2**20  # bytes
-_NUM_BLOCKS = 256  # that the fingerprint of a larger file takes in
 
 
 class _Kind(NamedTuple):
@@ -42,6 +39,7 @@ class MoleculeFile:
 
     Attributes:
         path: The file.
+        encoding: Encoding of lists and tables.
         read: Turns a record into an item.
         num_conformers: Conformers to make or take of a molecule unless told otherwise.
         share: Share of the file that the latest iteration has read, 0 to 1.
@@ -54,7 +52,7 @@ class MoleculeFile:
 
     def __init__(self, path: str | Path, encoding: str = "utf-8") -> None:
         self.path = Path(path)
-        self._encoding = encoding
+        self.encoding = encoding
         suffix = ending_of(path)
         if suffix not in _KINDS or (is_packed(path) and suffix == ".lmdb"):
             raise ValueError(
@@ -74,7 +72,7 @@ class MoleculeFile:
             return
         size = max(1, self.path.stat().st_size)
         with unpacked(self.path) as (file, raw):
-            for record in self._kind.records(file, self.path, self._encoding):
+            for record in self._kind.records(file, self.path, self.encoding):
                 self.share = raw.tell() / size
                 yield record
         self.share = 1.0
@@ -90,17 +88,6 @@ class MoleculeFile:
         if self._kind.records is None:
             return official_lmdb.num_records(self.path)
         return None if self.path.stat().st_size > _SMALL else sum(1 for _ in self)
-
-    def fingerprint(self) -> dict[str, str | int]:
-        """Returns name, size and a hash; that of a large file takes in 256 MiB spread over it."""
-        path = self.path / "data.mdb" if self.path.is_dir() else self.path
-        size, digest = path.stat().st_size, hashlib.sha256()
-        with open(path, "rb") as file:
-            step = max(_BLOCK, size // _NUM_BLOCKS)
-            for start in range(0, size, step):
-                file.seek(start)
-                digest.update(file.read(_BLOCK))
-        return {"name": self.path.name, "bytes": size, "sha256": digest.hexdigest()}
 
 
 def _blocks(file: BinaryIO, path: Path, encoding: str) -> Iterator[bytes]:

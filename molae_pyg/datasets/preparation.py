@@ -17,6 +17,7 @@ from molae_pyg.chem.workers import WorkerPool, available_cores
 from molae_pyg.datasets.engines import ENGINES, Task, make_rows
 from molae_pyg.datasets.molecule_file import MoleculeFile
 from molae_pyg.datasets.prepare_report import PrepareReport, report_on
+from molae_pyg.datasets.reading import ending_of
 from molae_pyg.datasets.repair import reopen
 from molae_pyg.datasets.shard import StoreError
 from molae_pyg.datasets.store_writer import StoreWriter
@@ -41,6 +42,7 @@ def prepare(
     shard_rows: int = 50_000,
     progress: bool = True,
     repair: bool = False,
+    encoding: str = "utf-8",
 ) -> PrepareReport:
     """Makes conformers of every molecule of a file and writes them to a conformer store.
 
@@ -59,9 +61,9 @@ def prepare(
     failed, and its row says why. ``repair`` makes such rows anew.
 
     Args:
-        source: SMILES (``.smi``, ``.txt``: one a line; ``.csv``: a column), SDF (``.sdf``, whose
-            coordinates are kept), each also as ``.gz``, or an LMDB file of Uni-Mol or Mol-AE
-            (``.lmdb``, whose conformers are kept).
+        source: SMILES (``.smi``, ``.txt``: one a line; ``.csv``, ``.tsv``: a column), SDF
+            (``.sdf``, whose coordinates are kept), each also as ``.gz``, or an LMDB file of
+            Uni-Mol or Mol-AE (``.lmdb``, whose conformers are kept).
         store: Folder of the store; made if need be.
         num_conformers: Conformers of a molecule. None: 10 as published, of SDF 1. Where there
             are fewer they are repeated in turn. 0: with ``add_2d``, the 2D layout alone.
@@ -80,6 +82,7 @@ def prepare(
         repair: In a store that is complete, make those rows anew whose reason says that time ran
             out or a process died. The store is not complete meanwhile; an interruption loses no
             other row, and the next call resumes.
+        encoding: Encoding of lists and tables, such as ``"latin-1"``.
 
     Returns:
         The number of rows for each outcome.
@@ -100,10 +103,10 @@ def prepare(
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}; None takes all cores")
     with _of_the_input():
-        file = MoleculeFile(source)
+        file = MoleculeFile(source, encoding)
         if next(iter(file), None) is None:
             raise InputError(f"{file.path} holds no molecule")
-        excluded = None if exclude is None else MoleculeFile(exclude)
+        excluded = None if exclude is None else MoleculeFile(exclude, encoding)
         chosen = file.num_conformers if num_conformers is None else num_conformers
     options = Options(chosen, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
     meta = _meta(file, options, excluded, progress)
@@ -164,8 +167,7 @@ def _meta(
 
 def _content(file: MoleculeFile, progress: bool) -> dict[str, str | int]:
     """What tells one input from another: how it is read, and every byte of it."""
-    suffixes = [suffix.lower() for suffix in file.path.suffixes]
-    kind = [suffix for suffix in suffixes if suffix != ".gz"][-1]
+    kind = ending_of(file.path)
     path = file.path / "data.mdb" if file.path.is_dir() else file.path
     size, disable = path.stat().st_size, None if progress else True  # None: without a terminal
     bar = tqdm(
@@ -177,7 +179,8 @@ def _content(file: MoleculeFile, progress: bool) -> dict[str, str | int]:
         disable=disable,
     )
     with bar:
-        return {"kind": kind, "bytes": size, "sha256": sha256_of(path, bar.update)}
+        found = {"kind": kind, "bytes": size, "sha256": sha256_of(path, bar.update)}
+    return found if file.encoding == "utf-8" else found | {"encoding": file.encoding}
 
 
 def _check_unchanged(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from molae_pyg.chem.sdf import unpacked
-from molae_pyg.datasets.columns import Column
+from molae_pyg.datasets.columns import Column, bounds_beside
 from molae_pyg.datasets.targets import (
     DeclaredTypes,
     Reading,
@@ -110,6 +110,8 @@ def read_table(
     if not smiles:
         raise ValueError(f"{path} has a header and no rows")
     left_out: dict[str, str] = {}
+    if told := bounds_beside(columns):
+        warnings.warn(f"{path}: {told}", stacklevel=2)
     if target_columns is None:
         columns, left_out = candidates(columns, types, path)
     else:

@@ -12,6 +12,14 @@ _BLOCK = 2**16  # bytes read at once
 _LONGEST = 2**26  # characters of a cell; beyond, a quote has been left open
 _SAMPLE = 50  # rows that help to find the separator of a table
 SEPARATORS = (",", ";", "\t")
+_OTHER_FILES = {
+    b"PK\x03\x04": "an archive, such as a workbook of Excel. Save the table as CSV (UTF-8).",
+    b"\xd0\xcf\x11\xe0": "an old workbook of Excel. Save the table as CSV (UTF-8).",
+    b"\x1f\x8b": "packed by gzip. Give it a name that ends in .gz.",
+    b"BZh": "packed by bzip2. Unpack it, or pack it by gzip.",
+    b"\xfd7zXZ": "packed by xz. Unpack it, or pack it by gzip.",
+    b"PAR1": "a Parquet file. Save the table as CSV.",
+}
 _DIRECTIVE = re.compile(r'"?sep=(.)"?\s*')  # what Excel writes above a header
 #: What is written like a SMILES of common elements; words are not.
 SMILES = re.compile(r"(?:\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops*]|[-=#$:~/\\.()]|%\d\d|\d)+")
@@ -32,10 +40,12 @@ def lines_of_text(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Ite
     except (LookupError, TypeError):
         raise ValueError(f"there is no encoding {encoding!r}") from None
     splitter = io.IncrementalNewlineDecoder(decoder, translate=False)
-    number, rest, more = 0, "", True
+    number, rest, more, is_start = 0, "", True, True
     while more:
         block = file.read(_BLOCK)
-        more = bool(block)
+        if is_start and (kind := next((m for m in _OTHER_FILES if block.startswith(m)), None)):
+            raise ValueError(f"{os.fspath(path)} is no text, but {_OTHER_FILES[kind]}")
+        more, is_start = bool(block), False
         try:
             text = rest + splitter.decode(block, final=not more)
         except UnicodeDecodeError as error:
@@ -58,8 +68,8 @@ def _not_text(path: str | os.PathLike, number: int, encoding: str, content: byte
     looks = "it is in UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "it is in another"
     return (
         f"{os.fspath(path)}, line {number} cannot be read as {encoding}: {looks} encoding. "
-        "Save the file as UTF-8, or declare the encoding, such as encoding='latin-1', 'cp1252' or "
-        "'utf-16'."
+        "Save the file as UTF-8, or declare its encoding with encoding= (--encoding), such as "
+        "'latin-1', 'cp1252' or 'utf-16'."
     )
 
 
@@ -158,7 +168,7 @@ class TableRows:
                 csv.field_size_limit(limit)
             if len(self._taken) > 1 and self._swallows():
                 raise ValueError(self._open_quote(what, "the lines below it are rows themselves"))
-            if any(line.strip() for line in self._taken) or len(cells) > 1:
+            if len(cells) > 1 or any(line.strip() for line in self._taken):
                 return cells
 
     def _open_quote(self, what: str, reason: str) -> str:

@@ -172,6 +172,13 @@ def test_columns_beside_the_target(tmp_path, column, reason, target):
         table_of(tmp_path, column)
 
 
+def test_bounds_that_another_column_marks(tmp_path):
+    relation = ("Standard Relation", "'='|'>'|'='|'<'")
+    with pytest.warns(UserWarning, match="'Standard Relation' marks 2 rows as bounds"):
+        table = table_of(tmp_path, relation, ("pChEMBL Value", "5.5|6|7|8.5"))
+    assert table.task_names == ["pChEMBL Value"]
+
+
 @pytest.mark.parametrize("cells", ["1|2|3|4", "0|1|2|3|4|5"])
 def test_a_target_that_counts_is_one(tmp_path, cells):
     table = table_of(tmp_path, ("rank of potency", cells))
@@ -187,6 +194,9 @@ def test_a_target_that_counts_is_one(tmp_path, cells):
         (("IC50", ">10000|>10000|>10000|250"), "censored numbers"),
         (("pIC50", "5,3|6,1|7|4,9"), "numbers with commas"),
         (("IC50", "5 nM|6 nM|7|9"), "numbers with text"),
+        (("price", "$5|$6|$7|$9"), "numbers with text"),
+        (("IC50", "1 000|2 500|7|9"), "numbers with text"),
+        (("IC50", "5 (n=3)|6 (n=1)|7|9"), "numbers with text"),
         (("label", "low|high|medium|low"), "3 classes 'low', 'high', 'medium'"),
         (("class", "0|1|2|0|1|2"), "3 classes 0, 1, 2, or numbers"),
         (("assay", "0|1|-1|0"), "-1, 0, 1, where -1 is open"),

@@ -103,16 +103,3 @@ def test_share_grows_with_the_file(write, name, monkeypatch):
     assert file.share == 1
     monkeypatch.setattr(molecule_file, "_SMALL", 1000)
     assert file.count() is None
-
-
-def test_fingerprint(write, monkeypatch):
-    path = write("a.smi", LINES)
-    whole = MoleculeFile(path).fingerprint()
-    assert (whole["name"], whole["bytes"]) == ("a.smi", len(LINES))
-    assert MoleculeFile(write("b.smi", LINES)).fingerprint() == {**whole, "name": "b.smi"}
-    other = MoleculeFile(write("a.smi", LINES.replace("CN", "CC"))).fingerprint()
-    assert other["sha256"] != whole["sha256"]
-    monkeypatch.setattr(molecule_file, "_BLOCK", 4)
-    monkeypatch.setattr(molecule_file, "_NUM_BLOCKS", 5)
-    parts = MoleculeFile(write("a.smi", LINES)).fingerprint()
-    assert parts["sha256"] != whole["sha256"]

@@ -14,6 +14,7 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from molae_pyg import cli
 from molae_pyg.chem import featurize, from_sdf, worker
 from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter, preparation, prepare
 
@@ -289,3 +290,23 @@ def test_the_bar_estimates_the_total_of_large_files(source, tmp_path, monkeypatc
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     run(source, tmp_path / "store", num_conformers=1, progress=True)
     assert "12/12" in capsys.readouterr().err
+
+
+def test_a_declared_encoding_is_part_of_what_the_input_is(tmp_path, capsys):
+    source = tmp_path / "a.csv"
+    source.write_bytes("smiles,name\nCCO,caf\xe9\nCC,\xb5\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.csv, line 2 cannot be read as utf-8.*--encoding"):
+        run(source, tmp_path / "store")
+    assert cli.main(["prepare", str(source), str(tmp_path / "store")]) == 1
+    assert "a.csv, line 2 cannot be read as utf-8" in capsys.readouterr().err
+    report = run(source, tmp_path / "store", encoding="latin-1", num_conformers=0)
+    assert report.counts["2d"] == report.num_rows == 2
+    with pytest.raises(StoreError, match="encoding"):
+        run(source, tmp_path / "store", encoding="cp1252", num_conformers=0)
+
+
+@pytest.mark.parametrize("name", ["f02_open_quote.csv", "f02_open_quote_tab.csv"])
+def test_an_open_quote_loses_no_row_without_a_word(tmp_path, name):
+    source = Path(__file__).parent.parent / "data" / "cases" / name
+    with pytest.raises(ValueError, match=rf"{name}, row \d .*a quote is left open"):
+        run(source, tmp_path / "store", num_conformers=0)
