@@ -58,7 +58,7 @@ def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
     """
     drop = data.drop_mask
     batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
-    token = token_table().to(data.z.device)[data.z[drop]]  # [M]
+    token = token_table().to(data.z.device)[data.z[drop].long()]  # [M]
     predicted, target, valid = distance_pairs(out.distance, data.pos, batch, drop)  # [M, L]
     terms = {
         "token": _mean(F.cross_entropy(out.token_logits, token, reduction="none")),
