@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import record
 import scipy.stats  # noqa: F401, loaded late by the package: here, so that no forked process does
 import sklearn.metrics  # noqa: F401
 import torch
@@ -198,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--print", action="store_true", help="print the result, record nothing")
     args = parser.parse_args(arguments)
+    measured = record.commit()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as folder:
@@ -205,11 +207,9 @@ def main(arguments: list[str] | None = None) -> None:
         for kind in args.runs:
             run = finetuning() if kind == "finetune" else pretraining(work / "store")
             found[kind] = campaign(run, work / kind, args.kills, args.seed)
-    if args.print:
-        print(json.dumps(found))
+    if args.print or record.commit() != measured:  # it was another commit that was measured
+        print(json.dumps({"commit": measured, **found}))
         return
-    import record
-
     record.write("kill_training", __doc__.splitlines()[0], found)
 
 
