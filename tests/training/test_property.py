@@ -3,7 +3,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from molae_pyg import MolAE, MolAEPredictor
-from molae_pyg.training.property import predict_in_parts
+from molae_pyg.training.property import plan_parts, predict_in_parts, task_losses
 
 
 def batch_of(sizes: list[int]) -> Batch:
@@ -42,3 +42,45 @@ def test_parts_are_short():
 
     predict_in_parts(Spy(), batch_of([5, 20, 3, 4]), 150)  # 3 * (5 + 2) ** 2 = 147
     assert lengths == [[5, 3, 4], [20]]
+
+
+def test_parts_planned_before_are_used():
+    torch.manual_seed(0)
+    model = MolAEPredictor(MolAE.tiny().encoder).eval()
+    batch = batch_of([5, 20, 3, 4])
+    whole = model(batch.z, batch.pos, batch.batch)
+    batch.parts = plan_parts(batch, 150)
+    assert len(batch.parts) == 2
+    batch = batch.to("cpu")  # as a batch goes to its device
+    torch.testing.assert_close(predict_in_parts(model, batch, 10**6), whole, atol=1e-6, rtol=0)
+
+
+VALUE, CLASS = "regression", "classification"
+
+
+@pytest.mark.parametrize(
+    ("types", "loss", "expected"),
+    [
+        ([VALUE, VALUE], None, ["mse", "mse"]),
+        ([VALUE, CLASS], None, ["mse", "bce"]),
+        ([VALUE, CLASS], "smooth_l1", ["smooth_l1", "bce"]),
+        ([CLASS], None, ["bce"]),
+        ([CLASS], "bce", ["bce"]),
+    ],
+)
+def test_each_task_has_the_loss_of_its_type(types, loss, expected):
+    assert task_losses(types, loss) == expected
+
+
+@pytest.mark.parametrize(
+    ("types", "loss", "message"),
+    [
+        ([VALUE], "bce", "'bce' does not fit a regression model"),
+        ([VALUE, CLASS], "bce", "'bce' does not fit a mixed model"),
+        ([CLASS], "mse", "'mse' does not fit a classification model"),
+        ([VALUE], "huber", "one of mse, mae, smooth_l1, bce, not 'huber'"),
+    ],
+)
+def test_a_loss_that_fits_no_task_is_an_error(types, loss, message):
+    with pytest.raises(ValueError, match=message):
+        task_losses(types, loss)
