@@ -82,7 +82,7 @@ def embeddings(number: int) -> dict[str, float]:
     """Cosine between the vectors of both precisions."""
     encoder = MolAE.from_pretrained("molae-small").encoder
     cosines = []
-    for part in tqdm(parts(zinc_molecules(number), by_size=True), "embeddings"):
+    for part in tqdm(parts(zinc_molecules(number), by_size=True), "embeddings", disable=None):
         batch = Batch.from_data_list(part)
         vectors = []
         for mode in PRECISIONS:

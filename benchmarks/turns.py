@@ -37,7 +37,7 @@ def take(ways: dict[str, Way], turns: int, title: str = "turns") -> list[dict[st
         For each counted turn the seconds of each way.
     """
     rows = []
-    for _ in tqdm(range(turns + 1), title, leave=False):
+    for _ in tqdm(range(turns + 1), title, leave=False, disable=None):
         rows.append({name: seconds(way) for name, way in ways.items()})
     return rows[1:]
 

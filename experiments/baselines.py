@@ -8,7 +8,7 @@ from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from molae_pyg.chem.smiles import plain_mol
-from molae_pyg.metrics import TaskType
+from molae_pyg.metrics import TaskType, TaskTypes, one_type_a_task
 
 Forest = RandomForestRegressor | RandomForestClassifier
 
@@ -39,26 +39,25 @@ class ForestBaseline:
     everything else is scikit-learn's default.
 
     Args:
-        task_type: ``"regression"`` or ``"classification"``.
+        task_type: ``"regression"`` or ``"classification"``, or a list of one a task.
         num_trees: Trees a forest. (default: :obj:`500`)
         counts: Whether ECFP4 counts or only marks its substructures. (default: :obj:`False`)
         with_maccs: Whether the 166 MACCS keys stand beside ECFP4. (default: :obj:`False`)
         seed: Seed of the forests. (default: :obj:`0`)
 
     Raises:
-        ValueError: If the task type is unknown.
+        ValueError: If a task type is unknown.
     """
 
     def __init__(
         self,
-        task_type: TaskType,
+        task_type: TaskTypes,
         num_trees: int = 500,
         counts: bool = False,
         with_maccs: bool = False,
         seed: int = 0,
     ) -> None:
-        if task_type not in ("regression", "classification"):
-            raise ValueError(f"task_type must be regression or classification, got {task_type!r}")
+        one_type_a_task(task_type, 1 if isinstance(task_type, str) else len(task_type))
         self.task_type = task_type
         self.num_trees, self.counts, self.with_maccs = num_trees, counts, with_maccs
         self.seed = seed
@@ -79,10 +78,11 @@ class ForestBaseline:
     def fit_features(self, x: np.ndarray, y: np.ndarray) -> "ForestBaseline":
         """Grows the forests on other features ``[n, F]`` than fingerprints."""
         y = _checked_targets(x, y)
+        types = one_type_a_task(self.task_type, y.shape[1])
         self.forests = []
-        for labels in y.T:
+        for labels, kind in zip(y.T, types, strict=True):
             present = ~np.isnan(labels)
-            self.forests.append(self._forest().fit(x[present], labels[present]))
+            self.forests.append(self._forest(kind).fit(x[present], labels[present]))
         return self
 
     def predict_features(self, x: np.ndarray) -> np.ndarray:
@@ -93,9 +93,9 @@ class ForestBaseline:
         x = ecfp4(smiles, self.counts)
         return np.hstack([x, maccs(smiles)]) if self.with_maccs else x
 
-    def _forest(self) -> Forest:
+    def _forest(self, kind: TaskType) -> Forest:
         settings = {"n_estimators": self.num_trees, "random_state": self.seed, "n_jobs": -1}
-        if self.task_type == "regression":
+        if kind == "regression":
             return RandomForestRegressor(max_features=1 / 3, **settings)
         return RandomForestClassifier(max_features="sqrt", **settings)
 

@@ -14,10 +14,20 @@ import numpy as np
 import pandas as pd
 
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.metrics import choosing_metric
 from molae_pyg.splits import Split
 
 EXECUTABLE = Path(__file__).parents[1] / ".venv-chemprop" / "bin" / "chemprop"
-METRICS = {"rmse": "rmse", "mae": "mae", "roc_auc": "roc"}
+#: Score of a data set -> chemprop's ``--metrics`` and ``--tracking-metric``. The validation loss of
+#: several targets is computed on standardised labels, so that no mean over units chooses.
+METRICS = {
+    "rmse": ("rmse", "rmse"),
+    "mae": ("mae", "mae"),
+    "standardised_rmse": ("rmse", "val_loss"),
+    "standardised_mae": ("mae", "val_loss"),
+    "roc_auc": ("roc", "roc"),
+    "average_precision": ("prc", "prc"),
+}
 
 
 def fit_predict(
@@ -41,7 +51,15 @@ def fit_predict(
     Raises:
         FileNotFoundError: If chemprop is not installed.
         RuntimeError: If it fails, with the end of its log.
+        ValueError: If the targets are of both types, or the score is none that chemprop has.
     """
+    if dataset.task_type == "mixed":
+        raise ValueError(
+            "chemprop trains targets of one type: give --targets of values or of classes only"
+        )
+    score = choosing_metric(dataset.task_type, dataset.num_tasks, dataset.metric)
+    if score not in METRICS:
+        raise ValueError(f"chemprop cannot choose an epoch by {score}")
     executable = Path(os.environ.get("CHEMPROP", EXECUTABLE))
     if not executable.is_file():
         raise FileNotFoundError(
@@ -61,10 +79,10 @@ def fit_predict(
     }
     for name, part in parts.items():
         part.to_csv(folder / f"{name}.csv", index=False)
-    metric = METRICS[dataset.metric]
+    metric, tracked = METRICS[score]
     command = [executable, "train", "-i", *(folder / f"{name}.csv" for name in parts)]
     command += ["--smiles-columns", "smiles", "--target-columns", *tasks, "-o", folder / "model"]
-    command += ["-t", dataset.task_type, "--metrics", metric, "--tracking-metric", metric]
+    command += ["-t", dataset.task_type, "--metrics", metric, "--tracking-metric", tracked]
     command += ["--pytorch-seed", seed, "--remove-checkpoints", "--num-workers", 0]
     for name, value in settings.items():
         command += [f"--{name.replace('_', '-')}", value]

@@ -58,7 +58,7 @@ def main() -> None:
     found: set[str] = set()
     with ProcessPoolExecutor(args.workers) as pool:
         pieces = pool.map(fragments, smiles, [args.most] * len(smiles), chunksize=256)
-        for some in tqdm(pieces, "fragments", len(smiles), unit="mol"):
+        for some in tqdm(pieces, "fragments", len(smiles), unit="mol", disable=None):
             found |= some
     with open(args.output, "w") as file:
         file.writelines(f"{one}\n" for one in sorted(found))

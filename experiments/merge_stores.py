@@ -38,9 +38,10 @@ def main() -> None:
     if args.exclude:
         RDLogger.DisableLog("rdApp.*")
         meta["excluded"] = hashlib.sha256(Path(args.exclude).read_bytes()).hexdigest()
-        smiles = tqdm(read_smiles(args.exclude), "exclusions", unit="mol", delay=1.0)
+        smiles = tqdm(read_smiles(args.exclude), "exclusions", unit="mol", delay=1.0, disable=None)
         left_out = {compound(text) for text in smiles} - {""}
-    with StoreWriter(args.output, meta) as writer, tqdm(total=total, unit="row") as bar:
+    bar = tqdm(total=total, unit="row", disable=None)
+    with StoreWriter(args.output, meta) as writer, bar:
         for store in stores:
             molecules = iter(range(len(store)))  # in the order of their rows
             for outcome in store.rows():

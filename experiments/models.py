@@ -19,6 +19,7 @@ from torch import nn
 from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.fingerprint import of_weights
+from molae_pyg.metrics import choosing_metric
 from molae_pyg.models import PropertyModel
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune, predict
@@ -52,18 +53,34 @@ def mean(job: Job) -> Fitted:
 
 def ecfp_forest(job: Job) -> Fitted:
     """A random forest on ECFP4."""
-    forest = ForestBaseline(job.dataset.task_type, seed=job.seed, **job.settings)
+    forest = ForestBaseline(job.dataset.task_types, seed=job.seed, **job.settings)
     return _of_smiles(job, forest)
 
 
 def frozen_ridge(job: Job) -> Fitted:
-    """A ridge or logistic regression on the frozen encoder, its penalty by cross-validation."""
+    """A ridge or logistic regression on the frozen encoder, its penalty by cross-validation.
+
+    Of targets of both types, the values and the classes have a readout and a penalty each.
+    """
     dataset, split = job.dataset, job.split
     states = frozen_states(job.settings["weights"], dataset)
     folds = scaffold_folds(dataset.smiles, split.train)
     rows = np.concatenate([split.valid, split.test])
-    found = probe(states, dataset.y.numpy(), folds, rows, dataset.task_type, dataset.metric)
-    return _halves(found.predicted, split, {"readout": found.readout, "penalty": found.penalty})
+    types = np.array(dataset.task_types)
+    predicted, facts = np.empty((len(rows), dataset.num_tasks)), {}
+    for kind in dict.fromkeys(dataset.task_types):
+        tasks = types == kind
+        metric = choosing_metric(kind, int(tasks.sum()), _metric_for(dataset, kind))
+        found = probe(states, dataset.y.numpy()[:, tasks], folds, rows, kind, metric)
+        predicted[:, tasks] = found.predicted
+        chosen = {"readout": found.readout, "penalty": found.penalty}
+        facts |= chosen if dataset.task_type != "mixed" else {kind: chosen}
+    return _halves(predicted, split, facts)
+
+
+def _metric_for(dataset: MoleculeTable, kind: str) -> str | None:
+    """The metric of the data set, None (the default of the type) if it is one of both types."""
+    return dataset.metric if dataset.task_type == kind else None
 
 
 def frozen_forest(job: Job) -> Fitted:
@@ -71,7 +88,7 @@ def frozen_forest(job: Job) -> Fitted:
     settings = dict(job.settings)
     x = frozen_states(settings.pop("weights"), job.dataset)["cls, mean"]  # [n, 2 C]
     split = job.split
-    forest = ForestBaseline(job.dataset.task_type, seed=job.seed, **settings)
+    forest = ForestBaseline(job.dataset.task_types, seed=job.seed, **settings)
     forest.fit_features(x[split.train], job.dataset.y.numpy()[split.train])
     predicted = forest.predict_features(x[np.concatenate([split.valid, split.test])])
     return _halves(predicted, split, {})
@@ -92,7 +109,7 @@ def schnet(job: Job) -> Fitted:
     dataset = job.dataset
     L.seed_everything(job.seed, verbose=False)
     model = SchNetPredictor(
-        job.settings["model"], dataset.num_tasks, dataset.task_names, dataset.task_type
+        job.settings["model"], dataset.num_tasks, dataset.task_names, dataset.task_types
     )
     # Gaussians of a distance that almost underflow make a CPU four times slower than zeros do.
     torch.set_flush_denormal(True)
@@ -154,15 +171,19 @@ def load_encoder(weights: str, settings: dict[str, Any]) -> MolAEEncoder:
     return changed
 
 
-@lru_cache(maxsize=1)
 def digest_of(weights: str) -> str | None:
     """A checksum of pre-trained weights; random ones follow from the seed."""
     return None if weights == "random" else of_weights(load_encoder(weights, {}))
 
 
-@lru_cache(maxsize=1)  # the same for all seeds and both of the models that take it
 def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
     """Readouts of the frozen encoder, see :func:`probe.embed`."""
+    return _states(weights, digest_of(weights), dataset)
+
+
+@lru_cache(maxsize=1)  # the same for all seeds and both of the models that take it
+def _states(weights: str, checksum: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
+    """Also the checksum is a key, as a file can change under its name."""
     return embed(load_encoder(weights, {}).to(DEVICE), dataset)
 
 
@@ -173,7 +194,7 @@ def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
         encoder,
         dataset.num_tasks,
         task_names=dataset.task_names,
-        task_type=dataset.task_type,
+        task_type=dataset.task_types,
         **job.settings["head"],
     )
     return train(model, dataset, job)
@@ -186,7 +207,9 @@ def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fi
     parts = [[molecules[i] for i in rows.tolist()] for rows in split]
     scale = dataset.y if job.settings.get("scale") == "all" else None
     start = time.perf_counter()
-    best = finetune(model, parts[0], parts[1], job.folder, settings, job.seed, scale)
+    best = finetune(
+        model, parts[0], parts[1], job.folder, settings, job.seed, scale, recipe=dataset.recipe
+    )
     earlier = max(0.0, best["seconds"] - (time.perf_counter() - start))
     model.to(DEVICE)  # Lightning hands it back on the CPU
     valid, test = (

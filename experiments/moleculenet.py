@@ -2,11 +2,14 @@
 
     python experiments/moleculenet.py                                # activities from RDKit
     python experiments/moleculenet.py --dataset esol bace            # or all of MoleculeNet: all
-    python experiments/moleculenet.py --dataset my.csv               # a SMILES column, numbers
+    python experiments/moleculenet.py --dataset my.csv --targets logP,active
     python experiments/moleculenet.py --dataset esol --protocol cv5x5 --model ecfp-forest dmpnn
 
-Finished runs stand in <output>/<protocol>/<data set>/<model>/<seed>-<fold>; called again, the
-script makes the ones that are missing. experiments/report.py makes a page of them.
+A table (.csv, .tsv, also .gz) has a column of SMILES and one or more of labels; what is taken from
+it is printed first. Finished runs are kept in <output>/<protocol>/<data set>/<model>/<seed>-<fold>;
+called again, the script makes the ones that are missing. A run of other molecules, labels or
+settings, or one whose files were changed, is refused. Several processes may fill one --output, each
+with models of its own. experiments/report.py makes a page of the runs.
 """
 
 import argparse
@@ -18,31 +21,42 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-from models import MODELS, Job, digest_of, timed_fit
-from protocols import PROTOCOLS, make_trials
+from models import Job, digest_of, timed_fit
+from naming import distinct_models, fit_of, model_settings, name_of
+from protocols import PROTOCOLS, Trial, make_trials
 from results import (
+    RESULT,
+    SHARED,
     Key,
+    check_same,
     environment,
     is_finished,
     mean_and_spread,
+    only_process,
     prediction_table,
     read_runs,
     write_run,
 )
-
-from molae_pyg.datasets import (
-    ChEMBLActivities,
-    CSVDataset,
-    MoleculeNet,
-    OfficialFolder,
-    check_integrity,
+from settings import CONFIGS, check_comparison, check_keys, read_yaml
+from sources import (
+    CHEMBL,
+    add_table_flags,
+    describe,
+    distinct,
+    identity_of,
+    is_table,
+    load_dataset,
+    name_of_source,
+    scale_of,
+    scores_of,
+    table_flags,
 )
-from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.metrics import evaluate
-from molae_pyg.training import Finetuning
 
-CONFIGS = Path(__file__).parent / "configs"
+from molae_pyg.datasets import MoleculeNet, check_integrity
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.durable import write_durably
+
+SHOWN = 20  # targets printed one by one; result.json has all
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,8 +64,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--dataset", nargs="+", default=["chembl2321810"], help="names, CSV files, folders; or all"
+        "--dataset", nargs="+", default=[CHEMBL], help="names, tables, folders; or all"
     )
+    add_table_flags(parser)
     parser.add_argument("--protocol", choices=PROTOCOLS, default="scaffold", help="scaffold")
     parser.add_argument(
         "--model", nargs="+", help="names in the settings, folders or official .pt files"
@@ -66,109 +81,133 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_dataset(name: str, root: str, settings: dict[str, Any]) -> MoleculeTable:
-    """The data set of a name, CSV file or official folder, with conformers."""
-    if Path(name, "train.lmdb").exists():
-        settings = {k: v for k, v in settings.items() if k != "add_2d"}  # the records have it
-        return OfficialFolder(name, **settings)
-    if name.lower().endswith((".csv", ".csv.gz")):
-        return CSVDataset(name, root=root, **settings)
-    if name.lower() == "chembl2321810":
-        return ChEMBLActivities(root, **settings)
-    return MoleculeNet(root, name, **settings)
+def read_config(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings, checked, with the number of conformers of the flag."""
+    default = "published" if args.protocol == "published" else "moleculenet"
+    path = args.config or CONFIGS / f"{default}.yaml"
+    config = read_yaml(path)
+    check_keys(config, ("default", "data", "models"), str(path))
+    check_comparison(config, path)
+    if args.num_conformers is not None:  # 0: the flat one alone
+        config["data"]["num_conformers"] = args.num_conformers
+    if not (args.model or config.get("default")):
+        raise SystemExit(f"{path} has no default: give --model")
+    return config
 
 
-def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
-    """The settings of a model, with what the data set changes of them.
+def make_run(
+    key: Key, job: Job, identity: dict[str, Any], facts: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Fits, scores and writes one run.
 
-    Raises:
-        SystemExit: If the model is neither a name in the settings nor a path of weights.
+    Args:
+        key: Of the run.
+        job: What to do.
+        identity: What has to be the same for a run to be the same.
+        facts: What else the result keeps, such as the name of the data set's file.
     """
-    sections = config["models"]
-    if model in sections:
-        section = copy.deepcopy(sections[model])
-    elif Path(model).exists():
-        section = copy.deepcopy(sections["molae"]) | {"weights": model}
-    else:
-        raise SystemExit(f"no model {model!r}: give one of {list(sections)} or a path of weights")
-    return merged(section, section.pop("datasets", {}).get(dataset, {}))
-
-
-def fit_of(model: str) -> str:
-    """The function of :data:`models.MODELS` that fits a model."""
-    return model if model in MODELS else "molae"
-
-
-def name_of(model: str) -> str:
-    """What a model is called in results; weights by their whole path."""
-    if model in MODELS:
-        return model
-    name = "-".join(Path(model).with_suffix("").parts).strip("/-.")
-    return f"weights-{name}" if name in MODELS else name
-
-
-def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings with those of the same names changed, section by section."""
-    out = dict(settings)
-    for key, value in changes.items():
-        out[key] = merged(out.get(key, {}), value) if isinstance(value, dict) else value
-    return out
-
-
-def make_run(key: Key, job: Job, identity: dict[str, Any]) -> dict[str, Any]:
-    """Fits, scores and writes one run; ``identity`` is what has to be the same to repeat it."""
+    scale = scale_of(job.dataset, job.split.train)
     fitted, seconds = timed_fit(identity["fit"], job)
-    dataset, y = job.dataset, job.dataset.y.numpy()
+    dataset = job.dataset
     parts = {"valid": fitted.valid, "test": fitted.test}
+    scores = {
+        part: scores_of(dataset, getattr(job.split, part), predicted, scale)
+        for part, predicted in parts.items()
+    }
     result = {
         **key._asdict(),
+        **(facts or {}),
         **identity,
         "task_type": dataset.task_type,
-        "metric": dataset.metric,
-        "tasks": dataset.task_names,
+        "scale": None if scale is None else scale.tolist(),
         "sizes": {part: len(rows) for part, rows in job.split._asdict().items()},
-        **{
-            part: evaluate(y[getattr(job.split, part)], predicted, dataset.task_type)
-            for part, predicted in parts.items()
-        },
+        **{part: found for part, (found, _) in scores.items()},
+        "tasks": scores["test"][1],
+        "valid_tasks": scores["valid"][1],
         **fitted.facts,
         "seconds": seconds,
         "environment": environment(),
     }
-    write_run(job.folder, result, prediction_table(dataset, job.split, **parts))
-    return result
+    return write_run(job.folder, result, prediction_table(dataset, job.split, **parts))
 
 
-def run_dataset(name: str, args: argparse.Namespace, config: dict[str, Any]) -> list[str]:
+def run_dataset(
+    source: str, args: argparse.Namespace, config: dict[str, Any], columns: dict[str, Any]
+) -> list[str]:
     """All runs on a data set; returns what failed, each with its reason in ``error.txt``."""
-    dataset = load_dataset(name, args.root, config["data"])
+    columns = columns if is_table(source) else {}
+    if description := describe(source, columns):
+        print(f"\n{source}: {description}", flush=True)
+    dataset = load_dataset(source, args.root, config["data"], columns)
     place = Path(args.output, args.protocol, dataset.name)
     integrity = check_integrity(dataset)
     print(f"\n{dataset}", integrity, sep="\n", flush=True)
-    trials = make_trials(dataset, args.protocol, args.seeds, place / "splits")
-    (place / "integrity.json").write_text(json.dumps(asdict(integrity), indent=2) + "\n")
+    data = identity_of(dataset)
+    with only_process(place, wait=60):
+        _check_shared(place, data)
+        trials = make_trials(dataset, args.protocol, args.seeds, place / "splits")
+        text = json.dumps(asdict(integrity), indent=2) + "\n"
+        write_durably(place / "integrity.json", text.encode())
     failed = []
     for model in args.model:
         settings = model_settings(config, model, dataset.name)
-        weights = digest_of(settings.get("weights", "random"))
-        for trial, checksum in trials:
-            key = Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
-            identity = {"source": name, "data": config["data"], "settings": settings}
-            identity["fit"] = fit_of(model)
-            identity |= {"weights_sha256": weights, "split_sha256": checksum}
-            folder = key.folder(Path(args.output))
-            if not is_finished(folder, identity):
-                job = Job(dataset, trial.split, copy.deepcopy(settings), trial.seed, folder)
-                failed += _try_run(key, job, identity)
-    _print_table(place)
+        made_with = {name: value for name, value in config["data"].items() if name != "workers"}
+        identity = {"data": made_with, "settings": settings, "fit": fit_of(model), **data}
+        facts = {"source": source, "columns": columns}
+        try:
+            identity["weights_sha256"] = digest_of(settings.get("weights", "random"))
+            failed += _run_model(model, args, dataset, trials, identity, facts)
+        except (ValueError, OSError) as error:  # of its weights or its folder
+            print(f"{place / name_of(model)} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(str(place / name_of(model)))
+    return [*dict.fromkeys(failed + _print_table(place))]
+
+
+def _check_shared(place: Path, data: dict[str, Any]) -> None:
+    """Runs on other labels under the same name would share a table with those of this call."""
+    for _, result in read_runs(place)[0]:
+        check_same(result, {name: data[name] for name in SHARED}, place, "runs on other data")
+
+
+def _run_model(
+    model: str,
+    args: argparse.Namespace,
+    dataset: MoleculeTable,
+    trials: list[tuple[Trial, str]],
+    identity: dict[str, Any],
+    facts: dict[str, Any],
+) -> list[str]:
+    """The runs of a model that are missing; returns the folders of those that failed."""
+    missing, failed = [], []
+    for trial, checksum in trials:
+        key = Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
+        job = Job(
+            dataset,
+            trial.split,
+            copy.deepcopy(identity["settings"]),
+            trial.seed,
+            key.folder(Path(args.output)),
+        )
+        own = {**key._asdict(), **identity, "split_sha256": checksum}
+        try:
+            if not is_finished(job.folder, own):
+                missing.append((key, job, own))
+        except ValueError as error:
+            print(f"{job.folder} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(str(job.folder))
+    if missing:
+        with only_process(missing[0][1].folder.parent):
+            for key, job, own in missing:
+                if not is_finished(job.folder, own):  # by another process, meanwhile
+                    failed += _try_run(key, job, own, facts)
     return failed
 
 
-def _try_run(key: Key, job: Job, identity: dict[str, Any]) -> list[str]:
+def _try_run(key: Key, job: Job, identity: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     job.folder.mkdir(parents=True, exist_ok=True)
     error = job.folder / "error.txt"
     try:
-        result = make_run(key, job, identity)
+        result = make_run(key, job, identity, facts)
     except Exception:  # of whatever kind: the other runs go on, and the end says what failed
         error.write_text(traceback.format_exc())
         print(f"{job.folder} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
@@ -180,38 +219,71 @@ def _try_run(key: Key, job: Job, identity: dict[str, Any]) -> list[str]:
     return []
 
 
-def _print_table(place: Path) -> None:
-    """Mean and sample standard deviation over runs of every test score."""
-    by_model: dict[str, list[dict[str, float]]] = {}
-    for _, result in read_runs(place):
-        by_model.setdefault(result["model"], []).append(result["test"])
-    for model, scores in by_model.items():
-        cells = []
-        for metric in scores[0]:
-            cells.append(f"{metric} {mean_and_spread([score[metric] for score in scores])}")
-        print(f"{model:>16}, {len(scores)} runs: {', '.join(cells)}", flush=True)
+def _print_table(place: Path) -> list[str]:
+    """Prints test scores, mean and sample standard deviation over runs, also of each target.
+
+    Returns the folders that are left out, as their files were changed.
+    """
+    found, wrong = read_runs(place)
+    by_model: dict[str, list[dict[str, Any]]] = {}
+    for _, result in found:
+        by_model.setdefault(result["model"], []).append(result)
+    for model, runs in by_model.items():
+        cells = _spreads([run["test"] for run in runs])
+        print(f"{model:>16}, {len(runs)} runs: {cells}", flush=True)
+        names = runs[0]["task_names"]
+        for name in names[:SHOWN] if len(names) > 1 else ():
+            print(f"{'':>16}  {name}: {_spreads([run['tasks'][name] for run in runs])}")
+        if len(names) > SHOWN:
+            print(f"{'':>16}  the other {len(names) - SHOWN} targets: see tasks in {RESULT}")
+    for _, message in wrong:
+        print(f"left out: {message}", file=sys.stderr, flush=True)
+    return [str(folder) for folder, _ in wrong]
+
+
+def _spreads(scores: list[dict[str, float]]) -> str:
+    """Every score of some runs."""
+    return ", ".join(f"{name} {mean_and_spread([s[name] for s in scores])}" for name in scores[0])
 
 
 def main() -> None:
     args = parse_args()
-    default = "published" if args.protocol == "published" else "moleculenet"
-    config = yaml.safe_load(Path(args.config or CONFIGS / f"{default}.yaml").read_text())
-    if args.num_conformers is not None:  # 0: the flat one alone
-        config["data"]["num_conformers"] = args.num_conformers
-    args.model = args.model or config["default"]
-    for model in args.model:  # an unknown name or key stops here, not after the conformers
-        Finetuning(**model_settings(config, model, "").get("training", {}))
-    names = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
+    config = read_config(args)
+    columns = table_flags(args)
+    args.model = distinct_models(args.model or config["default"])
+    for model in args.model:  # an unknown name stops here, not after the conformers
+        model_settings(config, model, "")
+    asked = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
+    sources, refused = distinct(asked)
+    if columns and not any(map(is_table, sources)):
+        raise SystemExit("--smiles, --targets, --task-type and --encoding are for tables only")
+    _name_unknown_lines(config, args.model, sources)
     failed = []
-    for name in names:
+    for source in sources:
         try:
-            failed += run_dataset(name, args, config)
-        except Exception:  # a data set that cannot be had does not lose the others
-            print(f"{name} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
-            failed.append(name)
-    print(f"\nruns stand in {args.output}; python experiments/report.py makes a page of them")
+            failed += run_dataset(source, args, config, columns)
+        except (ValueError, OSError) as error:  # a data set that cannot be had
+            print(f"{source} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(source)
+        except Exception:  # a defect: neither does it lose the others
+            text = traceback.format_exc(limit=-1)
+            print(f"{source} failed:", text, file=sys.stderr, flush=True)
+            failed.append(source)
+    for message in refused:
+        print(f"refused: {message}", file=sys.stderr, flush=True)
+        failed.append(message.partition(":")[0])
+    print(f"\nruns are in {args.output}; python experiments/report.py makes a page of them")
     if failed:
         raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")
+
+
+def _name_unknown_lines(config: dict[str, Any], models: list[str], sources: list[str]) -> None:
+    """Says which lines of ``datasets`` are for a data set that nothing here is called."""
+    known = {CHEMBL, *MoleculeNet.sources, *map(name_of_source, sources)}
+    for model in models:
+        lines = config["models"].get(model, {}).get("datasets", {})
+        if unknown := sorted(set(lines) - known):
+            print(f"settings of {model}: no data set of this call is called {', '.join(unknown)}")
 
 
 if __name__ == "__main__":

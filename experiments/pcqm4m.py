@@ -4,10 +4,12 @@
 
 Writes to --output: the model, ``result.json`` with OGB's validation MAE and the time that inference
 takes from SMILES on, and the test predictions as ``PCQM4Mv2Evaluator`` saves them. Conformers and
-training go on where they were interrupted.
+training resume where they were interrupted. A finished folder is read, not made again; one of other
+molecules, labels or settings, or one whose files were changed, is refused.
 """
 
 import argparse
+import io
 import json
 import time
 from pathlib import Path
@@ -15,18 +17,21 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import yaml
-from models import DEVICE, load_encoder, num_parameters
-from results import environment, finish
+from models import DEVICE, digest_of, load_encoder, num_parameters
+from results import RESULT, environment, is_finished
+from sealed import read_sealed, seal
+from settings import CONFIGS, check_pcqm4m, read_yaml
 
 from molae_pyg import MolAEPredictor
 from molae_pyg.chem import featurize
 from molae_pyg.datasets import PCQM4Mv2
 from molae_pyg.datasets.pcqm4m import TABLE, find_pcqm4m, pcqm4m_evaluator
 from molae_pyg.datasets.reading import read_smiles
+from molae_pyg.durable import write_durably
+from molae_pyg.fingerprint import digest
 from molae_pyg.training import Finetuning, finetune, predict
 
-CONFIG = Path(__file__).parent / "configs" / "pcqm4m.yaml"
+CONFIG = CONFIGS / "pcqm4m.yaml"
 TESTS = {"test-dev": 147_037, "test-challenge": 147_432}  # rows of OGB's own parts
 HOURS = 4.0  # that the rules allow for the rows of a test part, conformers included
 
@@ -69,23 +74,41 @@ def save_test(output: Path, part: str, predicted: np.ndarray) -> None:
     if len(predicted) == TESTS[part]:
         pcqm4m_evaluator().save_test_submission({"y_pred": predicted}, str(output), part)
         return
-    np.savez_compressed(output / f"{part}.npz", y_pred=predicted)
+    content = io.BytesIO()
+    np.savez_compressed(content, y_pred=predicted)
+    write_durably(output / f"{part}.npz", content.getbuffer())
     number = f"{len(predicted)} rows, OGB's has {TESTS[part]:,}"
     print(f"{part}: {number}: {output / part}.npz is no entry")
 
 
-def main() -> None:
-    args = parse_args()
-    config = yaml.safe_load(Path(args.config).read_text())
-    settings, output = Finetuning(**config["training"]), Path(args.output)
-    L.seed_everything(args.seed, verbose=False)
-    model = MolAEPredictor(
-        load_encoder(config["weights"], {}), 1, task_names=PCQM4Mv2.task_names, **config["head"]
-    )
+def identity_of(parts: dict[str, PCQM4Mv2], config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What has to be the same for a run to be the same."""
+    stores = {name: digest(part.store.digest(), part.official_rows) for name, part in parts.items()}
+    labels = {name: digest(parts[name].official_labels()) for name in ("train", "valid")}
+    return {
+        "config": config,
+        "seed": seed,
+        "weights_sha256": digest_of(config["weights"]),
+        "molecules_sha256": stores,
+        "labels_sha256": labels,
+    }
+
+
+def run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """Trains, predicts and writes; returns what :data:`results.RESULT` holds."""
+    output = Path(args.output)
     names = ("train", "valid", *TESTS)
     parts = {name: PCQM4Mv2(args.root, name, **config["data"]) for name in names}
     for part in parts.values():
         print(f"{part}: {part.num_rows} rows, {part.num_rows - len(part)} of them no molecule")
+    identity = identity_of(parts, config, args.seed)
+    if is_finished(output, identity):
+        return read_sealed(output / RESULT)
+    settings = Finetuning(**config["training"])
+    L.seed_everything(args.seed, verbose=False)
+    model = MolAEPredictor(
+        load_encoder(config["weights"], {}), 1, task_names=PCQM4Mv2.task_names, **config["head"]
+    )
     scale = parts["train"].y
     best = finetune(model, parts["train"], parts["valid"], output, settings, args.seed, scale)
     model.to(DEVICE)
@@ -103,10 +126,21 @@ def main() -> None:
     smiles = read_smiles(find_pcqm4m(args.root) / TABLE)
     timed = [smiles[row] for row in parts["test-dev"].official_rows[: args.timed]]
     inference = measure_inference(model, timed, config["data"], settings.precision)
-    result = {"valid mae": mae, "epoch": best["epoch"], "seed": args.seed}
-    result |= {"parameters": num_parameters(model), "config": config}
-    finish(output, {**result, "inference": inference, "environment": environment()})
-    print(json.dumps(inference, indent=2))
+    result = {**identity, "valid mae": mae, "epoch": best["epoch"]}
+    result |= {"parameters": num_parameters(model), "inference": inference}
+    return seal(output / RESULT, {**result, "environment": environment()})
+
+
+def main() -> None:
+    args = parse_args()
+    config = read_yaml(args.config)
+    check_pcqm4m(config, args.config)
+    try:
+        result = run(args, config)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    print(f"validation MAE {result['valid mae']:.4f} eV, epoch {result['epoch']}")
+    print(json.dumps(result["inference"], indent=2))
 
 
 if __name__ == "__main__":

@@ -104,18 +104,28 @@ def probe(
         metric: Name of the score that chooses, see :func:`~molae_pyg.metrics.evaluate`.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1  # from here on, more is better
+    development = np.unique(np.concatenate([held_out for _, held_out in folds]))
+    several = task_type == "regression" and y.shape[1] > 1
+    scale = np.nanstd(y[development], axis=0) if several else None  # [T]
     scores = {}
     for name, penalty in product(readouts, PENALTIES[task_type]):
         x = readouts[name]
         of_folds = []
         for fitted, held_out in folds:
             predicted = _fit_predict(x, y, fitted, held_out, task_type, penalty)
-            of_folds.append(evaluate(y[held_out], predicted, task_type)[metric])
-        scores[name, penalty] = sign * np.mean(of_folds)
+            of_folds.append(evaluate(y[held_out], predicted, task_type, scale)[metric])
+        scores[name, penalty] = sign * _mean_defined(of_folds, metric)
     name, penalty = max(scores, key=scores.get)
-    development = np.unique(np.concatenate([held_out for _, held_out in folds]))
     predicted = _fit_predict(readouts[name], y, development, test, task_type, penalty)
     return ProbeResult(name, float(penalty), float(sign * scores[name, penalty]), predicted)
+
+
+def _mean_defined(scores: list[float], metric: str) -> float:
+    """The mean over the folds on which a score is defined."""
+    defined = [score for score in scores if not np.isnan(score)]
+    if not defined:
+        raise ValueError(f"{metric} is undefined on every fold: too few labels to choose by")
+    return float(np.mean(defined))
 
 
 def _fit_predict(

@@ -1,11 +1,12 @@
 """How a data set is split and how often, under a name."""
 
-import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.durable import sha256_of
 from molae_pyg.splits import (
     Split,
     load_split,
@@ -54,7 +55,7 @@ def _cv5x5(dataset: MoleculeTable, seeds: int) -> list[Trial]:
 
 
 class Protocol(NamedTuple):
-    """How to split, and the number of seeds (of repeats, for folds) unless told otherwise."""
+    """How to split, and the number of seeds (of repeats, for folds) by default."""
 
     trials: Callable[[MoleculeTable, int], list[Trial]]
     seeds: int
@@ -69,20 +70,31 @@ PROTOCOLS = {
 }
 
 
+def _is_torn(file: Path) -> bool:
+    """Whether a split file is no JSON at all, and says so."""
+    try:
+        json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        print(f"{file} is damaged; the split is made anew by the same rule", flush=True)
+        return True
+    return False
+
+
 def make_trials(
     dataset: MoleculeTable, protocol: str, seeds: int | None, folder: Path
 ) -> list[tuple[Trial, str]]:
     """The trials of a protocol, each with the SHA-256 of its split file in the folder.
 
-    A split that stands there is read, and has to be one of these molecules.
+    A split that is there is read, and has to be one of these molecules. The half of a file, as a
+    full disk leaves it, is written anew: the rule gives the same split.
     """
     how = PROTOCOLS[protocol]
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for trial in how.trials(dataset, how.seeds if seeds is None else seeds):
         file = folder / f"{trial.seed}-{trial.fold}.json"
-        if not file.is_file():
+        if not file.is_file() or _is_torn(file):
             save_split(trial.split, file, dataset.smiles)
         trial = trial._replace(split=load_split(file, dataset.smiles))
-        found.append((trial, hashlib.sha256(file.read_bytes()).hexdigest()))
+        found.append((trial, sha256_of(file)))
     return found

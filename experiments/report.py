@@ -3,7 +3,9 @@
     python experiments/report.py runs/moleculenet
 
 Writes report.html, which loads nothing from elsewhere, report.md, results.json (all scores, without
-the predictions) and the pictures into <runs>/report, or --output.
+the predictions) and the pictures into <runs>/report, or --output. A run whose files were changed
+after it was finished, or that was fitted to other labels than the rest, is left out; the page names
+it, and the script ends with 1.
 """
 
 import argparse
@@ -18,16 +20,18 @@ import pandas as pd
 import report_figures as figures
 import yaml
 from report_page import Page
-from results import PREDICTIONS, mean_and_spread, read_runs
+from results import PREDICTIONS, SHARED, check_same, mean_and_spread, read_runs
 from significance import resampled_scores, tied_with_best, tukey_hsd
 from tqdm.auto import tqdm
 
+from molae_pyg.durable import write_durably
 from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
 
 PUBLISHED = Path(__file__).parent / "published_scores.yaml"
 KEPT = (
     *("dataset", "protocol", "model", "seed", "fold", "metric", "sizes", "valid", "test"),
     *("epoch", "parameters", "seconds", "split_sha256", "weights_sha256", "data", "settings"),
+    *("tasks", "valid_tasks", "task_types", "smiles_sha256", "labels_sha256"),
 )
 Runs = dict[str, list[dict[str, Any]]]  # by model, seeds and folds in order
 
@@ -41,10 +45,22 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(folder: Path) -> dict[str, dict[str, Runs]]:
-    """Finished runs by protocol, data set and model; each knows its ``folder``."""
+def load(folder: Path) -> tuple[dict[str, dict[str, Runs]], list[str]]:
+    """Finished runs by protocol, data set and model, and why others are left out.
+
+    Each run knows its ``folder``.
+    """
+    runs, wrong = read_runs(folder)
+    left_out = [message for _, message in wrong]
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    for place, result in read_runs(folder):
+    first: dict[tuple[str, str], dict[str, Any]] = {}  # of a protocol and data set
+    for place, result in runs:
+        other = first.setdefault((result["protocol"], result["dataset"]), result)
+        try:
+            check_same(result, {name: other[name] for name in SHARED}, place, "a run on other data")
+        except ValueError as error:
+            left_out.append(str(error))
+            continue
         found[result["protocol"]][result["dataset"]][result["model"]].append(
             {**result, "folder": place}
         )
@@ -53,8 +69,9 @@ def load(folder: Path) -> dict[str, dict[str, Runs]]:
             for runs in models.values():
                 runs.sort(key=lambda run: (run["seed"], run["fold"]))
     if not found:
-        raise SystemExit(f"{folder} has no finished run; experiments/moleculenet.py makes them")
-    return found
+        why = f"{folder} has no finished run; experiments/moleculenet.py makes them"
+        raise SystemExit("\n".join([why, *left_out]))
+    return found, left_out
 
 
 def scores_of(runs: list[dict[str, Any]]) -> list[float]:
@@ -63,13 +80,15 @@ def scores_of(runs: list[dict[str, Any]]) -> list[float]:
 
 def predictions_of(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Labels and predictions ``[n, T]`` of the test rows of a run."""
-    table = _test_rows(run["folder"])
-    columns = {what: [f"{task} {what}" for task in run["tasks"]] for what in ("true", "predicted")}
+    table = _test_rows(run["folder"], run["files"][PREDICTIONS])
+    names = run["task_names"]
+    columns = {what: [f"{task} {what}" for task in names] for what in ("true", "predicted")}
     return table[columns["true"]].to_numpy(float), table[columns["predicted"]].to_numpy(float)
 
 
 @lru_cache  # significance, ensembles and pictures read the same ones
-def _test_rows(folder: Path) -> pd.DataFrame:
+def _test_rows(folder: Path, checksum: str) -> pd.DataFrame:
+    """Also the checksum is a key, as a file can change under its name."""
     table = pd.read_csv(folder / PREDICTIONS)
     return table[table["part"] == "test"]
 
@@ -79,7 +98,9 @@ def ensemble(runs: list[dict[str, Any]]) -> float | None:
     if len(runs) < 2 or len({run["split_sha256"] for run in runs}) > 1:
         return None
     y, predicted = zip(*(predictions_of(run) for run in runs), strict=True)
-    return evaluate(y[0], np.mean(predicted, axis=0), runs[0]["task_type"])[runs[0]["metric"]]
+    first = runs[0]
+    scores = evaluate(y[0], np.mean(predicted, axis=0), first["task_types"], first["scale"])
+    return scores[first["metric"]]
 
 
 def ties(models: Runs) -> set[str]:
@@ -88,10 +109,11 @@ def ties(models: Runs) -> set[str]:
     On one split: by test sets drawn from the test set, with the scores averaged over seeds. On
     folds: by Tukey's honestly significant difference.
     """
-    metric = next(iter(models.values()))[0]["metric"]
+    first = next(iter(models.values()))[0]
+    metric = first["metric"]
     if len({run["split_sha256"] for runs in models.values() for run in runs}) == 1:
         drawn = {
-            model: np.mean([resampled_scores(*predictions_of(run), metric) for run in runs], axis=0)
+            model: np.mean([_resampled(run) for run in runs], axis=0)
             for model, runs in models.items()
         }
         return tied_with_best(drawn, metric)
@@ -103,6 +125,12 @@ def ties(models: Runs) -> set[str]:
     return {names[best]} | {
         name for name, p in zip(names, found.p_values[best], strict=True) if p >= 0.05
     }
+
+
+def _resampled(run: dict[str, Any]) -> np.ndarray:
+    """Scores of a run on drawn test sets ``[times]``."""
+    y, predicted = predictions_of(run)
+    return resampled_scores(y, predicted, run["metric"], run["task_types"], run["scale"])
 
 
 def paired(models: Runs) -> tuple[list[str], np.ndarray]:
@@ -125,7 +153,7 @@ def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     means: dict[str, dict[str, float]] = defaultdict(dict)
     tied = {}
-    for name, models in tqdm(datasets.items(), "significance"):
+    for name, models in tqdm(datasets.items(), "significance", disable=None):
         metric = next(iter(models.values()))[0]["metric"]
         tied[f"{name}, {metric}"] = ties(models)
         for model, runs in models.items():
@@ -225,8 +253,7 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
     for name, models in datasets.items():
         first = {model: runs[0] for model, runs in models.items()}
         predictions = {model: predictions_of(run) for model, run in first.items()}
-        kind = next(iter(first.values()))["task_type"]
-        png = figures.predictions(predictions, kind, name)
+        png = figures.predictions(predictions, next(iter(first.values()))["task_types"], name)
         page.picture(f"{protocol}-{name}-predictions", png, f"predictions on {name}")
         png = figures.learning_curves(models, name)
         page.picture(f"{protocol}-{name}-curves", png, f"learning curves on {name}")
@@ -240,10 +267,13 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
 def main() -> None:
     args = parse_args()
     folder = Path(args.runs)
-    found = load(folder)
+    found, left_out = load(folder)
     output = Path(args.output or folder / "report")
-    output.mkdir(parents=True, exist_ok=True)
     page = Page(output)
+    if left_out:
+        page.heading("Left out", 2)
+        for message in left_out:
+            page.text(message)
     for protocol, datasets in found.items():
         add_protocol(page, folder, protocol, datasets)
     names = list(dict.fromkeys(name for datasets in found.values() for name in datasets))
@@ -263,8 +293,10 @@ def main() -> None:
         for runs in models.values()
         for run in runs
     ]
-    (output / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    write_durably(output / "results.json", json.dumps(rows, indent=1).encode() + b"\n")
     print(f"written to {output}: report.html, report.md, results.json and pictures")
+    if left_out:
+        raise SystemExit("\n".join([f"left out, {len(left_out)}:", *left_out]))
 
 
 if __name__ == "__main__":

@@ -34,12 +34,14 @@ def intervals(names: list[str], found: Intervals, title: str) -> bytes:
 
 
 def predictions(
-    of_models: dict[str, tuple[np.ndarray, np.ndarray]], task_type: str, title: str
+    of_models: dict[str, tuple[np.ndarray, np.ndarray]], task_types: list[str], title: str
 ) -> bytes | None:
-    """Predicted against true values of the first task, or calibration of all tasks together."""
-    if task_type == "regression":
-        return _parity(of_models, title)
-    return _calibration(of_models, title)
+    """Predicted against true values of the first task that has values, else the calibration."""
+    if "regression" not in task_types:
+        return _calibration(of_models, title)
+    task = task_types.index("regression")
+    first = {model: (y[:, task], predicted[:, task]) for model, (y, predicted) in of_models.items()}
+    return _parity(first, title)
 
 
 def _parity(of_models: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> bytes:
@@ -47,11 +49,11 @@ def _parity(of_models: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> 
     rows = -(-len(of_models) // columns)
     drawn = Figure(figsize=(2.5 * columns, 2.6 * rows), layout="constrained")
     panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    y = np.concatenate([y[:, 0] for y, _ in of_models.values()])
+    y = np.concatenate([y for y, _ in of_models.values()])
     limits = np.nanmin(y), np.nanmax(y)
     for panel, (model, (y, predicted)) in zip(panels, of_models.items(), strict=False):
         panel.plot(limits, limits, color=INK, linewidth=0.8)
-        panel.scatter(y[:, 0], predicted[:, 0], s=6, alpha=0.5, color=COLOURS[0], linewidths=0)
+        panel.scatter(y, predicted, s=6, alpha=0.5, color=COLOURS[0], linewidths=0)
         _plain(panel, model)
     for panel in panels[len(of_models) :]:
         panel.set_visible(False)
@@ -89,7 +91,10 @@ def learning_curves(models: dict[str, list[dict[str, Any]]], title: str) -> byte
         metric, file = runs[0]["metric"], runs[0]["folder"] / "metrics.csv"
         if not file.is_file():
             continue
-        course = pd.read_csv(file).dropna(subset=[f"val_{metric}"])
+        course = pd.read_csv(file)
+        if f"val_{metric}" not in course:
+            continue
+        course = course.dropna(subset=[f"val_{metric}"])
         x, y = course["epoch"] + 1, course[f"val_{metric}"]
         axes.plot(x, y, marker=".", linewidth=1, color=_colour(number), label=model)
         shown += 1

@@ -6,12 +6,29 @@ from pathlib import Path
 
 import pandas as pd
 
+from molae_pyg.durable import write_durably
+
+GENERATOR = '<meta name="generator" content="molae_pyg report">'
+
 
 class Page:
-    """The same content as HTML and as Markdown; pictures as files and inside the HTML."""
+    """The same content as HTML and as Markdown; pictures as files and inside the HTML.
+
+    Args:
+        folder: To write to, made if absent.
+
+    Raises:
+        SystemExit: If there are files in it, but no earlier report: they are somebody else's.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / "report.html"
+        is_ours = page.is_file() and GENERATOR in page.read_text(errors="replace")
+        if not is_ours and any(folder.iterdir()):
+            raise SystemExit(f"{folder} holds files that are no report: give another --output")
+        write_durably(page, TEMPLATE.encode())  # says whose the folder is, also after a kill
         self.html: list[str] = []
         self.markdown: list[str] = []
 
@@ -49,19 +66,22 @@ class Page:
     def picture(self, name: str, png: bytes | None, what: str) -> None:
         if png is None:
             return
-        (self.folder / f"{name}.png").write_bytes(png)
+        write_durably(self.folder / f"{name}.png", png)
         code = base64.b64encode(png).decode()
         self.html.append(f'<img alt="{escape(what)}" src="data:image/png;base64,{code}">')
         self.markdown.append(f"![{what}]({name}.png)\n")
 
     def write(self, title: str) -> None:
         html = TEMPLATE.replace("TITLE", escape(title)).replace("BODY", "\n".join(self.html))
-        (self.folder / "report.html").write_text(html)
-        (self.folder / "report.md").write_text("\n".join([f"# {title}\n", *self.markdown]))
+        markdown = "\n".join([f"# {title}\n", *self.markdown])
+        write_durably(self.folder / "report.md", markdown.encode())
+        write_durably(self.folder / "report.html", html.encode())
 
 
-TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>TITLE</title>
+TEMPLATE = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">{GENERATOR}<title>TITLE</title>
+"""
+TEMPLATE += """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark }

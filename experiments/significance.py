@@ -1,11 +1,12 @@
 """Is one model better than another, or was it chance?"""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata, studentized_range
 
-from molae_pyg.metrics import LOWER_IS_BETTER
+from molae_pyg.metrics import LOWER_IS_BETTER, TaskType
 
 
 class Intervals(NamedTuple):
@@ -55,7 +56,13 @@ def tukey_hsd(scores: np.ndarray, level: float = 0.95) -> Intervals:
 
 
 def resampled_scores(
-    y: np.ndarray, predicted: np.ndarray, metric: str, times: int = 1000, seed: int = 0
+    y: np.ndarray,
+    predicted: np.ndarray,
+    metric: str,
+    task_types: Sequence[TaskType] | None = None,
+    scale: Sequence[float] | None = None,
+    times: int = 1000,
+    seed: int = 0,
 ) -> np.ndarray:
     """Scores of a prediction on test sets drawn with replacement from the test set.
 
@@ -64,31 +71,61 @@ def resampled_scores(
     Args:
         y: Labels ``[n, T]``, NaN = missing.
         predicted: ``[n, T]``.
-        metric: ``"rmse"``, ``"mae"`` or ``"roc_auc"``, the mean over tasks.
+        metric: ``"rmse"``, ``"mae"``, their standardised forms, ``"roc_auc"`` or
+            ``"mixed_error"``: the mean over tasks, as :func:`~molae_pyg.metrics.evaluate` has it.
+        task_types: One a task, for ``"mixed_error"``. (default: :obj:`None`)
+        scale: Divides the errors of each task in scores that have no unit. (default: :obj:`None`)
         times: Test sets. (default: :obj:`1000`)
         seed: Of drawing them. (default: :obj:`0`)
 
     Returns:
         ``[times]``; NaN where a set has no task with both classes.
+
+    Raises:
+        ValueError: If the metric is another one, or lacks its scale or types.
     """
+    kinds = _kinds(metric, y.shape[1], task_types, scale)
+    sigma = np.ones(y.shape[1]) if scale is None else np.asarray(scale, float)
     generator = np.random.default_rng(seed)
     n = len(y)
     weights = generator.multinomial(n, np.full(n, 1 / n), size=times).astype(float)  # [times, n]
     of_tasks = []
-    for labels, values in zip(y.T, predicted.T, strict=True):
+    for task, (labels, values, kind) in enumerate(zip(y.T, predicted.T, kinds, strict=True)):
         known = ~np.isnan(labels)
         weight, labels, values = weights[:, known], labels[known], values[known]
-        if metric == "roc_auc":
-            of_tasks.append(weighted_roc_auc(labels, values, weight))
+        if kind == "roc_auc":
+            auc = weighted_roc_auc(labels, values, weight)
+            of_tasks.append(2 * (1 - auc) if metric == "mixed_error" else auc)
             continue
-        error = (values - labels) ** 2 if metric == "rmse" else np.abs(values - labels)
+        error = (values - labels) ** 2 if kind == "rmse" else np.abs(values - labels)
         with np.errstate(invalid="ignore"):
             mean = (weight @ error) / weight.sum(1)
-        of_tasks.append(np.sqrt(mean) if metric == "rmse" else mean)
+        divisor = 1 if metric in ("rmse", "mae") else sigma[task]
+        of_tasks.append((np.sqrt(mean) if kind == "rmse" else mean) / divisor)
     scores = np.stack(of_tasks)  # [T, times]
     defined = ~np.isnan(scores)
     with np.errstate(invalid="ignore"):
         return np.where(defined, scores, 0).sum(0) / defined.sum(0)
+
+
+def _kinds(
+    metric: str,
+    num_tasks: int,
+    task_types: Sequence[TaskType] | None,
+    scale: Sequence[float] | None,
+) -> list[str]:
+    """What is computed of each task: rmse, mae or roc_auc."""
+    if metric in ("rmse", "mae", "roc_auc"):
+        return [metric] * num_tasks
+    if metric not in ("standardised_rmse", "standardised_mae", "mixed_error"):
+        raise ValueError(f"test sets cannot be drawn for {metric}")
+    if scale is None:
+        raise ValueError(f"{metric} needs the scale of each task")
+    if metric != "mixed_error":
+        return [metric.removeprefix("standardised_")] * num_tasks
+    if task_types is None:
+        raise ValueError("mixed_error needs the type of each task")
+    return ["rmse" if kind == "regression" else "roc_auc" for kind in task_types]
 
 
 def weighted_roc_auc(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:

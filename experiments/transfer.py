@@ -5,36 +5,44 @@
 
 Every seed splits the data sets by scaffold in its own way. On frozen encoders linear probes are
 fitted; then both arms are fine-tuned with the same settings, and the test molecules are scored
-once a run. Finished runs stand in <output>/results.jsonl; called again, the script makes the ones
-that are missing. The comparison is written to <output>/table.md.
+once a run. Finished runs are kept in <output>/results.jsonl; called again, the script makes the
+ones that are missing. Results of other molecules, labels, weights or settings are refused. The
+comparison is written to <output>/table.md.
 """
 
 import argparse
-import hashlib
+import io
 import json
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
 import numpy as np
-import yaml
 from models import Job, fine_tune, load_encoder
 from probe import embed, probe, scaffold_folds
 from rdkit import Chem, rdBase
-from results import mean_and_spread
+from result_lines import add_result, read_results
+from results import check_same, mean_and_spread, only_process
+from sealed import read_json
+from settings import CONFIGS, check_transfer, merged, read_yaml
+from sources import headline, identity_of, scale_of, scores_of
 from tqdm import tqdm
 
 from molae_pyg import MolAEEncoder
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.datasets.reading import read_smiles
-from molae_pyg.fingerprint import of_weights
-from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
+from molae_pyg.durable import sha256_of, write_durably
+from molae_pyg.fingerprint import differences, of_weights
+from molae_pyg.metrics import LOWER_IS_BETTER
 from molae_pyg.splits import Split, scaffold_split
 
-CONFIG = Path(__file__).parent / "configs" / "transfer.yaml"
+CONFIG = CONFIGS / "transfer.yaml"
+SETTINGS, RESULTS = "settings.json", "results.jsonl"
 METHODS = ("fine-tuned", "probe")
 ARMS = ("random", "pre-trained")
 
@@ -66,9 +74,9 @@ def parse_args() -> argparse.Namespace:
 
 def read_config(path: str | Path, dataset: str) -> dict:
     """The settings of a YAML file, with the line of the data set put into its sections."""
-    config = yaml.safe_load(Path(path).read_text())
-    config["training"].update(config.pop("datasets", {}).get(dataset, {}))
-    return config
+    config = read_yaml(path)
+    line = config.pop("datasets", {}).get(dataset, {})
+    return config | {"training": merged(config["training"], line)}
 
 
 def planned(dataset: str, seeds: int) -> Iterator[Run]:
@@ -91,7 +99,8 @@ def without_stereo(smiles: str) -> str | None:
 def read_seen(files: Sequence[str]) -> set[str | None]:
     """The molecules in files of SMILES, without stereochemistry."""
     smiles = [text for file in files for text in read_smiles(file)]
-    return {without_stereo(text) for text in tqdm(smiles, "seen", unit="mol", delay=1.0)}
+    bar = tqdm(smiles, "seen", unit="mol", delay=1.0, disable=None)
+    return {without_stereo(text) for text in bar}
 
 
 def make_split(dataset: MoleculeNet, seed: int, seen: set[str | None]) -> Split:
@@ -114,13 +123,14 @@ def make_encoder(weights: str, run: Run) -> MolAEEncoder:
 
 def run_probe(encoder: MolAEEncoder, dataset: MoleculeNet, split: Split) -> dict:
     """Scores a linear model on the frozen encoder."""
-    y = dataset.y.numpy()
-    folds = scaffold_folds(dataset.smiles, np.concatenate([split.train, split.valid]))
+    development = np.concatenate([split.train, split.valid])
+    folds = scaffold_folds(dataset.smiles, development)
     readouts = embed(encoder, dataset)
-    found = probe(readouts, y, folds, split.test, dataset.task_type, dataset.metric)
-    test = evaluate(y[split.test], found.predicted, dataset.task_type)
+    metric = headline(dataset)
+    found = probe(readouts, dataset.y.numpy(), folds, split.test, dataset.task_type, metric)
+    test, _ = scores_of(dataset, split.test, found.predicted, scale_of(dataset, development))
     chosen = {name: getattr(found, name) for name in ("readout", "penalty", "cross_validated")}
-    return {**chosen, "test": test[dataset.metric]}
+    return {**chosen, "test": test[metric]}
 
 
 def run_finetuning(
@@ -132,39 +142,45 @@ def run_finetuning(
     seed: int,
 ) -> dict:
     """Fine-tunes and scores; keeps the course of the run and the test predictions."""
+    if (folder / "test.npz").is_file():  # fitted, its model removed, but no result: a torn line
+        shutil.rmtree(folder)
     L.seed_everything(seed, verbose=False)  # both arms get the same head
     fitted = fine_tune(encoder, Job(dataset, split, config, seed, folder))
-    np.savez(folder / "test.npz", item=split.test, predicted=fitted.test)
+    content = io.BytesIO()
+    np.savez(content, item=split.test, predicted=fitted.test)
+    write_durably(folder / "test.npz", content.getbuffer())
     shutil.rmtree(folder / "model")
-    y = dataset.y.numpy()
-    valid = evaluate(y[split.valid], fitted.valid, dataset.task_type)
-    test = evaluate(y[split.test], fitted.test, dataset.task_type)
-    metric = dataset.metric
+    metric, scale = headline(dataset), scale_of(dataset, split.train)
+    valid, _ = scores_of(dataset, split.valid, fitted.valid, scale)
+    test, _ = scores_of(dataset, split.test, fitted.test, scale)
     return {"epoch": fitted.facts["epoch"], "valid": valid[metric], "test": test[metric]}
 
 
-def read_results(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
-def add_result(path: Path, result: dict) -> None:
-    with path.open("a") as lines:
-        lines.write(json.dumps(result) + "\n")
-
-
 def check_settings(path: Path, config: dict, weights: str, seen: Sequence[str]) -> None:
-    """Results of other settings, weights or exclusions do not belong into the same folder."""
+    """Results of other settings, weights or exclusions do not belong into the same folder.
+
+    Raises:
+        SystemExit: If the folder has some, or files of somebody else.
+    """
     settings = {
         "config": config,
         "weights": of_weights(load_encoder(weights, {})),
-        "seen": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in seen],
+        "seen": [sha256_of(file) for file in seen],
     }
-    if path.is_file() and json.loads(path.read_text()) != settings:
+    if path.is_file():
+        found = read_json(path, f"remove {path.parent}, or give another --output")
+        if differing := differences(found, settings):
+            raise SystemExit(
+                f"{path.parent} holds results of other settings, weights or --seen. What differs: "
+                f"{'; '.join(differing)}. Remove it, or give another --output"
+            )
+        return
+    if others := [file.name for file in path.parent.iterdir() if file.name != "lock"]:
         raise SystemExit(
-            f"{path.parent} holds results of other settings, weights or --seen: "
+            f"{path.parent} holds {others[0]}, but no {path.name}: it is no folder of this script; "
             "give another --output"
         )
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    write_durably(path, json.dumps(settings, indent=2).encode() + b"\n")
 
 
 def table(results: list[dict], method: str) -> str:
@@ -209,48 +225,88 @@ def write_table(results: list[dict], path: Path, limit: int | None) -> None:
     if cropped:
         which = ", ".join(f"{number} in {name}" for name, number in cropped.items())
         note += f" Molecules cropped to {limit} atoms, for all alike: {which}."
-    path.write_text("\n\n".join([*(table(results, method) for method in METHODS), note]) + "\n")
+    text = "\n\n".join([*(table(results, method) for method in METHODS), note]) + "\n"
+    write_durably(path, text.encode())
+
+
+def run_dataset(
+    args: argparse.Namespace, name: str, runs: list[Run], seen: Callable[[], set]
+) -> None:
+    """Makes the runs of a data set that are missing.
+
+    Raises:
+        ValueError: If a finished run is of other molecules or labels.
+    """
+    output = Path(args.output)
+    file = output / RESULTS
+    config = read_yaml(args.config)
+    dataset = MoleculeNet(args.root, name, **config["data"])
+    print(dataset, dataset.report.summary(), sep="\n", flush=True)
+    data = identity_of(dataset)
+    finished = [found for found in read_results(file) if found["dataset"] == name]
+    for found in finished:
+        check_same(found, data, output, f"a run on {name} as it was")
+    done = {key_of(found) for found in finished}
+    missing = [run for run in runs if run not in done]
+    config = read_config(args.config, name)
+    splits = {seed: make_split(dataset, seed, seen()) for seed in {run.seed for run in missing}}
+    for run in missing:
+        start = time.perf_counter()
+        split = splits[run.seed]
+        encoder = make_encoder(args.weights, run)
+        if run.method == "probe":
+            scores = run_probe(encoder, dataset, split)
+        else:
+            folder = output / name / f"{run.weights}{run.seed}"
+            scores = run_finetuning(encoder, dataset, split, config, folder, run.seed)
+        result = {
+            **run._asdict(),
+            **data,
+            **scores,
+            "tested": len(split.test),
+            "cropped": sum(number > 0 for number in dataset.report.num_cropped),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        add_result(file, result)
+        shown = ("test", "seconds", *data.keys() & {"metric"})
+        print(json.dumps(run._asdict() | {key: result[key] for key in shown}), flush=True)
+
+
+def key_of(result: dict) -> Run:
+    """The run of a result."""
+    return Run(*(result[field] for field in Run._fields))
+
+
+def compare(args: argparse.Namespace, config: dict) -> list[str]:
+    """Makes all runs and the table; returns the data sets that failed."""
+    output = Path(args.output)
+    check_settings(output / SETTINGS, config, args.weights, args.seen)
+    read_results(output / RESULTS)  # a damaged file stops here, not after the conformers
+    seen = lru_cache(maxsize=1)(lambda: read_seen(args.seen))
+    failed = []
+    for name in dict.fromkeys(args.datasets or config["datasets"]):
+        try:
+            run_dataset(args, name, list(planned(name, args.seeds)), seen)
+        except (ValueError, OSError, RuntimeError) as error:  # the others go on
+            print(f"{name} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(name)
+    results = read_results(output / RESULTS)
+    write_table(results, output / "table.md", config["data"].get("max_atoms"))
+    print("", (output / "table.md").read_text(), f"written to {output}", sep="\n")
+    return failed
 
 
 def main() -> None:
     args = parse_args()
-    output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
-    whole = yaml.safe_load(Path(args.config).read_text())
-    check_settings(output / "settings.json", whole, args.weights, args.seen)
-    file = output / "results.jsonl"
-    finished = {Run(*(r[field] for field in Run._fields)) for r in read_results(file)}
-    to_do = {}
-    for name in args.datasets or whole["datasets"]:
-        if missing := [run for run in planned(name, args.seeds) if run not in finished]:
-            to_do[name] = missing
-    seen = read_seen(args.seen) if to_do else set()
-    for name, missing in to_do.items():
-        config = read_config(args.config, name)
-        dataset = MoleculeNet(args.root, name, **config["data"])
-        print(dataset, dataset.report.summary(), sep="\n", flush=True)
-        splits = {seed: make_split(dataset, seed, seen) for seed in {run.seed for run in missing}}
-        for run in missing:
-            start = time.perf_counter()
-            split = splits[run.seed]
-            encoder = make_encoder(args.weights, run)
-            if run.method == "probe":
-                scores = run_probe(encoder, dataset, split)
-            else:
-                folder = output / name / f"{run.weights}{run.seed}"
-                scores = run_finetuning(encoder, dataset, split, config, folder, run.seed)
-            result = {
-                **run._asdict(),
-                "metric": dataset.metric,
-                **scores,
-                "tested": len(split.test),
-                "cropped": sum(number > 0 for number in dataset.report.num_cropped),
-                "seconds": round(time.perf_counter() - start, 1),
-            }
-            add_result(file, result)
-            print(json.dumps(result), flush=True)
-    write_table(read_results(file), output / "table.md", whole["data"].get("max_atoms"))
-    print("", (output / "table.md").read_text(), f"written to {output}", sep="\n")
+    config = read_yaml(args.config)
+    check_transfer(config, args.config)
+    try:
+        with only_process(Path(args.output)):
+            failed = compare(args, config)
+    except (ValueError, OSError) as error:
+        raise SystemExit(str(error)) from None
+    if failed:
+        raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

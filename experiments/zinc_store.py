@@ -43,7 +43,7 @@ def main() -> None:
     row = 0
     meta = {"source": args.conformers.name, "parts": len(parts), "excluded": len(left_out)}
     with StoreWriter(args.store, meta) as writer:
-        for part in tqdm(parts, unit="file"):
+        for part in tqdm(parts, unit="file", disable=None):
             arrays = dict(np.load(part))  # no pickles in them
             last = np.cumsum(arrays["n"], dtype=np.int64)
             for i, smiles in enumerate(arrays["smiles"].tolist()):

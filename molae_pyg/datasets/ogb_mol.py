@@ -156,17 +156,21 @@ def evaluator(name: str) -> Any:
 
 
 def import_ogb(module: str) -> ModuleType:
-    """Imports a part of ogb, which then does not ask PyPI for its newest version."""
-    kept = {"outdated": sys.modules["outdated"]} if "outdated" in sys.modules else {}
-    path = list(sys.path)
-    sys.modules["outdated"] = None  # importing it fails, and ogb goes without
-    sys.path = [place for place in path if not Path(place, "ogb.py").is_file()]  # is another ogb
-    try:
-        return import_module(module)
-    finally:
-        sys.path = path
-        del sys.modules["outdated"]
-        sys.modules |= kept
+    """Imports a part of ogb, which then does not ask PyPI for its newest version.
+
+    Only ``ogb/__init__.py`` asks, as it is imported, and it has no setting against that. For as
+    long as it runs, the package that it would ask with cannot be imported.
+    """
+    if "ogb" not in sys.modules:
+        kept = sys.modules.get("outdated")
+        sys.modules["outdated"] = None
+        try:
+            import_module("ogb")
+        finally:
+            del sys.modules["outdated"]
+            if kept is not None:
+                sys.modules["outdated"] = kept
+    return import_module(module)
 
 
 def find_folder(root: str | Path, name: str) -> Path:

@@ -119,7 +119,9 @@ def test_finished_runs_stay_and_missing_ones_are_made(folder):
     (folder / "tiny.yaml").write_text(CONFIG.replace("epochs: 3", "epochs: 2"))
     again = run(folder, *FLAGS, *args, "--seeds", "1")
     assert again.returncode == 1
-    assert "holds a run with other settings" in again.stderr
+    assert (
+        "holds another run. What differs: settings.training.epochs: 3 there, 2 now" in again.stderr
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1])  # 0: the flat one alone
@@ -131,7 +133,7 @@ def test_number_of_conformers_of_the_flag(folder, number):
     assert data == {"num_conformers": number, "add_2d": True}
     assert re.search(r"conformers 3d +(\d+)", done.stdout)[1] == ("48" if number else "0")
     again = run(folder, *FLAGS, *args)
-    assert "holds a run with other data" in again.stderr
+    assert "holds another run. What differs: data.num_conformers:" in again.stderr
 
 
 def test_a_failure_does_not_lose_the_others(folder):

@@ -48,7 +48,8 @@ def write_runs(
             split = "split" + (str(number) if protocol == "cv5x5" else "")
             result = {
                 **{"dataset": dataset, "protocol": protocol, "model": model, "seed": seed},
-                **{"fold": fold, "metric": metric, "task_type": kind, "tasks": ["a b"]},
+                **{"fold": fold, "metric": metric, "task_types": [kind], "task_names": ["a b"]},
+                **{"smiles_sha256": "s", "labels_sha256": "l", "scale": None},
                 **{"test": {metric: score}, "valid": {metric: score}, "seconds": 2.0},
                 **{"split_sha256": split, "weights_sha256": None, "settings": {}, "sizes": {}},
                 "data": {"num_conformers": 10},
@@ -58,11 +59,11 @@ def write_runs(
                 result["parameters"] = 1234567
                 course = pd.DataFrame({"epoch": [0, 1], f"val_{metric}": [1.0, 0.9]})
                 course.to_csv(place / "metrics.csv", index=False)
-            (place / "result.json").write_text(json.dumps(result))
+            importlib.import_module("sealed").seal(place / "result.json", result)
 
 
 @pytest.fixture
-def runs(tmp_path) -> Path:
+def runs(report, tmp_path) -> Path:
     errors = {"good": 0.1, "close": 0.101, "bad": 2.0}
     write_runs(tmp_path, "scaffold", "esol", errors, "regression")
     write_runs(tmp_path, "scaffold", "bace", errors, "classification")
@@ -92,13 +93,15 @@ def test_page(report, runs, monkeypatch, capsys):
 
 
 def test_ties_on_one_split_and_over_folds(report, runs):
-    found = report.load(runs)
+    found, left_out = report.load(runs)
+    assert not left_out
     assert report.ties(found["scaffold"]["esol"]) == {"good", "close"}
     assert report.ties(found["cv5x5"]["esol"]) == {"good", "close"}
 
 
 def test_ensemble_is_better_than_its_members_and_needs_one_split(report, runs):
-    found = report.load(runs)
+    found, left_out = report.load(runs)
+    assert not left_out
     members = found["scaffold"]["esol"]["bad"]
     assert report.ensemble(members) < min(report.scores_of(members))
     assert report.ensemble(found["cv5x5"]["esol"]["bad"]) is None
@@ -106,7 +109,7 @@ def test_ensemble_is_better_than_its_members_and_needs_one_split(report, runs):
 
 
 def test_models_are_compared_on_splits_that_all_have(report, runs):
-    models = report.load(runs)["cv5x5"]["esol"]
+    models = report.load(runs)[0]["cv5x5"]["esol"]
     models["bad"] = models["bad"][:4]
     names, scores = report.paired(models)
     assert scores.shape == (4, 3)

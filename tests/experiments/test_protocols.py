@@ -70,18 +70,34 @@ def test_random_splits_differ(protocols, tmp_path, name, number):
         assert [(trial.seed, trial.fold) for trial, _ in found][4:6] == [(0, 4), (1, 0)]
 
 
-def test_a_split_that_stands_is_read(protocols, tmp_path):
+def test_a_split_that_is_there_is_read(protocols, tmp_path):
     ((trial, checksum),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
     file = tmp_path / "0-0.json"
-    content = json.loads(file.read_text())
-    content["test"], content["valid"] = content["valid"], content["test"]
-    file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"checksum does not match .*save_split"):
-        protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
-    swapped = trial.split._replace(test=trial.split.valid, valid=trial.split.test)
-    save_split(swapped, file, Molecules().smiles)
+    other = trial.split._replace(test=trial.split.valid, valid=trial.split.test)
+    save_split(other, file, SMILES)
     ((again, changed),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
     assert np.array_equal(again.split.test, trial.split.valid)
     assert changed != checksum
     with pytest.raises(ValueError, match="made for other molecules"):
         protocols.make_trials(Molecules(SMILES[::-1]), "scaffold", 1, tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, -1])
+def test_half_a_split_is_made_anew_by_the_same_rule(protocols, tmp_path, capsys, size):
+    ((trial, checksum),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
+    file = tmp_path / "0-0.json"
+    file.write_bytes(file.read_bytes()[:size])
+    ((again, same),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
+    assert same == checksum
+    assert all(map(np.array_equal, again.split, trial.split))
+    assert "0-0.json is damaged; the split is made anew" in capsys.readouterr().out
+
+
+def test_a_split_that_was_edited_is_refused(protocols, tmp_path):
+    protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
+    file = tmp_path / "0-0.json"
+    content = json.loads(file.read_text())
+    content["train"].append(content["test"].pop())
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"0-0\.json is damaged: its checksum"):
+        protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)

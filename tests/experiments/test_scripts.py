@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
-from scripts import EXPERIMENTS, SMILES, printed_by
+from scripts import EXPERIMENTS, SMILES, call, printed_by
 
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.datasets import ConformerStore
@@ -85,3 +86,40 @@ def test_too_few_molecules(tmp_path):
     (tmp_path / "pretrain.yaml").write_text(PRETRAIN)
     with pytest.raises(AssertionError, match="1 molecules, pre-training needs two"):
         printed_by(tmp_path, "pretrain.py", "one.smi", "--config", "pretrain.yaml")
+
+
+CASES = Path(__file__).parents[1] / "data" / "cases"
+
+
+@pytest.mark.slow
+def test_pretrain_script_on_small_molecules(tmp_path):
+    """Held-out molecules of which the cloze test drops no atom are skipped for the picture."""
+    args = [str(CASES / "f20_solvents.smi"), "--config", str(CASES / "f20_pretrain.yaml")]
+    printed = printed_by(tmp_path, "pretrain.py", *args, "--held-out", "0.2", "--output", "out")
+    assert "16 molecules, 4 held out" in printed
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert len(list((tmp_path / "out").glob("reconstruction*.png"))) == 2
+
+
+def test_pretrain_script_says_what_is_wrong(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.smi").write_text("\n".join(SMILES[:6]) + "\n")
+    ablated = PRETRAIN.replace("heads: 4", "heads: 4, ablation: {decoder_position: none}")
+    (tmp_path / "ablated.yaml").write_text(
+        ablated.replace("num_conformers: 2", "num_conformers: 0")
+    )
+    status, told = call(monkeypatch, capsys, "pretrain", "some.smi", "--config", "ablated.yaml")
+    assert status == 1
+    assert "decoder_position must be true or false, got 'none'" in told
+    (tmp_path / "plain.yaml").write_text(PRETRAIN)
+    store = "runs/pretrain/store"  # made with no conformers
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "metrics.json").write_text("precious")
+    words = ("--config", "plain.yaml", "--output", "mine")
+    status, told = call(monkeypatch, capsys, "pretrain", store, *words)
+    assert status == 1
+    assert "mine holds metrics.json, but no run of this script" in told
+    words = ("--config", "ablated.yaml", "--output", "new")
+    (tmp_path / "ablated.yaml").write_text(ablated)
+    status, told = call(monkeypatch, capsys, "pretrain", store, *words)
+    assert "data.num_conformers: 2 is not used: the store was made with 0" in told

@@ -101,7 +101,8 @@ def test_table_names_losers_too(transfer):
 def test_other_weights_need_another_folder(transfer, tmp_path):
     for name in ("one", "two"):
         MolAE.tiny().save_pretrained(tmp_path / name)
-    path = tmp_path / "settings.json"
+    path = tmp_path / "output" / "settings.json"
+    path.parent.mkdir()
     (tmp_path / "seen.smi").write_text("CCO\n")
     seen = [str(tmp_path / "seen.smi")]
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
@@ -112,7 +113,7 @@ def test_other_weights_need_another_folder(transfer, tmp_path):
         ({"data": {"seed": 1}}, one, seen),
         ({"data": {}}, one, []),
     ):
-        with pytest.raises(SystemExit, match="give another --output"):
+        with pytest.raises(SystemExit, match=r"What differs: .*[Gg]ive another --output"):
             transfer.check_settings(path, config, weights, files)
 
 

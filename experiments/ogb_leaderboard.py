@@ -1,38 +1,43 @@
 """Evaluates models on the leaderboard data sets of the Open Graph Benchmark (ogbg-mol*).
 
-    python experiments/ogb.py --dataset ogbg-molhiv
-    python experiments/ogb.py --dataset ogbg-molesol ogbg-molbace --model molae-small gin
+    python experiments/ogb_leaderboard.py --dataset ogbg-molhiv
+    python experiments/ogb_leaderboard.py --dataset ogbg-molesol ogbg-molbace --model gin dmpnn
     python experiments/submission.py runs/ogb/ogbg-molhiv/submissions/molae-small     # verifies
 
-Every score is OGB's own evaluator's, on OGB's own split. Finished runs stand in
-<output>/<data set>/runs/<model>/<seed>; called again, the script makes the ones that are missing.
-Averages over conformers and blends (--config) are made of the same runs. All runs of a model
-become a folder below <output>/<data set>/submissions.
+Every score is OGB's own evaluator's, on OGB's own split. Finished runs are kept in
+<output>/<data set>/runs/<model>/<seed>; called again, the script makes the ones that are missing. A
+run of other molecules, labels or settings, or one whose files were changed, is refused. Averages
+over conformers and blends (--config) are made of the same runs. All runs of a model become a folder
+below <output>/<data set>/submissions.
 """
 
 import argparse
 import copy
-import hashlib
-import json
-import os
+import io
 import shlex
 import sys
 import traceback
+import zipfile
+import zlib
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from leaderboard import PARTS, Predicted, official_identity, score, write_submission
 from models import DEVICE, MODELS, Job, digest_of, molae, schnet, timed_fit
-from moleculenet import CONFIGS, fit_of, merged, model_settings, name_of
-from results import RESULT, environment, finish, is_finished
+from naming import distinct_models, fit_of, model_settings, name_of
+from results import RESULT, environment, is_finished, only_process
 from schnet import SchNetPredictor
-from submission import PARTS, Predicted, score, write_submission
+from sealed import read_sealed, seal
+from settings import CONFIGS, check_comparison, check_keys, merged, read_yaml
+from sources import identity_of
 
 from molae_pyg import MolAEPredictor
 from molae_pyg.datasets import OGBMol
+from molae_pyg.durable import write_durably
+from molae_pyg.fingerprint import digest
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, predict
 
@@ -58,11 +63,28 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_config(path: str | None) -> dict[str, Any]:
-    """The settings of moleculenet.yaml, changed by ogb.yaml and by the file given."""
+    """The settings of moleculenet.yaml, changed by ogb.yaml and by the file given, checked."""
     config: dict[str, Any] = {}
     for file in filter(None, (CONFIGS / "moleculenet.yaml", CONFIGS / "ogb.yaml", path)):
-        config = merged(config, yaml.safe_load(Path(file).read_text()))
+        found = read_yaml(file)
+        check_keys(found, ("default", "data", "entry", "models"), str(file))
+        config = merged(config, found)
+    name = path or CONFIGS / "ogb.yaml"
+    check_comparison(config, name, extra=("external_data",))
+    _check_entry(config["entry"], name)
     return config
+
+
+def _check_entry(entry: dict[str, Any], path: str | Path) -> None:
+    """Raises SystemExit if an entry of the settings is none of the kinds there are."""
+    check_keys(entry, ("conformers", "ensemble", "blend", "share"), f"{path}: entry")
+    for name, can_be_all in (("conformers", True), ("ensemble", False)):
+        number = entry[name]
+        if not (number is None and can_be_all) and (type(number) is not int or number < 1):
+            raise SystemExit(f"{path}: entry.{name} must be a number from 1, got {number!r}")
+    share = entry["share"]
+    if share is not None and not (isinstance(share, int | float) and 0 <= share <= 1):
+        raise SystemExit(f"{path}: entry.share must be null or lie between 0 and 1, got {share!r}")
 
 
 def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
@@ -86,12 +108,19 @@ def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed
         averages.unlink()
-    np.savez_compressed(job.folder / PREDICTIONS, **predicted)
-    result = {"dataset": dataset.name, "seed": job.seed, **identity}
+    _write_arrays(job.folder / PREDICTIONS, predicted)
+    result = dict(identity)
     result |= {part: _score(dataset, part, rows) for part, rows in predicted.items()}
     result |= {**fitted.facts, "seconds": seconds, "environment": environment()}
-    finish(job.folder, result)
+    seal(job.folder / RESULT, result)
     print(f"{job.folder}: {result['valid']:.4f} valid, {result['test']:.4f} test, {seconds} s")
+
+
+def _write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays by name, whole or not at all."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_durably(file, content.getbuffer())
 
 
 def official(dataset: OGBMol, predicted: Predicted) -> Predicted:
@@ -102,21 +131,40 @@ def official(dataset: OGBMol, predicted: Predicted) -> Predicted:
     }
 
 
-def get_averages(job: Job, fit: str, conformers: int | None) -> Predicted:
-    """Means over conformers (``None``: all) of what the model of a run predicts; made once."""
+def get_averages(job: Job, result: dict[str, Any], conformers: int | None) -> Predicted:
+    """Means over conformers (``None``: all) of what the model of a run predicts; made once.
+
+    The file says which run it is of, and has a checksum; one that does not fit is made anew.
+    """
     file = job.folder / f"predictions-{conformers or 'all'}.npz"
+    kept = _kept_averages(file, result, conformers)
+    if kept is not None:
+        return kept
+    model = PREDICTORS[MODELS[result["fit"]]].from_pretrained(job.folder / "model").to(DEVICE)
+    precision = Finetuning(**job.settings["training"]).precision
+    predicted = {}
+    for part in PARTS:
+        molecules = [job.dataset[i] for i in getattr(job.split, part).tolist()]
+        predicted[part] = predict(model, molecules, precision=precision, conformers=conformers)
+    predicted = official(job.dataset, predicted)
+    checksum = digest(result["sha256"], conformers, predicted)
+    _write_arrays(file, {**predicted, "sha256": np.array(checksum)})
+    return predicted
+
+
+def _kept_averages(file: Path, result: dict[str, Any], conformers: int | None) -> Predicted | None:
     if not file.is_file():
-        model = PREDICTORS[MODELS[fit]].from_pretrained(job.folder / "model").to(DEVICE)
-        precision = Finetuning(**job.settings["training"]).precision
-        predicted = {}
-        for part in PARTS:
-            molecules = [job.dataset[i] for i in getattr(job.split, part).tolist()]
-            predicted[part] = predict(model, molecules, precision=precision, conformers=conformers)
-        unfinished = file.with_suffix(".part.npz")
-        np.savez_compressed(unfinished, **official(job.dataset, predicted))
-        os.replace(unfinished, file)
-    with np.load(file) as arrays:
-        return dict(arrays)
+        return None
+    try:
+        with np.load(file) as arrays:
+            found = dict(arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        found = {}
+    checksum = str(found.pop("sha256", ""))
+    if checksum == digest(result["sha256"], conformers, found):
+        return found
+    print(f"{file} is not of this run, or was changed: made anew")
+    return None
 
 
 def get_run(
@@ -127,21 +175,31 @@ def get_run(
     settings = settings_of(config, model, dataset.name)
     split = Split(*(rows.numpy() for rows in dataset.get_idx_split().values()))
     identity = {
-        "data": config["data"],
+        "dataset": dataset.name,
+        "model": name_of(model),
+        "seed": seed,
+        "data": {name: value for name, value in config["data"].items() if name != "workers"},
         "settings": settings,
         "fit": fit_of(model),
         "weights_sha256": digest_of(settings.get("weights", "random")),
-        "split_sha256": hashlib.sha256(b"".join(rows.tobytes() for rows in split)).hexdigest(),
+        **_identity_of(dataset, args.root),
     }
     job = Job(dataset, split, copy.deepcopy(settings), seed, folder)
     if not is_finished(folder, identity):
-        make_run(dataset, job, identity)
-    result = json.loads((folder / RESULT).read_text())
+        with only_process(folder.parent):
+            make_run(dataset, job, identity)
+    result = read_sealed(folder / RESULT)
     conformers = config["entry"]["conformers"]
     if conformers != 1 and takes_coordinates(model):
-        return get_averages(job, fit_of(model), conformers), result
+        with only_process(folder.parent):
+            return get_averages(job, result, conformers), result
     with np.load(folder / PREDICTIONS) as arrays:
         return dict(arrays), result
+
+
+@lru_cache(maxsize=1)  # the same object for all runs
+def _identity_of(dataset: OGBMol, root: str) -> dict[str, Any]:
+    return {**identity_of(dataset), **official_identity(root, dataset.name)}
 
 
 def _score(dataset: OGBMol, part: str, predicted: np.ndarray) -> float:
@@ -200,14 +258,15 @@ def make_entry(
             seeds = range(first, first + size)
             runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
             averaged[-1].append(mean_of([predicted for predicted, _ in runs]))
-            results += [{"model": name_of(name), **result} for _, result in runs]
+            results += [result for _, result in runs]
     predicted, shares = averaged[0], None
     if entry["blend"]:
         mixed = [blend(dataset, *pair, entry["share"]) for pair in zip(*averaged, strict=True)]
         predicted, shares = ([pair[i] for pair in mixed] for i in (0, 1))
     facts = {
-        "command": shlex.join(["python", "experiments/ogb.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "experiments/ogb_leaderboard.py", *sys.argv[1:]]),
         "entry": entry,
+        "identity": official_identity(args.root, dataset.name),
         "external_data": model_settings(config, model, dataset.name).get("external_data"),
         "shares": shares,
     }
@@ -219,7 +278,8 @@ def make_entry(
         + ([f"{entry['share']:g}"] if entry["blend"] and entry["share"] is not None else [])
     )
     folder = Path(args.output, dataset.name, "submissions", name)
-    write_submission(folder, dataset, predicted, results, facts)
+    with only_process(folder):
+        write_submission(folder, dataset, predicted, results, facts)
     return folder
 
 
@@ -228,17 +288,20 @@ def main() -> None:
     config = read_config(args.config)
     if args.num_conformers is not None:  # 0: the flat one alone
         config["data"]["num_conformers"] = args.num_conformers
-    share = config["entry"]["share"]
-    if share is not None and not 0 <= share <= 1:
-        raise SystemExit(f"entry: share must be null or lie between 0 and 1, got {share}")
-    models = args.model or config["default"]
-    for model in models:  # an unknown name or key stops here, not after the conformers
-        Finetuning(**settings_of(config, model, "").get("training", {}))
+    if args.seeds < 1:
+        raise SystemExit(f"--seeds must be at least 1, got {args.seeds}")
+    models = distinct_models(args.model or config["default"])
+    for model in [*models, *filter(None, [config["entry"]["blend"]])]:
+        settings_of(config, model, "")  # an unknown name stops here, not after the conformers
     load = lru_cache(maxsize=1)(lambda name: OGBMol(args.root, name, **config["data"]))
     failed = []
-    for name, model in product(args.dataset, models):
+    for name, model in product(dict.fromkeys(args.dataset), models):
         try:
             folder = make_entry(load(name), model, args, config)
+        except (ValueError, OSError) as error:
+            print(f"{name} {model} failed: {error}", file=sys.stderr, flush=True)
+            failed.append(f"{name} {model}")
+            continue
         except Exception:  # the other models and data sets go on, and the end says what failed
             traceback.print_exc(limit=-1)
             failed.append(f"{name} {model}")
