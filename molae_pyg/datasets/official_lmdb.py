@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def _atomic_numbers(atoms: Any) -> np.ndarray:
     if not isinstance(symbols, list | tuple) or not symbols:
         raise ValueError("atoms is no list of elements")
     if unknown := [s for s in symbols if not isinstance(s, str) or s not in _NUMBERS]:
-        raise ValueError(f"atoms has {unknown[0]!r}, which is no element")
+        raise ValueError(f"atoms has {shortened(unknown[0])}, which is no element")
     return np.array([_NUMBERS[symbol] for symbol in symbols], np.int64)
 
 

@@ -10,8 +10,10 @@ import io
 import math
 import pickle
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from itertools import chain
+from reprlib import repr as shortened
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,9 +40,13 @@ def loads(content: bytes) -> Any:
         return _Plain().of(_Unpickler(io.BytesIO(content)).load())
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (LookupError, AttributeError, AssertionError) as error:  # of the unpickler in Python
+        raise pickle.UnpicklingError(f"it is damaged: {error!r}") from None
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be looked at
+    dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _NAMES[module, name]
@@ -49,6 +55,44 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> Any:
         raise UnsafePickleError("an object outside the pickle")
+
+    def load_setitem(self) -> None:
+        _check_keys(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _check_keys(self.stack[::2])
+        super().load_dict()
+
+    def load_additems(self) -> None:
+        _check_keys(self.stack)
+        super().load_additems()
+
+    def load_frozenset(self) -> None:
+        _check_keys(self.stack)
+        super().load_frozenset()
+
+    dispatch |= {
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.DICT[0]: load_dict,
+        pickle.ADDITEMS[0]: load_additems,
+        pickle.FROZENSET[0]: load_frozenset,
+    }
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    """Refuses keys of dicts and members of sets that are made of others.
+
+    Tuples that hold each other take exponential time to hash.
+    """
+    for key in keys:
+        if not isinstance(key, str | bytes | int | float | None):
+            raise ValueError(f"a {type(key).__name__} is a key or the member of a set")
 
 
 class _Call:
@@ -90,7 +134,7 @@ class _Dtype:
 
     def get(self) -> np.dtype:
         if not isinstance(self.text, str) or not _DTYPE.fullmatch(self.text):
-            raise ValueError(f"no plain type of array: {self.text!r}")
+            raise ValueError(f"no plain type of array: {shortened(self.text)}")
         return np.dtype(self.text).newbyteorder(self.order)
 
 
@@ -108,7 +152,7 @@ class _Array:
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray | list:
     """Builds an array from its parts; one of objects becomes a list of them."""
     if type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"no shape of an array: {shape!r}")
+        raise ValueError(f"no shape of an array: {shortened(shape)}")
     if not isinstance(dtype, _Dtype):
         raise ValueError("the type of an array is missing")
     if (plain := dtype.get()).hasobject:
@@ -136,7 +180,7 @@ def _scalar(dtype: Any, content: Any) -> Any:
 def _encode(text: Any, encoding: Any = None) -> bytes:
     """How old protocols write bytes."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise UnsafePickleError(f"codecs.encode to {encoding!r}")
+        raise UnsafePickleError(f"codecs.encode to {shortened(encoding)}")
     return text.encode("latin-1")
 
 
@@ -146,6 +190,10 @@ def _container(kind: type) -> _Call:
     def make(*things: Any) -> Any:
         if len(things) > 1 or not all(isinstance(t, list | tuple | bytes) for t in things):
             raise ValueError(f"{kind.__name__} of something else than a list")
+        if kind in (set, frozenset):
+            _check_keys(*things)
+        elif kind is dict:
+            _check_keys(pair[0] for pair in chain(*things))
         return kind(*things)
 
     return _Call(make)
@@ -212,7 +260,7 @@ _NAMES: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Call(lambda *_: _Array()),
     ("numpy", "dtype"): _Call(lambda text, *_: _Dtype(text)),
     ("_codecs", "encode"): _Call(_encode),
-    ("collections", "OrderedDict"): _Call(lambda *pairs: dict(*pairs)),
+    ("collections", "OrderedDict"): _container(dict),
     ("rdkit.Chem.rdchem", "Mol"): _Call(lambda *_: _Ignored()),
 }
 for _core in _CORES:

@@ -249,3 +249,34 @@ def test_what_is_shared_stays_shared():
     found = loads(pickle.dumps({"a": atoms, "b": [atoms, atoms]}))
     assert found["a"] == atoms
     assert found["a"] is found["b"][0] is found["b"][1]
+
+
+def nested_tuples(depth: int) -> bytes:
+    """Opcodes of a tuple that holds another one twice, and so on: its hash takes 2^depth steps."""
+    return b"K\x01\x85" + b"".join(b"q%c0h%ch%c\x86" % (i, i, i) for i in range(depth))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04}" + nested_tuples(60) + b"K\x01s.",  # {tuples: 1}
+        b"\x80\x04}(" + nested_tuples(60) + b"K\x01u.",
+        b"\x80\x04(" + nested_tuples(60) + b"K\x01d.",
+        b"\x80\x04\x8f(" + nested_tuples(60) + b"\x90.",  # {tuples}, a set
+        b"\x80\x04(" + nested_tuples(60) + b"\x91.",  # a frozenset
+        b"\x80\x04cbuiltins\nset\n]" + nested_tuples(60) + b"a\x85R.",
+        b"\x80\x04cbuiltins\ndict\n](" + nested_tuples(60) + b"K\x01\x86e\x85R.",
+        b"\x80\x04ccollections\nOrderedDict\n](" + nested_tuples(60) + b"K\x01\x86e\x85R.",
+    ],
+)
+def test_tuples_that_take_for_ever_to_hash_are_no_keys(content):
+    with pytest.raises(ValueError, match="a tuple is a key or the member of a set"):
+        loads(content)
+
+
+def test_a_message_does_not_unfold_what_it_names():
+    shape = nested_tuples(60)
+    array = b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(C\x00cnumpy\ndtype\nX\x02\x00\x00\x00f4\x85R"
+    with pytest.raises(ValueError, match="no shape of an array") as error:
+        loads(array + shape + b"X\x01\x00\x00\x00CtR.")
+    assert len(str(error.value)) < 1000
