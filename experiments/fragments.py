@@ -16,6 +16,7 @@ from rdkit.Chem import BRICS
 from tqdm.auto import tqdm
 
 from molae_pyg.datasets.reading import read_smiles
+from molae_pyg.durable import write_durably
 
 LEAST = 2  # heavy atoms: the cloze test drops one and keeps one
 
@@ -60,8 +61,7 @@ def main() -> None:
         pieces = pool.map(fragments, smiles, [args.most] * len(smiles), chunksize=256)
         for some in tqdm(pieces, "fragments", len(smiles), unit="mol", disable=None):
             found |= some
-    with open(args.output, "w") as file:
-        file.writelines(f"{one}\n" for one in sorted(found))
+    write_durably(args.output, "".join(f"{one}\n" for one in sorted(found)).encode())
     print(f"{len(found)} fragments of {len(smiles)} molecules written to {args.output}")
 
 

@@ -37,6 +37,7 @@ from results import (
     read_runs,
     write_run,
 )
+from sealed import EXPECTED
 from settings import CONFIGS, check_comparison, check_keys, read_yaml
 from sources import (
     CHEMBL,
@@ -157,7 +158,7 @@ def run_dataset(
         try:
             identity["weights_sha256"] = digest_of(settings.get("weights", "random"))
             failed += _run_model(model, args, dataset, trials, identity, facts)
-        except (ValueError, OSError) as error:  # of its weights or its folder
+        except EXPECTED as error:  # of its weights or its folder
             print(f"{place / name_of(model)} failed: {error}", file=sys.stderr, flush=True)
             failed.append(str(place / name_of(model)))
     return [*dict.fromkeys(failed + _print_table(place))]
@@ -262,7 +263,7 @@ def main() -> None:
     for source in sources:
         try:
             failed += run_dataset(source, args, config, columns)
-        except (ValueError, OSError) as error:  # a data set that cannot be had
+        except EXPECTED as error:  # a data set that cannot be had
             print(f"{source} failed: {error}", file=sys.stderr, flush=True)
             failed.append(source)
         except Exception:  # a defect: neither does it lose the others

@@ -30,7 +30,7 @@ from models import DEVICE, MODELS, Job, digest_of, molae, schnet, timed_fit
 from naming import distinct_models, fit_of, model_settings, name_of
 from results import RESULT, environment, is_finished, only_process
 from schnet import SchNetPredictor
-from sealed import read_sealed, seal
+from sealed import EXPECTED, read_sealed, seal
 from settings import CONFIGS, check_comparison, check_keys, merged, read_yaml
 from sources import identity_of
 
@@ -298,7 +298,7 @@ def main() -> None:
     for name, model in product(dict.fromkeys(args.dataset), models):
         try:
             folder = make_entry(load(name), model, args, config)
-        except (ValueError, OSError) as error:
+        except EXPECTED as error:
             print(f"{name} {model} failed: {error}", file=sys.stderr, flush=True)
             failed.append(f"{name} {model}")
             continue

@@ -19,7 +19,7 @@ import lightning as L
 import numpy as np
 from models import DEVICE, digest_of, load_encoder, num_parameters
 from results import RESULT, environment, is_finished
-from sealed import read_sealed, seal
+from sealed import EXPECTED, read_sealed, seal
 from settings import CONFIGS, check_pcqm4m, read_yaml
 
 from molae_pyg import MolAEPredictor
@@ -137,7 +137,7 @@ def main() -> None:
     check_pcqm4m(config, args.config)
     try:
         result = run(args, config)
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         raise SystemExit(str(error)) from None
     print(f"validation MAE {result['valid mae']:.4f} eV, epoch {result['epoch']}")
     print(json.dumps(result["inference"], indent=2))

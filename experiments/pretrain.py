@@ -22,6 +22,7 @@ import lightning as L
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from results import environment
+from sealed import EXPECTED
 from settings import CONFIGS, check_pretraining, read_yaml
 from torch_geometric.transforms import BaseTransform
 
@@ -114,7 +115,7 @@ def main() -> None:
     refuse_other_files(output)
     try:
         run(args, config, output)
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         raise SystemExit(str(error)) from None
 
 

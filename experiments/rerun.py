@@ -18,7 +18,7 @@ from models import Job, digest_of
 from moleculenet import make_run
 from report import predictions_of
 from results import RESULT, Key, check_place, check_same, only_process
-from sealed import read_sealed
+from sealed import EXPECTED, read_sealed
 from sources import identity_of, load_dataset
 
 from molae_pyg.durable import sha256_of
@@ -82,7 +82,7 @@ def main() -> None:
     args = parse_args()
     try:
         before, after = repeat(Path(args.run), args.root, Path(args.output))
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         raise SystemExit(str(error)) from None
     metric = before["metric"]
     old, new = (predictions_of(run)[1] for run in (before, after))

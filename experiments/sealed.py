@@ -10,9 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.datasets import StoreError
 from molae_pyg.durable import sha256_of, write_durably
 from molae_pyg.fingerprint import digest
 
+#: What the package and these scripts raise with a message that says what to do.
+EXPECTED = (ValueError, OSError, StoreError, CheckpointError)
 FILES, OWN = "files", "sha256"  # keys: checksums of the other files, and of the rest of the content
 UNSEALED = ("lock", "error.txt")  # locks and reports of failures are no part of a result
 

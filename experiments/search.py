@@ -21,6 +21,7 @@ from models import MODELS, Job, digest_of
 from naming import model_settings
 from protocols import PROTOCOLS, Trial
 from results import only_process
+from sealed import EXPECTED
 from settings import CONFIGS, check_comparison, check_keys, check_model, merged, read_yaml
 from sources import (
     add_table_flags,
@@ -206,7 +207,7 @@ def main() -> None:
     try:
         with only_process(Path(args.output)):
             missing = search(args, config, spaces[args.model])
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         raise SystemExit(f"{args.dataset} failed: {error}") from None
     if missing > 0:
         raise SystemExit(f"{missing} trials failed and are missing: call again to make others")

@@ -35,7 +35,7 @@ from leaderboard import (
     shortcomings,
     summary,
 )
-from sealed import FILES, UNSEALED, Unsealed, read_json, read_sealed
+from sealed import EXPECTED, FILES, UNSEALED, Unsealed, read_json, read_sealed
 
 from molae_pyg.datasets.ogb_mol import evaluator, find_folder
 from molae_pyg.fingerprint import differences
@@ -172,7 +172,7 @@ def main() -> None:
         try:
             wrong[folder] = verify(folder, args.root)
             submissions[folder] = read_json(folder / SUBMISSION, "")
-        except (ValueError, OSError) as error:  # one that cannot be read does not lose the others
+        except EXPECTED as error:  # one that cannot be read does not lose the others
             wrong[folder] = [str(error)]
     if len(submissions) > 1:
         print(*(as_table(submissions, part) for part in PARTS), sep="\n")

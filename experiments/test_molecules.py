@@ -11,11 +11,12 @@ test row of cross-validation. Only the tables are read; no conformers are needed
 import argparse
 from pathlib import Path
 
-import yaml
 from rdkit import rdBase
+from settings import read_yaml
 
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.datasets import MoleculeNet
+from molae_pyg.durable import write_durably
 from molae_pyg.splits import scaffold_split
 
 CONFIG = Path(__file__).parent / "configs" / "transfer.yaml"
@@ -59,14 +60,14 @@ def read_test_parts(root: str, name: str, seeds: int) -> list[str]:
 def main() -> None:
     args = parse_args()
     found: dict[str, None] = {}  # in order, each once
-    for name in args.datasets or yaml.safe_load(CONFIG.read_text())["datasets"]:
+    for name in args.datasets or read_yaml(CONFIG)["datasets"]:
         if args.all_rows:
             molecules = dict.fromkeys(read_smiles(args.root, name))
         else:
             molecules = dict.fromkeys(read_test_parts(args.root, name, args.seeds))
         found |= molecules
         print(f"{name:10}{len(molecules):6} molecules", flush=True)
-    Path(args.output).write_text("".join(f"{smiles}\n" for smiles in found))
+    write_durably(args.output, "".join(f"{smiles}\n" for smiles in found).encode())
     print(f"{len(found)} different SMILES written to {args.output}")
 
 

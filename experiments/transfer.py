@@ -28,7 +28,7 @@ from probe import embed, probe, scaffold_folds
 from rdkit import Chem, rdBase
 from result_lines import add_result, read_results
 from results import check_same, mean_and_spread, only_process
-from sealed import read_json
+from sealed import EXPECTED, read_json
 from settings import CONFIGS, check_transfer, merged, read_yaml
 from sources import headline, identity_of, scale_of, scores_of
 from tqdm import tqdm
@@ -287,7 +287,7 @@ def compare(args: argparse.Namespace, config: dict) -> list[str]:
     for name in dict.fromkeys(args.datasets or config["datasets"]):
         try:
             run_dataset(args, name, list(planned(name, args.seeds)), seen)
-        except (ValueError, OSError, RuntimeError) as error:  # the others go on
+        except (*EXPECTED, RuntimeError) as error:  # the others go on
             print(f"{name} failed: {error}", file=sys.stderr, flush=True)
             failed.append(name)
     results = read_results(output / RESULTS)
@@ -303,7 +303,7 @@ def main() -> None:
     try:
         with only_process(Path(args.output)):
             failed = compare(args, config)
-    except (ValueError, OSError) as error:
+    except EXPECTED as error:
         raise SystemExit(str(error)) from None
     if failed:
         raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")

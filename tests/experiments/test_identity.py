@@ -23,6 +23,7 @@ models:
   frozen-forest: {weights: molae-small, num_trees: 5}
   gin: {model: {hidden_channels: 8, num_layers: 1, dropout: 0.0}, training: {epochs: 1}}
   dmpnn: {epochs: 2}
+  molae: {weights: random, head: {}, training: {epochs: 1}}
   molae-random:
     weights: random
     encoder: {hidden_channels: 16, ffn_channels: 16, heads: 2, num_layers: 1, num_gaussians: 8}
@@ -300,3 +301,13 @@ def test_flags_of_tables(compare, folder):
     status, told = compare("esol", "--targets", "y")
     assert status == 1
     assert "are for tables only" in told
+
+
+def test_weights_that_cannot_be_read_do_not_lose_the_other_models(compare, folder):
+    (folder / "weights").mkdir()
+    (folder / "weights" / "config.json").write_text("{")
+    status, told = compare("my.csv", "--model", "weights", "mean")
+    assert status == 1
+    assert "1 failed: out/scaffold/my/weights" in told
+    assert "mean, 1 runs: rmse" in told
+    assert "Traceback" not in told

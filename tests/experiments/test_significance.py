@@ -85,3 +85,26 @@ def test_ties(significance):
     predictions = {"best": y + 0.5 * generator.normal(size=y.shape), "close": close, "far": far}
     scores = {k: significance.resampled_scores(y, p, "rmse") for k, p in predictions.items()}
     assert significance.tied_with_best(scores, "rmse") == {"best", "close"}
+
+
+@pytest.mark.parametrize("metric", ["standardised_rmse", "standardised_mae", "mixed_error"])
+def test_scores_without_a_unit_are_those_of_evaluate(significance, metric):
+    generator = np.random.default_rng(0)
+    y = generator.normal(size=(40, 2)) * [1000.0, 1.0]
+    predicted = y + generator.normal(size=y.shape) * [500.0, 1.0]
+    types, scale = ["regression"] * 2, [900.0, 1.1]
+    if metric == "mixed_error":
+        y[:, 1], types = y[:, 1] > 0, ["regression", "classification"]
+    y[3, 0] = np.nan
+    found = significance.resampled_scores(y, predicted, metric, types, scale, times=5)
+    weights = np.random.default_rng(0).multinomial(40, np.full(40, 1 / 40), size=5)
+    for score, weight in zip(found, weights, strict=True):
+        rows = np.repeat(np.arange(40), weight)
+        assert score == pytest.approx(evaluate(y[rows], predicted[rows], types, scale)[metric])
+
+
+def test_a_score_that_cannot_be_resampled_is_an_error(significance):
+    y = np.zeros((4, 1))
+    for metric, said in (("spearman", "cannot be drawn"), ("standardised_rmse", "needs the scale")):
+        with pytest.raises(ValueError, match=said):
+            significance.resampled_scores(y, y, metric)
