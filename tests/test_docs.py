@@ -54,7 +54,7 @@ SCRIPTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [README, DOCS / "quickstart.md"], ids=name)
+@pytest.mark.parametrize("page", [README, DOCS / "quickstart.md", DOCS / "tables.md"], ids=name)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(page, "python")
