@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from molae_pyg.durable import write_durably
 from molae_pyg.environment import processor_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,5 +50,5 @@ def write(name: str, question: str, result: Any, device: str = "cpu") -> Path:
     }
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_durably(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
     return path

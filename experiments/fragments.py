@@ -15,6 +15,7 @@ from rdkit import Chem, RDLogger
 from rdkit.Chem import BRICS
 from tqdm.auto import tqdm
 
+from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets.reading import read_smiles
 from molae_pyg.durable import write_durably
 
@@ -24,8 +25,9 @@ LEAST = 2  # heavy atoms: the cloze test drops one and keeps one
 def fragments(smiles: str, most: int) -> set[str]:
     """Canonical SMILES of the fragments of one molecule."""
     RDLogger.DisableLog("rdApp.*")
-    mol = Chem.MolFromSmiles(smiles)
-    if mol is None:
+    try:
+        mol = plain_mol(smiles)
+    except ValueError:
         return set()
     Chem.RemoveStereochemistry(mol)
     found = set()

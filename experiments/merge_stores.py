@@ -8,8 +8,6 @@ after a kill, it goes on.
 """
 
 import argparse
-import hashlib
-from pathlib import Path
 
 from rdkit import RDLogger
 from tqdm.auto import tqdm
@@ -17,6 +15,7 @@ from zinc_store import compound
 
 from molae_pyg.datasets import ConformerStore, StoreWriter
 from molae_pyg.datasets.reading import read_smiles
+from molae_pyg.durable import sha256_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,11 +32,11 @@ def main() -> None:
     args = parse_args()
     stores = [ConformerStore(folder) for folder in args.stores]
     total, row = sum(store.num_rows for store in stores), 0
-    meta = {"merged": [{"num_rows": store.num_rows, **store.meta} for store in stores]}
+    meta = {"merged": [{"content": store.digest(), **store.meta} for store in stores]}
     left_out = set()
     if args.exclude:
         RDLogger.DisableLog("rdApp.*")
-        meta["excluded"] = hashlib.sha256(Path(args.exclude).read_bytes()).hexdigest()
+        meta["excluded"] = sha256_of(args.exclude)
         smiles = tqdm(read_smiles(args.exclude), "exclusions", unit="mol", delay=1.0, disable=None)
         left_out = {compound(text) for text in smiles} - {""}
     bar = tqdm(total=total, unit="row", disable=None)

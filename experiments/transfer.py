@@ -34,6 +34,7 @@ from sources import headline, identity_of, scale_of, scores_of
 from tqdm import tqdm
 
 from molae_pyg import MolAEEncoder
+from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.datasets.reading import read_smiles
 from molae_pyg.durable import sha256_of, write_durably
@@ -92,8 +93,10 @@ def without_stereo(smiles: str) -> str | None:
     :func:`molae_pyg.chem.parsing.identity` tells apart the same compounds in many times the time.
     """
     with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles)
-    return mol and Chem.MolToSmiles(mol, isomericSmiles=False)
+        try:
+            return Chem.MolToSmiles(plain_mol(smiles), isomericSmiles=False)
+        except ValueError:
+            return None
 
 
 def read_seen(files: Sequence[str]) -> set[str | None]:

@@ -12,18 +12,22 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from rdkit import Chem, RDLogger
+from rdkit import RDLogger
 from tqdm.auto import tqdm
 
 from molae_pyg.chem.parsing import identity
+from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets import ConformerStore, StoreWriter
 from molae_pyg.datasets.reading import read_smiles
+from molae_pyg.durable import sha256_of
 
 
 def compound(smiles: str) -> str:
     """What ``molae prepare --exclude`` compares; "" if the SMILES cannot be read."""
-    mol = Chem.MolFromSmiles(smiles)
-    return identity(mol) if mol else ""
+    try:
+        return identity(plain_mol(smiles))
+    except ValueError:
+        return ""
 
 
 def main() -> None:
@@ -41,7 +45,10 @@ def main() -> None:
         raise SystemExit(f"{args.conformers}: no part*.npz there")
 
     row = 0
-    meta = {"source": args.conformers.name, "parts": len(parts), "excluded": len(left_out)}
+    meta = {
+        "parts": [sha256_of(part) for part in parts],
+        "excluded": sha256_of(args.exclude) if args.exclude else None,
+    }
     with StoreWriter(args.store, meta) as writer:
         for part in tqdm(parts, unit="file", disable=None):
             arrays = dict(np.load(part))  # no pickles in them

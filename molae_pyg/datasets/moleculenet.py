@@ -64,7 +64,7 @@ class MoleculeNet(MoleculeTable):
     rejects (11 in bbbp, 4 in clintox, 8 in tox21, 7 in hiv) are left out and listed in
     :obj:`dataset.report`; duplicates are kept. toxcast has 8,576 rows in the copy that chemprop
     cleaned, more in others; molecules and labels of the other files may differ from copy to copy as
-    well: of ten sets a checksum is known, and a file with another one is read with a warning.
+    well: of nine sets a checksum is known, and a file with another one is read with a warning.
 
     Args:
         root: Folder for the file and, in ``<root>/conformers``, the conformers.

@@ -34,7 +34,7 @@ class StoreWriter:
     rows that are not :meth:`is_done`; then :meth:`finish`. Use it as a context manager or call
     :meth:`close`; leaving it without :meth:`finish` keeps what is there.
 
-    Memory: a bit a row for each shard that is not sealed, and while one is being sealed about
+    Memory: a byte a row for each shard that is not sealed, and while one is being sealed about
     three times its size (a shard of 50,000 drug-like molecules with 11 conformers has 80 MB).
 
     Args:

@@ -38,8 +38,8 @@ class MoleculeTable(InMemoryDataset):
 
     With a :obj:`root`, conformers are made once, in a
     :class:`~molae_pyg.datasets.ConformerStore` in ``<root>/conformers`` that is named by a hash of
-    the SMILES, the settings that concern coordinates, and the versions of this package and of
-    RDKit. After a kill, the same call goes on with the rows that are missing. Neither targets nor
+    the SMILES, the settings that concern coordinates, and the versions of the molecule recipe and
+    of RDKit. After a kill, the same call makes the rows that are missing. Neither targets nor
     :obj:`max_atoms` are part of it: changing them costs no new conformers.
 
     Args:
