@@ -28,8 +28,7 @@ class ClozeBatches(Dataset):
     Args:
         store: Molecules.
         transform: Makes the cloze test of a batch.
-        seed: Of the run. purpose: See
-            :func:`~molae_pyg.training.seeds.number_seed`.
+        seed: Of the run. purpose: See ``training.seeds.number_seed``.
 
     Shapes:
         ``(number, indices [B])`` -> ``Batch`` with ``z, pos, batch, ptr, drop_mask, pos_noisy``
