@@ -4,7 +4,7 @@
 
 Rows without a molecule come along with their reasons. Molecules of --exclude, compared by canonical
 SMILES without stereochemistry, isotopes and atom labels, are left out and counted. Called again
-after a kill, it goes on.
+after a kill, it resumes.
 """
 
 import argparse

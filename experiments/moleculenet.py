@@ -263,7 +263,7 @@ def main() -> None:
     for source in sources:
         try:
             failed += run_dataset(source, args, config, columns)
-        except EXPECTED as error:  # a data set that cannot be had
+        except EXPECTED as error:  # a data set that is not available
             print(f"{source} failed: {error}", file=sys.stderr, flush=True)
             failed.append(source)
         except Exception:  # a defect: neither does it lose the others

@@ -11,7 +11,7 @@ from rdkit import Chem, rdBase
 
 #: What may follow a SMILES after a blank: the extension of CXSMILES, ``|...|``.
 _EXTENSION = re.compile(r"\|[^|]*\|")
-# RDKit keeps a charge in 8 bits and an isotope in 16: larger ones become others without a word.
+# RDKit keeps a charge in 8 bits and an isotope in 16: it turns larger ones into others silently.
 _OVERFLOW = re.compile(r"\[(?:0*\d{5,}|[^\]]*[+-]\d{3,})[^\]]*\]")
 
 

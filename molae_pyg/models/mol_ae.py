@@ -252,8 +252,8 @@ class MolAE(nn.Module):
             float32 ``[n, C]``.
 
         Raises:
-            ValueError: A SMILES is invalid, which is told before the work begins, or gave no
-                coordinates, told when the others are done; the message names its row.
+            ValueError: A SMILES is invalid, reported before the work begins, or gave no
+                coordinates, reported when the others are done; the message names its row.
             TypeError: ``smiles`` is a single string, a file, a mapping, a set or a table.
         """
         from molae_pyg.models.embedding import embed_smiles  # loads RDKit
