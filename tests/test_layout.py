@@ -41,7 +41,9 @@ LEAF_PACKAGES = {*sys.stdlib_module_names, "molae_pyg", "numpy", "torch", "torch
 
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60  # docstring not counted
-MAX_CONSTRUCTOR_ARGUMENTS = 13
+MAX_CONSTRUCTOR_ARGUMENTS = 12
+# What a table is read with comes on top of what every data set takes.
+MORE_ARGUMENTS = {Path("datasets/csv_dataset.py"): 13}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -137,7 +139,8 @@ def test_sizes(path):
     for function in functions(path):
         assert lines_without_docstring(function) <= MAX_FUNCTION_LINES, function.name
         if function.name == "__init__":
-            assert num_arguments(function) <= MAX_CONSTRUCTOR_ARGUMENTS, ast.unparse(function.args)
+            most = MORE_ARGUMENTS.get(path, MAX_CONSTRUCTOR_ARGUMENTS)
+            assert num_arguments(function) <= most, ast.unparse(function.args)
 
 
 def test_the_checks_see_what_they_look_for():
