@@ -33,6 +33,7 @@ KEPT = (
     *("epoch", "parameters", "seconds", "split_sha256", "weights_sha256", "data", "settings"),
     *("tasks", "valid_tasks", "task_types", "smiles_sha256", "labels_sha256"),
 )
+TARGETS = 40  # of a data set that the page lists
 Runs = dict[str, list[dict[str, Any]]]  # by model, seeds and folds in order
 
 
@@ -181,6 +182,18 @@ def ensemble_table(datasets: dict[str, Runs]) -> pd.DataFrame:
     return pd.DataFrame(cells).fillna("—")
 
 
+def target_table(models: Runs) -> pd.DataFrame:
+    """Test scores of each target (rows) by model, in its unit; empty if there is one target."""
+    cells: dict[str, dict[str, str]] = {}
+    for model, runs in models.items():
+        cells[model] = {}
+        for target, scores in runs[0]["tasks"].items() if len(runs[0]["tasks"]) > 1 else ():
+            metric = next(iter(scores))  # rmse of values, roc_auc of classes
+            values = [run["tasks"][target][metric] for run in runs]
+            cells[model][f"{target}, {metric}"] = mean_and_spread(values)
+    return pd.DataFrame(cells).fillna("—")
+
+
 def cost_table(datasets: dict[str, Runs]) -> pd.DataFrame:
     """Mean seconds a run by data set, and parameters on the first of them."""
     cells: dict[str, dict[str, str]] = defaultdict(dict)
@@ -236,6 +249,13 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
     if not ensembles.empty:
         page.heading("Mean prediction of all seeds", 3)
         page.table(ensembles)
+    for name, models in datasets.items():
+        targets = target_table(models)
+        if not targets.empty:
+            page.heading(f"Targets of {name}", 3)
+            page.table(targets[:TARGETS])
+            if len(targets) > TARGETS:
+                page.text(f"The first {TARGETS} of {len(targets)}; results.json has all.")
     if protocol == "cv5x5":
         page.heading("Simultaneous intervals", 3)
         page.text(

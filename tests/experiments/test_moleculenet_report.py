@@ -52,6 +52,7 @@ def write_runs(
                 **{"smiles_sha256": "s", "labels_sha256": "l", "scale": None},
                 **{"test": {metric: score}, "valid": {metric: score}, "seconds": 2.0},
                 **{"split_sha256": split, "weights_sha256": None, "settings": {}, "sizes": {}},
+                "tasks": {"a b": {metric: score}},
                 "data": {"num_conformers": 10},
                 "environment": {"device": "cpu", "commit": "abc"},
             }
@@ -114,6 +115,18 @@ def test_models_are_compared_on_splits_that_all_have(report, runs):
     names, scores = report.paired(models)
     assert scores.shape == (4, 3)
     assert scores[2, names.index("good")] == report.scores_of(models["good"])[2]
+
+
+def test_targets_have_a_table_of_their_own(report):
+    def run(logs: float, auc: float) -> dict:
+        return {"tasks": {"logS": {"rmse": logs, "mae": 9.0}, "active": {"roc_auc": auc}}}
+
+    table = report.target_table({"good": [run(0.1, 0.9), run(0.3, 0.7)], "bad": [run(1.0, 0.5)]})
+    assert table.to_dict() == {
+        "good": {"logS, rmse": "0.200 ± 0.141", "active, roc_auc": "0.800 ± 0.141"},
+        "bad": {"logS, rmse": "1.000", "active, roc_auc": "0.500"},
+    }
+    assert report.target_table({"good": [{"tasks": {"y": {"rmse": 1.0}}}]}).empty
 
 
 def test_no_runs(report, tmp_path):
