@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch_geometric.utils import to_dense_batch
 
 #: Tokens in front of the atoms: CLS in slot 0, SEP in slot 1.
 NUM_SPECIAL = 2
@@ -27,11 +28,10 @@ class Slots(NamedTuple):
             ``[B, L, ...]``, zeros where padded.
         """
         batch_size, length = self.mask.shape
-        width = length - NUM_SPECIAL
-        atoms = x.new_zeros(batch_size * width, *x.shape[1:])
-        atoms = atoms.index_copy(0, self.batch * width + self.slot - NUM_SPECIAL, x)
+        # With both sizes given nothing depends on the data: it compiles and exports.
+        atoms, _ = to_dense_batch(x, self.batch, 0.0, length - NUM_SPECIAL, batch_size)
         special = special.to(x.dtype).expand(batch_size, NUM_SPECIAL, *x.shape[1:])
-        return torch.cat([special, atoms.view(batch_size, width, *x.shape[1:])], dim=1)
+        return torch.cat([special, atoms], dim=1)
 
     def flat(self, dense: Tensor) -> Tensor:
         """Takes the atoms, without CLS, SEP and padding: ``[B, L, ...]`` -> ``[N, ...]``."""
