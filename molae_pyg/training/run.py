@@ -231,10 +231,11 @@ class DurableCheckpoints(CheckpointIO):
     ) -> None:
         """Replaces the checkpoint; the log up to here is on the disk before."""
         checkpoint["course"] = list(self.run.course.position())
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        digest = hashlib.sha256(content.getbuffer()).hexdigest()
-        write_durably(path, _HEAD, digest.encode(), b"\n", content.getbuffer())
+        file = io.BytesIO()
+        torch.save(checkpoint, file)
+        content = file.getvalue()  # a view of the buffer would keep it from being closed
+        digest = hashlib.sha256(content).hexdigest()
+        write_durably(path, _HEAD, digest.encode(), b"\n", content)
 
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = None

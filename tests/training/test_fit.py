@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import os
 import signal
 
 import numpy as np
@@ -200,10 +199,11 @@ def test_ctrl_c_comes_out_works_again_and_loses_nothing(tmp_path, monkeypatch):
 
     def interrupted(module, batch, batch_idx):
         if module.trainer.global_step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # to this thread, and at once
         return step(module, batch, batch_idx)
 
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.default_int_handler
+    signal.signal(signal.SIGINT, handler)  # whatever ran before in this process
     for _ in range(2):  # also the second time
         with monkeypatch.context() as patch:
             patch.setattr(PropertyModule, "training_step", interrupted)
