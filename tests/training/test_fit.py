@@ -203,7 +203,7 @@ def test_ctrl_c_comes_out_works_again_and_loses_nothing(tmp_path, monkeypatch):
         return step(module, batch, batch_idx)
 
     handler = signal.default_int_handler
-    signal.signal(signal.SIGINT, handler)  # whatever ran before in this process
+    signal.signal(signal.SIGINT, handler)  # a shell's background job ignores it
     for _ in range(2):  # also the second time
         with monkeypatch.context() as patch:
             patch.setattr(PropertyModule, "training_step", interrupted)
