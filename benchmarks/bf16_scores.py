@@ -26,10 +26,10 @@ from turns import summary
 
 from molae_pyg import MolAE
 from molae_pyg.datasets import MoleculeNet
-from molae_pyg.models.precision import autocast, precision
+from molae_pyg.inference.precision import autocast, precision
 
 sys.path.insert(0, str(record.ROOT / "experiments"))
-import transfer
+from molae_pyg.evaluation import transfer
 
 PRECISIONS = ("32-true", "bf16-mixed")
 NAMES = ("mm", "addmm", "bmm", "baddbmm", "baddbmm_")

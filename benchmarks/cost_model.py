@@ -23,10 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.data import Batch, Data
 
 from molae_pyg import ClozeDrop, MolAE, cloze_loss
-from molae_pyg.datasets.shard import SCALE
+from molae_pyg.store.shard import SCALE
 from molae_pyg.training import padding_waste, plan_batches
 
-CONFIGS = Path(__file__).parents[1] / "experiments" / "configs"
+CONFIGS = Path(__file__).parents[1] / "molae_pyg" / "evaluation" / "configs"
 MODELS = {"published": "pretrain.yaml", "small": "pretrain_small.yaml"}
 SIZES = (249_455, 19_000_000, 1_000_000_000)
 MOLECULES = 20_000

@@ -30,7 +30,7 @@ from turns import Way, beside, summary, take
 
 from molae_pyg import MolAEEncoder
 from molae_pyg.chem.elements import ELEMENTS
-from molae_pyg.models.precision import precision
+from molae_pyg.inference.precision import precision
 
 CELLS = 20_000
 BATCH = 32

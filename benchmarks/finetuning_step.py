@@ -26,7 +26,7 @@ from torch_geometric.loader import DataLoader
 from turns import Way, beside, take
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
-from molae_pyg.models.precision import autocast, precision
+from molae_pyg.inference.precision import autocast, precision
 from molae_pyg.training.property import predict_in_parts
 from molae_pyg.training.schedule import configure_adam
 

@@ -37,8 +37,8 @@ import torch.utils.tensorboard
 from torch_geometric.data import Data
 
 from molae_pyg import ClozeDrop, MolAE, MolAEPredictor
-from molae_pyg.datasets import ConformerStore, StoreWriter
 from molae_pyg.fingerprint import of_weights
+from molae_pyg.store import ConformerStore, StoreWriter
 from molae_pyg.training import Finetuning, Pretraining, finetune, pretrain
 
 TIMES = ("second", "time")  # in names of columns and scores

@@ -36,9 +36,9 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 from turns import summary
 
-from molae_pyg.datasets import ConformerStore
-from molae_pyg.datasets.manifest import Manifest, shard_name
-from molae_pyg.datasets.shard import write_shard
+from molae_pyg.store import ConformerStore
+from molae_pyg.store.manifest import Manifest, shard_name
+from molae_pyg.store.shard import write_shard
 from molae_pyg.transforms import SampleConformer
 
 NUM_CONFORMERS = 11

@@ -27,7 +27,7 @@ def step(n: int, batch_size: int, recompute: bool, device: str) -> float:
     from torch_geometric.data import Batch
 
     from molae_pyg import ClozeDrop, MolAE, cloze_loss
-    from molae_pyg.models.precision import autocast
+    from molae_pyg.inference.precision import autocast
 
     torch.manual_seed(0)
     model = MolAE().to(device).train()

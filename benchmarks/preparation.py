@@ -20,8 +20,8 @@ from pathlib import Path
 
 import record
 
-from molae_pyg.datasets import prepare
-from molae_pyg.datasets.molecule_file import MoleculeFile
+from molae_pyg.store import prepare
+from molae_pyg.store.sources import MoleculeFile
 
 RECIPES = {
     "1 conformer": {"num_conformers": 1, "add_2d": False},

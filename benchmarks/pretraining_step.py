@@ -28,9 +28,9 @@ from torch_geometric.transforms import Compose
 from turns import Way, beside, take
 
 from molae_pyg import ClozeDrop, MolAE, ReferenceMolAE, cloze_loss
-from molae_pyg.datasets import ConformerStore
-from molae_pyg.models.precision import autocast
-from molae_pyg.models.precision import precision as hardware_precision
+from molae_pyg.inference.precision import autocast
+from molae_pyg.inference.precision import precision as hardware_precision
+from molae_pyg.store import ConformerStore
 from molae_pyg.training import plan_batches
 from molae_pyg.training.schedule import configure_adam
 from molae_pyg.transforms import SampleConformer

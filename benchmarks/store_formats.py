@@ -37,9 +37,9 @@ import zinc
 from torch_geometric.data import Data, OnDiskDataset
 from turns import summary
 
-from molae_pyg.datasets.manifest import Manifest, shard_name
-from molae_pyg.datasets.shard import SCALE, write_shard
-from molae_pyg.datasets.store_files import StoreFiles
+from molae_pyg.store.files import StoreFiles
+from molae_pyg.store.manifest import Manifest, shard_name
+from molae_pyg.store.shard import SCALE, write_shard
 
 NUM_CONFORMERS = 11
 BATCH = 128

@@ -1,7 +1,7 @@
 """Pre-trains Mol-AE with the 3D Cloze Test on a conformer store or a file of molecules.
 
     molae prepare molecules.smi store
-    python experiments/pretrain.py store --config experiments/configs/pretrain_small.yaml
+    python experiments/pretrain.py store --config molae_pyg/evaluation/configs/pretrain_small.yaml
 
     torchrun --nproc-per-node 8 experiments/pretrain.py store        # many GPUs of one machine
     srun python experiments/pretrain.py store                        # SLURM, a task per GPU
@@ -21,15 +21,15 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
-from results import environment
-from sealed import EXPECTED
-from settings import CONFIGS, check_pretraining, read_yaml
 from torch_geometric.transforms import BaseTransform
 
 from molae_pyg import ClozeDrop, MolAE
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
-from molae_pyg.datasets import ConformerStore, prepare
 from molae_pyg.durable import write_durably
+from molae_pyg.evaluation.config import CONFIGS, check_pretraining, read_yaml
+from molae_pyg.evaluation.runs import environment
+from molae_pyg.evaluation.sealed import EXPECTED
+from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.training import Pretraining, pretrain
 
 CONFIG = CONFIGS / "pretrain.yaml"

@@ -48,7 +48,7 @@ def _explains_itself(error: Exception) -> bool:
     """
     from molae_pyg.chem.items import RecordRefused
     from molae_pyg.chem.options import InputError
-    from molae_pyg.datasets import StoreError
+    from molae_pyg.store.shard import StoreError
 
     return isinstance(
         error, OSError | InputError | ModuleNotFoundError | RecordRefused | StoreError
@@ -81,6 +81,6 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
 
 
 def _prepare(**settings: object) -> None:
-    from molae_pyg.datasets import prepare
+    from molae_pyg.store import prepare
 
     print(prepare(**settings))

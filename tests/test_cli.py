@@ -11,7 +11,7 @@ from molae_pyg import __version__, datasets
 from molae_pyg.chem.items import RecordRefused
 from molae_pyg.chem.options import InputError
 from molae_pyg.cli import main, make_parser
-from molae_pyg.datasets import preparation
+from molae_pyg.store import preparation
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from molae_pyg.analysis.plots import parity_plot, roc_plot
 from molae_pyg.analysis.reconstruction import Reconstruction, reconstruct
 from molae_pyg.analysis.reconstruction_plot import reconstruction_plot
-from molae_pyg.analysis.report import training_report
+from molae_pyg.analysis.training_report import training_report
 
 __all__ = [
     "Reconstruction",

@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from torch_geometric.data import Data
 
-from molae_pyg.datasets.reading import Table
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.tables.reading import Table
 
 
 class ChEMBLActivities(MoleculeTable):

@@ -7,16 +7,16 @@ from typing import Literal
 from torch_geometric.data import Data
 
 from molae_pyg.chem.sdf import is_packed
-from molae_pyg.datasets.reading import read_table
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import TaskType
+from molae_pyg.tables.reading import read_table
 
 
 class CSVDataset(MoleculeTable):
     r"""Molecules and targets from a table (CSV, TSV), with conformers.
 
     Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; reading is
-    that of :func:`~molae_pyg.datasets.reading.read_table`. Rows whose SMILES is not usable are
+    that of :func:`~molae_pyg.tables.reading.read_table`. Rows whose SMILES is not usable are
     left out and listed in :obj:`dataset.report`; duplicates are kept.
 
     Args:
@@ -44,7 +44,7 @@ class CSVDataset(MoleculeTable):
         description: What each column was taken for, and why those that are no targets are none.
 
     Raises:
-        ValueError: See :func:`~molae_pyg.datasets.reading.read_table`.
+        ValueError: See :func:`~molae_pyg.tables.reading.read_table`.
     """
 
     def __init__(

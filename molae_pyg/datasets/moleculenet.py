@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 from torch_geometric.data import Data, download_url
 
-from molae_pyg.datasets.reading import Table, columns_of, read_table
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import TaskType
+from molae_pyg.tables.reading import Table, columns_of, read_table
 
 # The sets of QM8, of which DeepChem's file holds the four of PBE0 twice.
 QM8 = tuple(

@@ -16,11 +16,11 @@ from molae_pyg.chem.items import Item
 from molae_pyg.chem.options import Options, frames, kept_atoms
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets.moleculenet import MoleculeNet
-from molae_pyg.datasets.official_lmdb import num_records, read_record, read_target, records
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.datasets.table_storage import Molecules, joined, num_unknown
 from molae_pyg.metrics import TaskType
 from molae_pyg.splits import Split
+from molae_pyg.store.official_lmdb import num_records, read_record, read_target, records
 
 
 class OfficialFolder(MoleculeTable):

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from molae_pyg.datasets.reading import Table, columns_of, read_table
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import TaskType
 from molae_pyg.splits import Split
+from molae_pyg.tables.reading import Table, columns_of, read_table
 
 _METRICS = {"rocauc": "roc_auc", "ap": "average_precision", "rmse": "rmse"}
 

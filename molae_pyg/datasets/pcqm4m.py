@@ -14,11 +14,11 @@ from torch_geometric.data import Data
 
 from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.datasets.ogb_mol import downloaded, import_ogb, ogb_folder
-from molae_pyg.datasets.preparation import prepare
-from molae_pyg.datasets.reading import read_table
-from molae_pyg.datasets.safe_pickle import UnsafePickleError, loads
-from molae_pyg.datasets.store import ConformerStore
 from molae_pyg.fingerprint import digest
+from molae_pyg.store.dataset import ConformerStore
+from molae_pyg.store.preparation import prepare
+from molae_pyg.store.safe_pickle import UnsafePickleError, loads
+from molae_pyg.tables.reading import read_table
 
 Part = Literal["train", "valid", "test-dev", "test-challenge"]
 NAME = "pcqm4m-v2"

@@ -14,7 +14,6 @@ from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.report import row_error
 from molae_pyg.chem.smiles import listed
-from molae_pyg.datasets.reading import infer_task_type
 from molae_pyg.datasets.table_storage import (
     Molecules,
     fresh_molecules,
@@ -23,6 +22,7 @@ from molae_pyg.datasets.table_storage import (
 )
 from molae_pyg.fingerprint import digest
 from molae_pyg.metrics import TaskType, TaskTypes, choosing_metric, common_type, one_type_a_task
+from molae_pyg.tables.reading import infer_task_type
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 

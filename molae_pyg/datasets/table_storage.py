@@ -14,10 +14,10 @@ from torch_geometric.data.separate import separate as pyg_separate
 from molae_pyg.chem import FeaturizeReport, featurize
 from molae_pyg.chem.elements import ELEMENTS
 from molae_pyg.chem.options import Options, kept_atoms
-from molae_pyg.datasets.preparation import prepare
-from molae_pyg.datasets.store import ConformerStore
 from molae_pyg.durable import write_durably
 from molae_pyg.fingerprint import digest
+from molae_pyg.store.dataset import ConformerStore
+from molae_pyg.store.preparation import prepare
 
 TEXT = ("smiles", "status", "reason")
 _KNOWN = torch.tensor(sorted(ELEMENTS.values()))

@@ -256,7 +256,7 @@ class MolAE(nn.Module):
                 coordinates, reported when the others are done; the message names its row.
             TypeError: ``smiles`` is a single string, a file, a mapping, a set or a table.
         """
-        from molae_pyg.models.embedding import embed_smiles  # loads RDKit
+        from molae_pyg.inference.embed import embed_smiles  # loads RDKit
 
         return embed_smiles(self.encoder, smiles, num_conformers, batch_size, cache, precision)
 

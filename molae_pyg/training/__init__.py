@@ -1,10 +1,10 @@
 """Training: Lightning modules around the bare models, batches, schedule, runs."""
 
+from molae_pyg.inference.predict import predict
 from molae_pyg.training.cloze import ClozeModule
 from molae_pyg.training.data import ClozeBatches, ClozeData
 from molae_pyg.training.finite import NonFiniteLossError
 from molae_pyg.training.fit import finetune
-from molae_pyg.training.predict import predict
 from molae_pyg.training.pretraining import pretrain
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.sampler import CostSampler, PooledBatches, padding_waste, plan_batches

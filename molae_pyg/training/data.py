@@ -16,7 +16,7 @@ from molae_pyg.training.seeds import DATA, HELD_OUT, number_seed, seeded
 from molae_pyg.transforms import ClozeDrop
 
 if TYPE_CHECKING:
-    from molae_pyg.datasets import ConformerStore
+    from molae_pyg.store import ConformerStore
 
 
 class ClozeBatches(Dataset):

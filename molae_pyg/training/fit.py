@@ -14,14 +14,14 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from molae_pyg.fingerprint import digest, of_weights
+from molae_pyg.inference.precision import precision
+from molae_pyg.inference.predict import predict
 from molae_pyg.metrics import choosing_metric, evaluate
 from molae_pyg.models import PropertyModel
-from molae_pyg.models.precision import precision
 from molae_pyg.training.course import CourseLogger
 from molae_pyg.training.items import HeldOutItems, TrainingItems
 from molae_pyg.training.keeper import BestKeeper, Progress, best_of
 from molae_pyg.training.molecules import Molecules, Seen, look
-from molae_pyg.training.predict import predict
 from molae_pyg.training.progress import StepBar
 from molae_pyg.training.property import PropertyModule, plan_parts
 from molae_pyg.training.run import DurableCheckpoints, RunFolder

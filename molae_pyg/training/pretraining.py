@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.fingerprint import of_weights
+from molae_pyg.inference.precision import precision
 from molae_pyg.models import MolAE
-from molae_pyg.models.precision import precision
 from molae_pyg.training.cloze import ClozeModule
 from molae_pyg.training.course import CourseLogger
 from molae_pyg.training.data import ClozeData
@@ -25,7 +25,7 @@ from molae_pyg.training.settings import Pretraining
 from molae_pyg.training.trainer import fit, make_trainer, processes
 
 if TYPE_CHECKING:
-    from molae_pyg.datasets import ConformerStore
+    from molae_pyg.store import ConformerStore
 
 __all__ = ["Pretraining", "pretrain"]
 

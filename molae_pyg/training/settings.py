@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from molae_pyg.inference.precision import NAMES
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss
 from molae_pyg.metrics import metric_names
-from molae_pyg.models.precision import NAMES
 
 _METRICS = dict.fromkeys(
     name

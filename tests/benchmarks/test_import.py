@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = [ROOT / "benchmarks", ROOT / "experiments"]
+FOLDERS = [ROOT / "benchmarks", ROOT / "experiments", ROOT / "experiments" / "data"]
 SCRIPTS = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
 #: Packages that a script says it needs beside those of the package.
 OPTIONAL = {"store_formats.py": ["pyarrow", "lmdb"]}

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from molae_pyg.chem import featurize
-from molae_pyg.datasets import prepare
+from molae_pyg.store import prepare
 
 
 @pytest.fixture(params=[False, True], ids=["log file", "terminal"])

@@ -15,8 +15,8 @@ from molae_pyg.chem import from_sdf
 from molae_pyg.chem.conformers import Recipe
 from molae_pyg.chem.items import INVALID, read_sdf_record, work
 from molae_pyg.chem.sdf import lines_of, sdf_blocks
-from molae_pyg.datasets import prepare
-from molae_pyg.datasets.molecule_file import MoleculeFile
+from molae_pyg.store import prepare
+from molae_pyg.store.sources import MoleculeFile
 
 CASES = Path(__file__).parent.parent / "data" / "cases"
 END = "$$$$\n"

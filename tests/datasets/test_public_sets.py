@@ -15,8 +15,8 @@ from rdkit import Chem, RDConfig, rdBase
 import molae_pyg.datasets as datasets
 import molae_pyg.datasets.moleculenet as moleculenet_module
 from molae_pyg.datasets import ChEMBLActivities, MoleculeNet
-from molae_pyg.datasets.reading import infer_task_type
 from molae_pyg.metrics import evaluate
+from molae_pyg.tables.reading import infer_task_type
 
 QM8 = ("E1", "E2", "f1", "f2")
 DATA = os.environ.get("MOLAE_DATA")

@@ -10,7 +10,7 @@ from scripts import EXPERIMENTS, printed_by
 
 @pytest.fixture
 def fragments(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    monkeypatch.syspath_prepend(str(EXPERIMENTS / "data"))
     yield importlib.import_module("fragments").fragments
     sys.modules.pop("fragments", None)
 

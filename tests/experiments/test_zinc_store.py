@@ -3,7 +3,7 @@
 import numpy as np
 from scripts import printed_by
 
-from molae_pyg.datasets import ConformerStore
+from molae_pyg.store import ConformerStore
 
 
 def test_ready_conformers_become_a_store_without_excluded_molecules(tmp_path):

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from molae_pyg import ClozeDrop, MolAE
-from molae_pyg.datasets import ConformerStore, StoreWriter
 from molae_pyg.fingerprint import of_weights
+from molae_pyg.store import ConformerStore, StoreWriter
 from molae_pyg.training import ClozeData, ClozeModule, NonFiniteLossError, Pretraining, pretrain
 from molae_pyg.training.run import RunFolder
 
@@ -191,7 +191,7 @@ PROGRAM = """
 import json, os, signal, sys
 import torch
 from molae_pyg import MolAE
-from molae_pyg.datasets import ConformerStore
+from molae_pyg.store import ConformerStore
 from molae_pyg.training import ClozeModule, Pretraining, pretrain
 
 torch.set_num_threads(1)

@@ -1,0 +1,1 @@
+"""Baselines: what a pre-trained model is compared with."""

@@ -1,0 +1,1 @@
+"""Evaluation: protocols, compared models, runs on disk, significance, reports, leaderboards."""

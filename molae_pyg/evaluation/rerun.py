@@ -1,0 +1,98 @@
+"""Repeats a finished run from what it has written, and compares the predictions.
+
+    python -m molae_pyg.evaluation.rerun runs/moleculenet/scaffold/esol/molae-small/0-0
+
+The run is refused if its files, its molecules, its labels or its weights are not those it had. The
+new run lands below --output. On a CPU with the same versions, number of threads and precision (bf16
+where the processor has the instructions) the predictions are the same; the script ends with 1 where
+they differ by more than --tolerance.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from molae_pyg.durable import sha256_of
+from molae_pyg.evaluation.compare import make_run
+from molae_pyg.evaluation.models import Job, digest_of
+from molae_pyg.evaluation.report import predictions_of
+from molae_pyg.evaluation.runs import RESULT, Key, check_place, check_same, only_process
+from molae_pyg.evaluation.sealed import EXPECTED, read_sealed
+from molae_pyg.evaluation.sources import identity_of, load_dataset
+from molae_pyg.splits import load_split
+
+OF = "rerun_of"  # marks a run of this script, which it may replace
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", help="folder of a finished run")
+    parser.add_argument("--root", default="data", help="folder of data files and conformers")
+    parser.add_argument("--output", default="runs/rerun", help="folder of the new run")
+    parser.add_argument("--tolerance", type=float, default=0.0, help="largest difference; 0")
+    return parser.parse_args()
+
+
+def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
+    """The result of a run, and that of its repetition; each knows its ``folder``.
+
+    Raises:
+        ValueError: If the run cannot be repeated as it was, or the place of the new one is taken.
+    """
+    before = read_sealed(folder / RESULT)
+    check_place(folder, before)
+    torch.set_num_threads(before["environment"]["threads"])
+    key = Key(*(before[name] for name in Key._fields))
+    dataset = load_dataset(before["source"], root, before["data"], before["columns"])
+    file = folder.parents[1] / "splits" / f"{key.seed}-{key.fold}.json"
+    identity = {
+        **key._asdict(),
+        "data": before["data"],
+        "settings": before["settings"],
+        "fit": before["fit"],
+        **identity_of(dataset),
+        "weights_sha256": digest_of(before["settings"].get("weights", "random")),
+        "split_sha256": sha256_of(file),
+    }
+    check_same(before, identity, folder, "a run that cannot be repeated as it was")
+    again = key.folder(output)
+    with only_process(again.parent):
+        _make_room(again)
+        job = Job(dataset, load_split(file, dataset.smiles), before["settings"], key.seed, again)
+        facts = {"source": before["source"], "columns": before["columns"], OF: before["sha256"]}
+        after = make_run(key, job, identity, facts)
+    return {**before, "folder": folder}, {**after, "folder": again}
+
+
+def _make_room(folder: Path) -> None:
+    """Removes an earlier repetition; a run that is none stays."""
+    if not (folder / RESULT).is_file():
+        return
+    if OF not in read_sealed(folder / RESULT):
+        raise ValueError(f"{folder} holds a run that is no repetition: give another --output")
+    shutil.rmtree(folder)
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        before, after = repeat(Path(args.run), args.root, Path(args.output))
+    except EXPECTED as error:
+        raise SystemExit(str(error)) from None
+    metric = before["metric"]
+    old, new = (predictions_of(run)[1] for run in (before, after))
+    difference = float(np.abs(old - new).max())
+    for name, run in (("before", before), ("again", after)):
+        print(f"{name:>7}: {metric} {run['test'][metric]!r}")
+    print(f"largest difference of {old.size} test predictions: {difference:g}")
+    if not difference <= args.tolerance:
+        raise SystemExit("the predictions differ")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tables: text files become columns, columns become molecules and targets."""

@@ -1,0 +1,120 @@
+"""Settings: what is wrong in a YAML file is said before any work, with its place."""
+
+import importlib
+import sys
+
+import pytest
+import yaml
+from scripts import EXPERIMENTS, call
+
+
+@pytest.fixture
+def settings(monkeypatch):
+    return importlib.import_module("molae_pyg.evaluation.config")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("data: {num_conformers: 1\nmodels: {}\n", r"x.yaml, line \d+, column \d+: "),
+        ("data:\n\tseed: 1\n", r"x.yaml, line 2, column 1: "),
+        ("data: {seed: 1}\nmodels: {}\ndata: {}\n", "x.yaml, line 3, column 1: the key 'data' is"),
+        ("- data\n- models\n", "x.yaml holds no settings"),
+        ("", "x.yaml holds no settings"),
+        ("data: !!python/object:os.system {}\n", "x.yaml, line 1, column 7: "),
+        ("name: 'größe'\n".encode("latin-1"), "x.yaml is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_yaml_is_an_error_of_a_line(settings, tmp_path, text, said):
+    (tmp_path / "x.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SystemExit, match=said):
+        settings.read_yaml(tmp_path / "x.yaml")
+
+
+def test_a_file_that_is_not_there(settings, tmp_path):
+    with pytest.raises(SystemExit, match=r"x\.yaml cannot be read: No such file"):
+        settings.read_yaml(tmp_path / "x.yaml")
+
+
+def test_numbers_and_anchors(settings, tmp_path):
+    text = "a: &a {lr: 1e-4, big: 1E3, word: 1e, text: '1e-4'}\nb: {<<: *a, lr: 2.5e-3}\n"
+    (tmp_path / "x.yaml").write_text(text)
+    found = settings.read_yaml(tmp_path / "x.yaml")
+    assert found["a"] == {"lr": 1e-4, "big": 1000.0, "word": "1e", "text": "1e-4"}
+    assert found["b"]["lr"] == 2.5e-3
+    assert found["b"]["big"] == 1000.0
+
+
+SCRIPTS = {
+    "moleculenet": ("moleculenet.yaml", ["--dataset", "none.csv"]),
+    "search": ("moleculenet.yaml", ["--dataset", "x.csv", "--model", "gin"]),
+    "ogb_leaderboard": ("ogb.yaml", ["--dataset", "molesol"]),
+    "pretrain": ("pretrain_small.yaml", ["store"]),
+    "transfer": ("transfer.yaml", ["--weights", "molae-small"]),
+    "pcqm4m": ("pcqm4m.yaml", []),
+}
+PLACES = {
+    "moleculenet": ["", "data", "models", "models.gin", "models.gin.model", "models.molae.head"],
+    "search": ["", "data", "models.gin.training"],
+    "ogb_leaderboard": ["", "entry", "models.gin.training", "models.gin.datasets.ogbg-molhiv"],
+    "pretrain": ["", "data", "model", "cloze", "training"],
+    "transfer": ["", "data", "head", "training", "datasets", "datasets.esol"],
+    "pcqm4m": ["", "data", "head", "training"],
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "place"), [(name, place) for name, places in PLACES.items() for place in places]
+)
+def test_an_unknown_key_is_named_with_the_known_ones(script, place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name, args = SCRIPTS[script]
+    config = yaml.safe_load((EXPERIMENTS / "configs" / name).read_text())
+    section = config
+    for key in filter(None, place.split(".")):
+        section = section.setdefault(key, {})
+    section["num_conformer"] = {}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(config))
+    status, told = call(monkeypatch, capsys, script, *args, "--config", "x.yaml")
+    assert status == 1
+    assert "unknown key num_conformer in x.yaml" in told
+    assert "known are: " in told
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("script", "text", "said"),
+    [
+        ("moleculenet", "models: {mean: {}}", "x.yaml has no data"),
+        ("moleculenet", "data: {}\nmodels: {mean: }", r"models.mean must hold settings"),
+        ("moleculenet", "data: 3\nmodels: {mean: {}}", r"data must hold settings by name, got 3"),
+        ("moleculenet", "data: {}\ndefault: [gin]\nmodels: {mean: {}}", "default names gin"),
+        (
+            "moleculenet",
+            "data: {}\ndefault: [gin]\nmodels: {gin: {model: {}, training: {epochs: 0}}}",
+            "models.gin.training: ",
+        ),
+        ("ogb_leaderboard", "entry: {share: 2}", "share must be null or lie between 0 and 1"),
+        ("ogb_leaderboard", "entry: {ensemble: 0}", "ensemble must be a number from 1, got 0"),
+        ("pretrain", "data: {}\nmodel: {}", "x.yaml has no training"),
+    ],
+)
+def test_values_that_cannot_be(script, text, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text(text)
+    status, told = call(monkeypatch, capsys, script, *SCRIPTS[script][1], "--config", "x.yaml")
+    assert status == 1
+    assert said in told
+    assert "Traceback" not in told
+
+
+def test_spaces_of_the_search_are_checked(settings, monkeypatch):
+    search = importlib.import_module("molae_pyg.evaluation.search")
+    spaces = settings.read_yaml(settings.CONFIGS / "search.yaml")
+    models = settings.read_yaml(settings.CONFIGS / "moleculenet.yaml")["models"]
+    for model, space in spaces.items():
+        section = {key: value for key, value in models[model].items() if key != "datasets"}
+        search.check_space(model, section, space, "search.yaml")
+    with pytest.raises(SystemExit, match=r"unknown key rate in search\.yaml: gin\.training"):
+        search.check_space("gin", {"training": {}}, {"training.rate": [1]}, "search.yaml")
+    sys.modules.pop("search", None)

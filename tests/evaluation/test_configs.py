@@ -1,0 +1,138 @@
+"""Every YAML file builds what it describes, and agrees with the published figures."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from scripts import EXPERIMENTS
+
+from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
+from molae_pyg.datasets import MoleculeNet
+from molae_pyg.training import Finetuning, Pretraining
+
+PUBLISHED = Path(os.environ.get("MOLAE_DATA", "nowhere")).parent / "paper" / "published.yaml"
+CONFIGS = [
+    path for path in sorted((EXPERIMENTS / "configs").glob("*.yaml")) if path.stem != "search"
+]
+
+
+OGB = [path for path in CONFIGS if path.stem.startswith("ogb")]  # change others
+FINETUNED = [
+    path for path in CONFIGS if "models" in yaml.safe_load(path.read_text()) and path not in OGB
+]
+PRETRAINED = [path for path in CONFIGS if path not in FINETUNED + OGB]
+
+
+@pytest.fixture
+def moleculenet(monkeypatch):
+    yield importlib.import_module("molae_pyg.evaluation.compare")
+    for name in ("moleculenet", "models", "baselines"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("path", PRETRAINED, ids=lambda p: p.stem)
+def test_yaml_files_build(path):
+    config = yaml.safe_load(path.read_text())
+    with torch.device("meta"):  # the full size costs nothing here
+        if "model" in config:
+            MolAE(**config["model"])
+            ClozeDrop(**config.get("cloze", {}))
+            Pretraining(**config["training"])
+            return
+        for line in ({}, *config.get("datasets", {}).values()):
+            MolAEPredictor(MolAEEncoder(), **config["head"])
+            Finetuning(**{**config["training"], **line})
+
+
+@pytest.mark.parametrize("path", FINETUNED, ids=lambda p: p.stem)
+def test_models_of_yaml_files_build(path, moleculenet):
+    config = yaml.safe_load(path.read_text())
+    check_models(config, {"chembl2321810", *MoleculeNet.sources}, moleculenet)
+
+
+@pytest.mark.parametrize("path", OGB, ids=lambda p: p.stem)
+def test_models_of_ogb_build(path, moleculenet):
+    ogb = importlib.import_module("molae_pyg.evaluation.ogb")
+    config = ogb.read_config(str(path))
+    assert config["entry"].keys() == {"conformers", "ensemble", "blend", "share"}
+    names = {f"ogbg-mol{name}" for name in MoleculeNet.sources}
+    for section in config["models"].values():
+        lines = section.pop("datasets", {})
+        section["datasets"] = {name: line for name, line in lines.items() if name in names}
+    check_models(config, names, moleculenet)
+    settings = ogb.settings_of(config, "molae-small", "ogbg-molhiv")
+    assert settings["conformers"] == 1  # of a run; the averages of an entry are made of its model
+    assert "external_data" not in settings
+    assert "conformers" not in ogb.settings_of(config, "gin", "ogbg-molhiv")
+
+
+def check_models(config: dict, names: set[str], moleculenet) -> None:
+    """Every model builds on every data set, and what changes for one names one."""
+    assert (
+        set(config["default"])
+        <= set(config["models"])
+        <= set(importlib.import_module("molae_pyg.evaluation.models").MODELS)
+    )
+    assert "molae" in config["models"]  # stands for weights given by their path
+    assert config["data"].keys() <= {"num_conformers", "add_2d", "seed", "max_atoms"}
+    for model, section in config["models"].items():
+        assert set(section.get("datasets", {})) <= names
+        for name in names:
+            settings = moleculenet.model_settings(config, model, name)
+            Finetuning(**settings.get("training", {}))
+            if "molae" in model:
+                assert settings["weights"] in ("random", "molae-small")
+                with torch.device("meta"):
+                    encoder = MolAEEncoder(**settings.get("encoder", {}))
+                    MolAEPredictor(encoder, **settings["head"])
+
+
+def test_published_lines(moleculenet):
+    config = yaml.safe_load((EXPERIMENTS / "configs" / "published.yaml").read_text())
+    settings = moleculenet.model_settings(config, "molae", "freesolv")
+    assert settings["head"]["pooler_dropout"] == 0.4
+    assert settings["scale"] == "all"
+    assert Finetuning(**settings["training"]) == Finetuning(160, 64, 8e-5, 0.1, "mse", 0.0, 20)
+    with torch.device("meta"):
+        encoder = MolAEEncoder(**settings["encoder"])
+    assert encoder.config["num_layers"] == 15
+    settings = moleculenet.model_settings(config, "molae", "qm8")
+    assert (settings["encoder"], settings["training"]["epochs"]) == ({"dropout": 0.0}, 120)
+
+
+@pytest.mark.skipif(not PUBLISHED.is_file(), reason="needs paper/published.yaml beside $MOLAE_DATA")
+def test_published_lines_are_those_of_the_paper():
+    ours = yaml.safe_load((EXPERIMENTS / "configs" / "published.yaml").read_text())
+    theirs = yaml.safe_load(PUBLISHED.read_text())["finetune"]
+    assert ours["models"]["molae"]["datasets"].keys() == theirs.keys()
+    for name, sections in ours["models"]["molae"]["datasets"].items():
+        line, published = sections["training"], theirs[name]
+        for key in ("lr", "batch_size", "epochs", "warmup"):
+            assert line[key] == published[key], (name, key)
+        assert sections["head"]["pooler_dropout"] == published["pooler_dropout"]
+        assert sections.get("encoder", {}).get("dropout", 0.1) == published["dropout"]
+        loss = {"cross_entropy": "bce", "multi_task_bce": "bce"}
+        assert line["loss"] == loss.get(published["loss"], published["loss"])
+
+
+def test_an_unknown_key_is_an_error_before_the_work(moleculenet, tmp_path, monkeypatch):
+    text = (EXPERIMENTS / "configs" / "quick.yaml").read_text().replace("lr:", "learning_rate:")
+    (tmp_path / "typo.yaml").write_text(text)
+    monkeypatch.setattr(sys, "argv", ["x", "--config", str(tmp_path / "typo.yaml")])
+    monkeypatch.setattr(moleculenet, "run_dataset", None)
+    with pytest.raises(SystemExit, match=r"unknown key learning_rate in .*models\.molae-small"):
+        moleculenet.main()
+    with pytest.raises(SystemExit, match="no model 'molea'"):
+        moleculenet.model_settings({"models": {"molae": {}}}, "molea", "esol")
+
+
+def test_weights_are_called_by_their_whole_path(moleculenet):
+    assert moleculenet.name_of("molae-small") == "molae-small"
+    assert moleculenet.name_of("runs/pretrain/model") == "runs-pretrain-model"
+    assert moleculenet.name_of("/weights/checkpoint_7.pt") == "weights-checkpoint_7"
+    assert moleculenet.name_of("../best.pt") == "best"
+    assert moleculenet.name_of("../gin.pt") == "weights-gin"  # not taken for that model

@@ -1,0 +1,147 @@
+from collections import deque
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from molae_pyg import MolAE, from_smiles
+from molae_pyg.inference import embed as embedding
+
+
+@pytest.fixture(scope="module")
+def model() -> MolAE:
+    torch.manual_seed(0)
+    return MolAE.tiny()
+
+
+def test_rows_follow_the_input_and_equal_molecules_are_equal(model):
+    smiles = ["c1ccccc1CCO", "OCC", "CCCCCCC", "CCO", "C(C)O"]
+    found = model.embed(smiles, batch_size=2, precision="32-true")
+    assert found.shape == (5, 64)
+    assert found.dtype == np.float32
+    assert np.array_equal(found[1], found[3])
+    assert np.array_equal(found[1], found[4])
+    assert not np.allclose(found[1], found[2], atol=1e-3)
+    for row, string in enumerate(smiles):
+        alone = model.embed([string], precision="32-true")[0]
+        assert np.allclose(found[row], alone, atol=1e-5)
+
+
+def test_mean_over_conformers(model):
+    data = from_smiles("CCCCO", num_conformers=3)
+    model.eval()
+    with torch.no_grad():
+        alone = [model.encode(data.z, pos).molecule[0] for pos in data.conformers.unbind(1)]
+    expected = torch.stack(alone).mean(0).numpy()
+    found = model.embed(["CCCCO"], num_conformers=3, precision="32-true")
+    assert np.allclose(found[0], expected, atol=1e-5)
+
+
+def test_training_mode_is_kept(model):
+    model.train()
+    model.embed(["CCO"])
+    assert model.encoder.training
+
+
+def test_no_molecule(model):
+    assert model.embed([]).shape == (0, 64)
+
+
+def test_an_invalid_row_is_named(model):
+    with pytest.raises(ValueError, match="row 1: cannot read SMILES 'C1CC'"):
+        model.embed(["CCO", "C1CC"])
+
+
+def test_a_molecule_without_coordinates_is_named_once_the_others_are_done(model, monkeypatch):
+    made = embedding.stream
+
+    def lossy(smiles, options):
+        for data in made(smiles, options):
+            yield ValueError(f"no coordinates for {data.smiles!r}") if "N" in data.smiles else data
+
+    monkeypatch.setattr(embedding, "stream", lossy)
+    with pytest.raises(
+        ValueError, match=r"row 1: no coordinates for 'CCN' \(and 1 more molecules\)"
+    ):
+        model.embed(["CCS", "NCC", "CCN", "CCP", "CN"])
+    monkeypatch.setattr(embedding, "_encode", None)
+    assert model.embed(["SCC", "CCP"]).shape == (2, 64)  # kept
+
+
+def test_what_is_kept_is_taken(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("MOLAE_CACHE", str(tmp_path))
+    first = model.embed(["CCCO", "OCCC", "CCCN"])
+    encoded = []
+    encode = embedding._encode
+    monkeypatch.setattr(
+        embedding, "_encode", lambda e, some, n: encoded.extend(some) or encode(e, some, n)
+    )
+    second = model.embed(["NCCC", "CCCO", "CCC"])
+    assert encoded == ["CCC"]
+    assert np.array_equal(second[:2], first[[2, 0]])
+    model.embed(["CCCO"], num_conformers=2)  # other settings
+    torch.manual_seed(1)
+    other = MolAE.tiny().embed(["CCCO"])  # other weights
+    assert encoded == ["CCC", "CCCO", "CCCO"]
+    assert not np.allclose(other, first[:1], atol=1e-3)
+    # The same batch as at first: in another one the last bits are others.
+    assert np.array_equal(model.embed(["CCCO", "OCCC", "CCCN"], cache=False), first)
+    assert encoded == ["CCC", "CCCO", "CCCO", "CCCO", "CCCN"]
+
+
+def test_many_molecules_come_in_parts(model, monkeypatch):
+    monkeypatch.setattr(embedding, "_CHUNK", 3)
+    smiles = ["C" * n for n in range(1, 9)]
+    whole = model.embed(smiles, cache=False, precision="32-true")
+    for row, string in enumerate(smiles):
+        alone = model.embed([string], cache=False, precision="32-true")[0]
+        assert np.allclose(whole[row], alone, atol=1e-5)
+
+
+def test_a_single_string_is_an_error(model):
+    with pytest.raises(TypeError, match="for one molecule give"):
+        model.embed("CCO")
+
+
+ROWS = ["CCO", "CCN", "CCC"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        tuple(ROWS), iter(ROWS), (s for s in ROWS), map(str.strip, ROWS), filter(None, ROWS),
+        np.array(ROWS), np.array(ROWS, dtype=object), pd.Series(ROWS, index=[7, 7, 1]),
+        dict(enumerate(ROWS)).values(), deque(ROWS),
+    ],
+    ids=lambda given: type(given).__name__,
+)  # fmt: skip
+def test_all_rows_of_whatever_has_rows(model, given):
+    found = model.embed(given, precision="32-true")
+    assert np.allclose(found, model.embed(ROWS, precision="32-true"), atol=1e-6)
+
+
+def test_what_has_no_clear_rows_is_a_type_error(model, tmp_path):
+    (tmp_path / "list.smi").write_text("CCO\nCCN\n")
+    with open(tmp_path / "list.smi") as file:
+        given = [
+            file, "CCO", b"CCO", {"CCO": 1}, set(ROWS), frozenset(ROWS), 3, None, tmp_path,
+            pd.DataFrame({"smiles": ROWS}), np.array([ROWS]), np.array("CCO"),
+        ]  # fmt: skip
+        for smiles in given:
+            with pytest.raises(TypeError, match="embed takes"):
+                model.embed(smiles)
+
+
+@pytest.mark.parametrize("row", [None, float("nan"), 7, b"CCO", ["CCO"]])
+def test_a_row_that_is_no_string_is_named(model, row):
+    with pytest.raises(ValueError, match="row 1: expected a SMILES string, got"):
+        model.embed(["CCO", row])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, None])
+def test_batch_size_is_checked_first(model, batch_size):
+    with pytest.raises(ValueError, match="batch_size must be an integer of at least 1"):
+        model.embed(["CCO"], batch_size=batch_size)
+    with pytest.raises(ValueError, match="precision must be one of"):
+        model.embed(["CCO"], precision="bf16-true", cache=False)
