@@ -13,8 +13,8 @@ from torch_geometric.data import Data, Dataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.utils import scatter
 
-from molae_pyg import MolAEEncoder
 from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, evaluate
+from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import scaffold_groups
 
 #: Penalties tried on the squared weights, weak to strong.

@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 from torch_geometric.nn import AttentiveFP, SchNet
 
-from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets import MoleculeNet, PCQM4Mv2, prepare
+from molae_pyg.models import MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.training import Finetuning, Pretraining
+from molae_pyg.transforms import ClozeDrop
 
 CONFIGS = Path(__file__).parent / "configs"
 

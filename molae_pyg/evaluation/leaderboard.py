@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from molae_pyg import MolAE
 from molae_pyg.datasets import OGBMol
 from molae_pyg.datasets.ogb_mol import (
     evaluator,
@@ -19,6 +18,7 @@ from molae_pyg.datasets.ogb_mol import (
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.sealed import UNSEALED, seal
 from molae_pyg.fingerprint import digest
+from molae_pyg.models import MolAE
 from molae_pyg.official_checkpoint import read_official
 from molae_pyg.splits import Split
 from molae_pyg.tables.reading import Table

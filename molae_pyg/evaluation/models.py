@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.baselines import chemprop as dmpnn
 from molae_pyg.baselines import graphs as graph_models
 from molae_pyg.baselines.forest import ForestBaseline, MeanBaseline
@@ -20,7 +19,7 @@ from molae_pyg.baselines.schnet import SchNetPredictor
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.metrics import choosing_metric
-from molae_pyg.models import PropertyModel
+from molae_pyg.models import MolAE, MolAEEncoder, MolAEPredictor, PropertyModel
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune, predict
 

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 
-from molae_pyg import MolAEPredictor
 from molae_pyg.baselines.schnet import SchNetPredictor
 from molae_pyg.datasets import OGBMol
 from molae_pyg.durable import write_durably
@@ -44,6 +43,7 @@ from molae_pyg.evaluation.runs import RESULT, environment, is_finished, only_pro
 from molae_pyg.evaluation.sealed import EXPECTED, read_sealed, seal
 from molae_pyg.evaluation.sources import identity_of
 from molae_pyg.fingerprint import digest
+from molae_pyg.models import MolAEPredictor
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, predict
 

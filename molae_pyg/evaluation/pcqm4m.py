@@ -18,7 +18,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 
-from molae_pyg import MolAEPredictor
 from molae_pyg.chem import featurize
 from molae_pyg.datasets import PCQM4Mv2
 from molae_pyg.datasets.pcqm4m import TABLE, find_pcqm4m, pcqm4m_evaluator
@@ -28,6 +27,7 @@ from molae_pyg.evaluation.models import DEVICE, digest_of, load_encoder, num_par
 from molae_pyg.evaluation.runs import RESULT, environment, is_finished
 from molae_pyg.evaluation.sealed import EXPECTED, read_sealed, seal
 from molae_pyg.fingerprint import digest
+from molae_pyg.models import MolAEPredictor
 from molae_pyg.tables.reading import read_smiles
 from molae_pyg.training import Finetuning, finetune, predict
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from molae_pyg import __version__
+from molae_pyg._version import __version__
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import FolderLock, write_durably
 from molae_pyg.environment import processor_name

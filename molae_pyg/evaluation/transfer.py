@@ -26,7 +26,6 @@ import numpy as np
 from rdkit import Chem, rdBase
 from tqdm import tqdm
 
-from molae_pyg import MolAEEncoder
 from molae_pyg.baselines.probe import embed, probe, scaffold_folds
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets import MoleculeNet
@@ -39,6 +38,7 @@ from molae_pyg.evaluation.sealed import EXPECTED, read_json
 from molae_pyg.evaluation.sources import headline, identity_of, scale_of, scores_of
 from molae_pyg.fingerprint import differences, of_weights
 from molae_pyg.metrics import LOWER_IS_BETTER
+from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import Split, scaffold_split
 from molae_pyg.tables.reading import read_smiles
 

@@ -27,7 +27,7 @@ def dataset() -> MoleculeTable:
 
 
 def test_graphs(module, dataset):
-    found = module("graph_models").graphs(dataset)
+    found = module("molae_pyg.baselines.graphs").graphs(dataset)
     assert [graph.z.tolist() for graph in found] == [[6, 6, 8], [6] * 6, [8, 6, 8], [6]]
     ethanol = found[0]
     assert ethanol.x.shape == (3, 177)
@@ -40,7 +40,7 @@ def test_graphs(module, dataset):
 
 @pytest.mark.parametrize("name", ["attentive_fp", "gin"])
 def test_graph_networks_predict_in_real_units(module, dataset, name):
-    graph_models = module("graph_models")
+    graph_models = module("molae_pyg.baselines.graphs")
     settings = {"hidden_channels": 8, "num_layers": 2, "dropout": 0.0}
     if name == "attentive_fp":
         settings["num_timesteps"] = 1
@@ -65,10 +65,10 @@ def test_a_trained_model_is_loaded_again(module, dataset, name, tmp_path):
     types = ["regression", "classification"]
     torch.manual_seed(0)
     if name == "schnet":
-        cls, molecules = module("schnet").SchNetPredictor, list(dataset)
+        cls, molecules = module("molae_pyg.baselines.schnet").SchNetPredictor, list(dataset)
         model = cls({"hidden_channels": 8, "num_filters": 8}, 2, ["a", "b"], types)
     else:
-        graph_models = module("graph_models")
+        graph_models = module("molae_pyg.baselines.graphs")
         cls, molecules = graph_models.GraphPredictor, graph_models.graphs(dataset)
         settings |= {"num_timesteps": 1} if name == "attentive_fp" else {}
         model = cls(name, settings, 2, ["a", "b"], types)
@@ -86,11 +86,11 @@ def test_a_trained_model_is_loaded_again(module, dataset, name, tmp_path):
 
 def test_unknown_architecture(module):
     with pytest.raises(ValueError, match="one of attentive_fp, gin: 'gcn'"):
-        module("graph_models").GraphPredictor("gcn", {}, 1)
+        module("molae_pyg.baselines.graphs").GraphPredictor("gcn", {}, 1)
 
 
 def test_schnet_is_invariant_and_averages_conformers(module, dataset):
-    schnet = module("schnet")
+    schnet = module("molae_pyg.baselines.schnet")
     torch.manual_seed(0)
     settings = {"hidden_channels": 8, "num_filters": 8, "num_interactions": 2, "readout": "mean"}
     model = schnet.SchNetPredictor(settings, 2, ["a", "b"], "regression").eval().double()
@@ -112,7 +112,7 @@ def test_schnet_is_invariant_and_averages_conformers(module, dataset):
 
 
 def test_neighbours_by_hand(module):
-    neighbours = module("schnet").Neighbours(cutoff=2.0)
+    neighbours = module("molae_pyg.baselines.schnet").Neighbours(cutoff=2.0)
     pos = torch.tensor([[0.0, 0, 0], [1.5, 0, 0], [3.0, 0, 0], [0.0, 0, 0], [0.0, 1, 0]])
     edges, distances = neighbours(pos, torch.tensor([0, 0, 0, 1, 1]))
     found = {(i, j): d for (i, j), d in zip(edges.T.tolist(), distances.tolist(), strict=True)}

@@ -5,7 +5,9 @@ import sys
 
 import pytest
 import yaml
-from scripts import EXPERIMENTS, call
+from scripts import call
+
+from molae_pyg.evaluation.config import CONFIGS
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ PLACES = {
 def test_an_unknown_key_is_named_with_the_known_ones(script, place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name, args = SCRIPTS[script]
-    config = yaml.safe_load((EXPERIMENTS / "configs" / name).read_text())
+    config = yaml.safe_load((CONFIGS / name).read_text())
     section = config
     for key in filter(None, place.split(".")):
         section = section.setdefault(key, {})

@@ -8,23 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from scripts import EXPERIMENTS
 
 from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets import MoleculeNet
+from molae_pyg.evaluation.config import CONFIGS
 from molae_pyg.training import Finetuning, Pretraining
 
 PUBLISHED = Path(os.environ.get("MOLAE_DATA", "nowhere")).parent / "paper" / "published.yaml"
-CONFIGS = [
-    path for path in sorted((EXPERIMENTS / "configs").glob("*.yaml")) if path.stem != "search"
-]
-
-
-OGB = [path for path in CONFIGS if path.stem.startswith("ogb")]  # change others
+PATHS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path.stem != "search"]
+OGB = [path for path in PATHS if path.stem.startswith("ogb")]  # change others
 FINETUNED = [
-    path for path in CONFIGS if "models" in yaml.safe_load(path.read_text()) and path not in OGB
+    path for path in PATHS if "models" in yaml.safe_load(path.read_text()) and path not in OGB
 ]
-PRETRAINED = [path for path in CONFIGS if path not in FINETUNED + OGB]
+PRETRAINED = [path for path in PATHS if path not in FINETUNED + OGB]
 
 
 @pytest.fixture
@@ -92,7 +88,7 @@ def check_models(config: dict, names: set[str], moleculenet) -> None:
 
 
 def test_published_lines(moleculenet):
-    config = yaml.safe_load((EXPERIMENTS / "configs" / "published.yaml").read_text())
+    config = yaml.safe_load((CONFIGS / "published.yaml").read_text())
     settings = moleculenet.model_settings(config, "molae", "freesolv")
     assert settings["head"]["pooler_dropout"] == 0.4
     assert settings["scale"] == "all"
@@ -106,7 +102,7 @@ def test_published_lines(moleculenet):
 
 @pytest.mark.skipif(not PUBLISHED.is_file(), reason="needs paper/published.yaml beside $MOLAE_DATA")
 def test_published_lines_are_those_of_the_paper():
-    ours = yaml.safe_load((EXPERIMENTS / "configs" / "published.yaml").read_text())
+    ours = yaml.safe_load((CONFIGS / "published.yaml").read_text())
     theirs = yaml.safe_load(PUBLISHED.read_text())["finetune"]
     assert ours["models"]["molae"]["datasets"].keys() == theirs.keys()
     for name, sections in ours["models"]["molae"]["datasets"].items():
@@ -120,7 +116,7 @@ def test_published_lines_are_those_of_the_paper():
 
 
 def test_an_unknown_key_is_an_error_before_the_work(moleculenet, tmp_path, monkeypatch):
-    text = (EXPERIMENTS / "configs" / "quick.yaml").read_text().replace("lr:", "learning_rate:")
+    text = (CONFIGS / "quick.yaml").read_text().replace("lr:", "learning_rate:")
     (tmp_path / "typo.yaml").write_text(text)
     monkeypatch.setattr(sys, "argv", ["x", "--config", str(tmp_path / "typo.yaml")])
     monkeypatch.setattr(moleculenet, "run_dataset", None)

@@ -5,14 +5,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from scripts import EXPERIMENTS, SMILES, run
+from scripts import SMILES, run
+
+from molae_pyg.evaluation.config import CONFIGS
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     table = pd.DataFrame({"smiles": SMILES, "y": [0.5 * len(s) for s in SMILES]})
     table.to_csv(tmp_path / "my.csv", index=False)
-    config = yaml.safe_load((EXPERIMENTS / "configs/moleculenet.yaml").read_text())
+    config = yaml.safe_load((CONFIGS / "moleculenet.yaml").read_text())
     config["data"] = {"num_conformers": 1, "add_2d": True}
     config["models"]["molae-small"]["training"] |= {"epochs": 1, "patience": 1}
     (tmp_path / "few.yaml").write_text(yaml.safe_dump(config))
@@ -50,9 +52,8 @@ def test_a_run_repeats_from_what_it_wrote(folder):
 
 
 def test_spaces_name_settings_that_there_are():
-    configs = EXPERIMENTS / "configs"
-    spaces = yaml.safe_load((configs / "search.yaml").read_text())
-    models = yaml.safe_load((configs / "moleculenet.yaml").read_text())["models"]
+    spaces = yaml.safe_load((CONFIGS / "search.yaml").read_text())
+    models = yaml.safe_load((CONFIGS / "moleculenet.yaml").read_text())["models"]
     assert set(spaces) <= set(models)
     for model, space in spaces.items():
         for values in space.values():
