@@ -39,7 +39,7 @@ from torch_geometric.data import Data
 from molae_pyg import ClozeDrop, MolAE, MolAEPredictor
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.store import ConformerStore, StoreWriter
-from molae_pyg.training import Finetuning, Pretraining, finetune, pretrain
+from molae_pyg.training import Finetuning, Pretraining, cloze_objective, finetune, pretrain
 
 TIMES = ("second", "time")  # in names of columns and scores
 FINETUNING = Finetuning(
@@ -93,7 +93,8 @@ def pretraining(place: Path) -> Run:
     def run(folder: Path) -> dict[str, Any]:
         torch.manual_seed(0)
         model = MolAE.tiny()
-        scores = pretrain(model, store[:64], store[64:], folder, PRETRAINING, ClozeDrop(0.3))
+        data = store[:64], store[64:]
+        scores = pretrain(model, cloze_objective, *data, folder, PRETRAINING, ClozeDrop(0.3))
         return outcome(model, scores, MolAE, folder)
 
     return run

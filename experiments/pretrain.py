@@ -30,7 +30,7 @@ from molae_pyg.evaluation.config import CONFIGS, check_pretraining, read_yaml
 from molae_pyg.evaluation.runs import environment
 from molae_pyg.evaluation.sealed import EXPECTED
 from molae_pyg.store import ConformerStore, prepare
-from molae_pyg.training import Pretraining, pretrain
+from molae_pyg.training import Pretraining, cloze_objective, pretrain
 
 CONFIG = CONFIGS / "pretrain.yaml"
 PICTURES = 2  # held-out molecules drawn, true against rebuilt
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace, config: dict, output: Path) -> None:
     print(f"ablation: {model.config['ablation']}")
     transform = ClozeDrop(**config.get("cloze", {}))
     settings = Pretraining(**config["training"])
-    metrics = pretrain(model, train, valid, output, settings, transform, args.seed)
+    metrics = pretrain(model, cloze_objective, train, valid, output, settings, transform, args.seed)
     if rank_zero_only.rank > 0:
         return
     print("held-out molecules:")

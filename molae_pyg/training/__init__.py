@@ -1,15 +1,17 @@
-"""Training: Lightning modules around the bare models, batches, schedule, runs."""
+"""Training: fine-tuning and pre-training runs around bare models, their batches and schedule."""
 
 from molae_pyg.inference.predict import predict
-from molae_pyg.training.cloze import ClozeModule
-from molae_pyg.training.data import ClozeBatches, ClozeData
-from molae_pyg.training.finite import NonFiniteLossError
+from molae_pyg.training.data import PretrainingBatches, PretrainingData
 from molae_pyg.training.fit import finetune
+from molae_pyg.training.objectives import ClozeModule, PretrainingModule, cloze_objective
 from molae_pyg.training.pretraining import pretrain
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.sampler import CostSampler, PooledBatches, padding_waste, plan_batches
 from molae_pyg.training.schedule import polynomial_decay
 from molae_pyg.training.settings import Finetuning, Pretraining
+from molae_pyg.training.trainer import NonFiniteLossError
+
+ClozeBatches, ClozeData = PretrainingBatches, PretrainingData  # their earlier names
 
 __all__ = [
     "ClozeBatches",
@@ -20,7 +22,11 @@ __all__ = [
     "NonFiniteLossError",
     "PooledBatches",
     "Pretraining",
+    "PretrainingBatches",
+    "PretrainingData",
+    "PretrainingModule",
     "PropertyModule",
+    "cloze_objective",
     "finetune",
     "padding_waste",
     "plan_batches",

@@ -1,4 +1,4 @@
-"""From a conformer store to cloze tests, the same ones on every machine."""
+"""The batches of a pre-training run: from a conformer store, the same ones on every machine."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform
 
+from molae_pyg.seeds import DATA, HELD_OUT, number_seed, seeded
 from molae_pyg.training.sampler import CostSampler, plan_batches
-from molae_pyg.training.seeds import DATA, HELD_OUT, number_seed, seeded
 from molae_pyg.transforms import ClozeDrop
 
 if TYPE_CHECKING:
     from molae_pyg.store import ConformerStore
 
 
-class ClozeBatches(Dataset):
-    """A store whose items are whole batches with their cloze tests.
+class PretrainingBatches(Dataset):
+    """A store whose items are whole batches.
 
-    Conformers, dropped atoms and noise depend on the run's seed and the number of the batch
-    alone, not on the process that makes it.
+    Conformers and all that the transform draws depend on the seed of the run and the number of the
+    batch alone, not on the process that makes the batch.
 
     Args:
-        store: Molecules.
-        transform: Makes the cloze test of a batch.
-        seed: Of the run. purpose: See ``training.seeds.number_seed``.
+        store: The molecules.
+        transform: Makes the input of the objective from a batch with ``z, pos, batch, ptr``.
+        seed: Seed of the run, default: 0.
+        purpose: Purpose of the random numbers, see :mod:`molae_pyg.seeds`; default: training data.
 
     Shapes:
-        ``(number, indices [B])`` -> ``Batch`` with ``z, pos, batch, ptr, drop_mask, pos_noisy``
-        and ``number``.
+        ``(number, indices [B])`` -> ``Batch`` with ``z, pos, batch, ptr``, ``number`` and what the
+        transform adds.
     """
 
     def __init__(
         self, store: ConformerStore, transform: BaseTransform, seed: int = 0, purpose: int = DATA
     ):
-        self.store = store
-        self.transform = transform
-        self.seed = seed
-        self.purpose = purpose
+        self.store, self.transform, self.seed, self.purpose = store, transform, seed, purpose
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         number, indices = item
@@ -51,19 +49,20 @@ class ClozeBatches(Dataset):
         return batch
 
 
-class ClozeData(L.LightningDataModule):
+class PretrainingData(L.LightningDataModule):
     """The batches of a pre-training run.
 
     Training batches are an endless stream (:class:`~molae_pyg.training.CostSampler`) that starts
-    at the update the trainer has come to; held-out batches are always the same.
+    at the current update of the trainer. Held-out batches are always the same.
 
     Args:
         train: Molecules to train on.
         valid: Held-out molecules.
         pair_budget: Pair cells of a batch, see :func:`~molae_pyg.training.plan_batches`.
-        transform: Makes the cloze test, default :class:`~molae_pyg.ClozeDrop` as published.
-        seed: Of order, conformers, dropped atoms and noise.
-        workers: Processes that make batches ahead; 0 (default): the training process itself,
+        transform: Makes the input of the objective, default: :class:`~molae_pyg.ClozeDrop` as
+            published.
+        seed: Seed of the order, of the conformers and of what the transform draws.
+        workers: Processes that make batches ahead. 0 (default): the training process makes them,
             which is enough on a CPU.
     """
 
@@ -77,8 +76,7 @@ class ClozeData(L.LightningDataModule):
         workers: int = 0,
     ):
         super().__init__()
-        self.train = train
-        self.valid = valid
+        self.train, self.valid = train, valid
         self.pair_budget = pair_budget
         self.transform = transform or ClozeDrop()
         self.seed = seed
@@ -95,15 +93,16 @@ class ClozeData(L.LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
-        return self._loader(ClozeBatches(self.train, self.transform, self.seed), sampler)
+        return self._loader(PretrainingBatches(self.train, self.transform, self.seed), sampler)
 
     def val_dataloader(self) -> DataLoader:
         batches = list(enumerate(plan_batches(self.valid.num_atoms, self.pair_budget)))
         mine = batches[self.trainer.global_rank :: self.trainer.world_size]
-        # Another set of tests than any training batch has, and the same for every run's seed.
-        return self._loader(ClozeBatches(self.valid, self.transform, purpose=HELD_OUT), mine)
+        # The draws differ from those of every training batch and do not depend on the run's seed.
+        dataset = PretrainingBatches(self.valid, self.transform, purpose=HELD_OUT)
+        return self._loader(dataset, mine)
 
-    def _loader(self, dataset: ClozeBatches, sampler) -> DataLoader:
+    def _loader(self, dataset: PretrainingBatches, sampler) -> DataLoader:
         return DataLoader(
             dataset,
             sampler=sampler,
@@ -111,5 +110,5 @@ class ClozeData(L.LightningDataModule):
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # seeds of worker processes, of which nothing depends
+            generator=torch.Generator(),  # seeds the workers; no batch depends on their seeds
         )

@@ -22,12 +22,11 @@ from molae_pyg.training.course import CourseLogger
 from molae_pyg.training.items import HeldOutItems, TrainingItems
 from molae_pyg.training.keeper import BestKeeper, Progress, best_of
 from molae_pyg.training.molecules import Molecules, Seen, look
-from molae_pyg.training.progress import StepBar
 from molae_pyg.training.property import PropertyModule, plan_parts
 from molae_pyg.training.run import DurableCheckpoints, RunFolder
 from molae_pyg.training.sampler import PooledBatches
 from molae_pyg.training.settings import Finetuning
-from molae_pyg.training.trainer import fit, make_trainer
+from molae_pyg.training.trainer import ProgressBar, fit, make_trainer
 
 __all__ = ["Finetuning", "finetune", "predict"]
 
@@ -172,7 +171,7 @@ def _train(module: PropertyModule, data: PropertyData, run: RunFolder, metric: s
         return progress
     module.model.train()  # from_pretrained gives evaluation mode, and Lightning keeps modes
     keeper = BestKeeper(run, metric, settings.patience, progress)
-    bar = StepBar("fine-tuning", ("train_loss_epoch", f"val_{metric}"))
+    bar = ProgressBar("fine-tuning", ("train_loss_epoch", f"val_{metric}"))
     ema = [EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []
     trainer = make_trainer(
         [bar, *ema, keeper],

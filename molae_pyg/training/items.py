@@ -8,8 +8,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.models import PropertyModel
+from molae_pyg.seeds import CONFORMER, DATA, HELD_OUT, number_seed, seeded
 from molae_pyg.training.molecules import Molecules, takes_coordinates
-from molae_pyg.training.seeds import CONFORMER, DATA, HELD_OUT, number_seed, seeded
 
 
 class TrainingItems(torch.utils.data.Dataset):

@@ -13,34 +13,6 @@ from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import RunFolder
 
 
-class Keeper(Checkpoint):
-    """Saves a checkpoint after each validation, with the last scores.
-
-    Lightning calls a ``Checkpoint`` after all other callbacks, so that their state is complete.
-
-    Args:
-        run: The folder.
-
-    Attributes:
-        scores: Those of the last validation.
-    """
-
-    def __init__(self, run: RunFolder):
-        self.run = run
-        self.scores: dict[str, float] = {}
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        values = trainer.callback_metrics.items()
-        self.scores = {name: float(value) for name, value in values if name.startswith("val_")}
-        trainer.save_checkpoint(self.run.state_file)
-
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint["scores"] = self.scores
-        checkpoint["done"] = trainer.global_step >= trainer.max_steps
-
-
 @dataclass
 class Progress:
     """How far a fine-tuning run has come.

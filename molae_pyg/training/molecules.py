@@ -10,7 +10,7 @@ from torch_geometric.data import Data, Dataset, InMemoryDataset
 
 from molae_pyg.fingerprint import of_molecules
 from molae_pyg.models import PropertyModel
-from molae_pyg.training.seeds import seeded
+from molae_pyg.seeds import seeded
 
 Molecules = Dataset | Sequence[Data]
 

@@ -11,10 +11,10 @@ from torch_geometric.data import Batch
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss, property_loss
 from molae_pyg.metrics import TaskType, choosing_metric, common_type, evaluate, evaluate_tasks
 from molae_pyg.models import MolAEPredictor, PropertyModel
-from molae_pyg.training.finite import FiniteCheck
+from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.sampler import plan_batches
 from molae_pyg.training.schedule import configure_adam
-from molae_pyg.training.seeds import DROPOUT, number_seed
+from molae_pyg.training.trainer import FiniteCheck
 
 
 def plan_parts(batch: Batch, pair_budget: int) -> list[tuple[Tensor, Tensor, Tensor]]:

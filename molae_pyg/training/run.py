@@ -25,9 +25,10 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.checkpoint import WEIGHTS, CheckpointError
 from molae_pyg.durable import FolderLock, write_durably
 from molae_pyg.fingerprint import differences, of_weights
 from molae_pyg.training.course import LOG, TABLE, Course, write_table
@@ -95,10 +96,10 @@ class RunFolder:
 
         Args:
             result: What the run returns; numbers.
-            model: Has ``save_pretrained``.
+            model: Saved by its ``save_pretrained``, or as ``model.safetensors`` if it has none.
         """
         self.course.position()
-        model.save_pretrained(self.folder / MODEL)
+        _save(model, self.folder / MODEL)
         if (self.folder / LOG).stat().st_size:
             write_durably(self.folder / TABLE, write_table(self.folder / LOG))
         self.result, self._weights = result, of_weights(model)
@@ -112,7 +113,7 @@ class RunFolder:
         Raises:
             CheckpointError: They are not there, or are not the ones that the run has left.
         """
-        file = self.folder / MODEL / "model.safetensors"
+        file = self.folder / MODEL / WEIGHTS
         try:
             model.load_state_dict(load_file(file))
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -172,6 +173,8 @@ class RunFolder:
         if differing := differences(identity, self.identity):
             if any(line.startswith("model.weights") for line in differing):
                 differing.append("(are weights drawn anew? torch.manual_seed before the model is)")
+            if "objective" in self.identity and "objective" not in identity:
+                differing.append("(an earlier version of molae_pyg wrote the folder)")
             kind = "an unfinished" if self.result is None else "a finished"
             raise ValueError(
                 f"{self.folder} holds {kind} run that is another one. "
@@ -213,6 +216,17 @@ class RunFolder:
     def _clean(self) -> None:
         for file in self._leftovers():
             file.unlink()
+
+
+def _save(model: nn.Module, folder: Path) -> None:
+    if hasattr(model, "save_pretrained"):
+        model.save_pretrained(folder)
+        return
+    folder.mkdir(exist_ok=True)
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
+    write_durably(folder / WEIGHTS, to_safetensors(weights))
 
 
 class DurableCheckpoints(CheckpointIO):

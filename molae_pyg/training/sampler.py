@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from molae_pyg.nn.dense import NUM_SPECIAL
-from molae_pyg.training.seeds import ORDER
+from molae_pyg.seeds import ORDER
 
 #: Molecules that are shuffled, sorted and cut together; more of them means less padding.
 POOL = 65_536

@@ -15,7 +15,14 @@ import torch
 from molae_pyg import ClozeDrop, MolAE
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.store import ConformerStore, StoreWriter
-from molae_pyg.training import ClozeData, ClozeModule, NonFiniteLossError, Pretraining, pretrain
+from molae_pyg.training import (
+    ClozeData,
+    NonFiniteLossError,
+    Pretraining,
+    PretrainingModule,
+    cloze_objective,
+)
+from molae_pyg.training import pretrain as pretrain_with
 from molae_pyg.training.run import RunFolder
 
 SETTINGS = {"pair_budget": 3000, "lr": 2e-3, "warmup_steps": 5}
@@ -45,6 +52,10 @@ def split(folder: Path) -> tuple[ConformerStore, ConformerStore]:
 def model(seed: int = 0) -> MolAE:
     torch.manual_seed(seed)
     return MolAE.tiny(gaussian_init="intended").train()
+
+
+def pretrain(model: MolAE, *args, **named) -> dict[str, float]:
+    return pretrain_with(model, cloze_objective, *args, **named)
 
 
 def test_pretraining_lowers_the_loss_and_leaves_its_course(folder, tmp_path):
@@ -122,7 +133,7 @@ def test_a_finished_run_returns_its_result_at_once(folder, tmp_path, monkeypatch
     def trains(*_):
         raise AssertionError("a finished run trains again")
 
-    monkeypatch.setattr(ClozeModule, "training_step", trains)
+    monkeypatch.setattr(PretrainingModule, "training_step", trains)
     again = model()
     assert pretrain(again, *split(folder), tmp_path, settings) == expected
     assert of_weights(again) == of_weights(first)
@@ -141,7 +152,7 @@ def test_a_run_killed_after_its_last_checkpoint_has_its_scores(folder, tmp_path,
         patch.setattr(RunFolder, "finish", killed)
         with pytest.raises(KeyboardInterrupt):
             pretrain(model(), *split(folder), tmp_path / "killed", settings)
-    monkeypatch.setattr(ClozeModule, "training_step", killed)
+    monkeypatch.setattr(PretrainingModule, "training_step", killed)
     again = model()
     assert pretrain(again, *split(folder), tmp_path / "killed", settings) == expected
     assert of_weights(again) == of_weights(first)
@@ -192,11 +203,11 @@ import json, os, signal, sys
 import torch
 from molae_pyg import MolAE
 from molae_pyg.store import ConformerStore
-from molae_pyg.training import ClozeModule, Pretraining, pretrain
+from molae_pyg.training import Pretraining, PretrainingModule, cloze_objective, pretrain
 
 torch.set_num_threads(1)
 store, output, log, settings, die_at = *sys.argv[1:4], json.loads(sys.argv[4]), int(sys.argv[5])
-step, gather = ClozeModule.training_step, ConformerStore.gather
+step, gather = PretrainingModule.training_step, ConformerStore.gather
 
 
 def double_gather(self, indices):
@@ -218,11 +229,11 @@ def logged_step(self, batch, index):
     return loss
 
 
-ClozeModule.training_step = logged_step
+PretrainingModule.training_step = logged_step
 torch.manual_seed(0)
 model = MolAE.tiny(gaussian_init="intended").train()
 store = ConformerStore(store)
-pretrain(model, store[:64], store[64:], output, Pretraining(**settings))
+pretrain(model, cloze_objective, store[:64], store[64:], output, Pretraining(**settings))
 """
 
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on seed and place alone, never on what the process did before."""
+"""Random numbers that depend on a seed and a place in the run alone, never on what came before."""
 
 import random
 from collections.abc import Iterator
@@ -7,14 +7,16 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-#: The last number of a seed: what it is for.
+#: Purposes: the last number of a seed. Each purpose has its own random numbers.
 DATA, DROPOUT, HELD_OUT, ORDER, CONFORMER = range(5)
 
 
 def number_seed(seed: int, *numbers: int) -> int:
-    """A seed for a place in a run, such as ``(batch, purpose)`` or ``(epoch, item, purpose)``.
+    """Returns the seed of a place in a run.
 
-    Purposes are 0: data, 1: dropout, 2: held-out data, 3: order, 4: conformer.
+    Args:
+        seed: Seed of the run.
+        numbers: The place, such as ``(batch, purpose)`` or ``(epoch, item, purpose)``.
     """
     sequence = np.random.SeedSequence([seed, *numbers])
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
@@ -22,9 +24,9 @@ def number_seed(seed: int, *numbers: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seeds the generators of torch (CPU), NumPy and Python within, and restores them after.
+    """Seeds torch (CPU), NumPy and Python inside the block, and restores their states after it.
 
-    Transforms draw from any of the three.
+    Transforms may draw from any of the three generators.
     """
     numpy = np.random.mtrand._rand  # the generator behind np.random.uniform and the like
     states = torch.get_rng_state(), numpy.get_state(), random.getstate()

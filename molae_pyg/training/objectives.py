@@ -1,0 +1,240 @@
+"""Objectives of pre-training, and the Lightning module that minimises one.
+
+An objective is a function from a model and a batch to the terms of a loss.
+"""
+
+import functools
+import inspect
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from molae_pyg.chem.elements import token_table
+from molae_pyg.fingerprint import digest
+from molae_pyg.loss import cloze_loss, distance_pairs
+from molae_pyg.nn.heads import DistanceHead
+from molae_pyg.seeds import DROPOUT, number_seed
+from molae_pyg.training.schedule import configure_adam
+from molae_pyg.training.settings import Pretraining
+from molae_pyg.training.trainer import FiniteCheck
+
+#: Takes the model and a batch; returns scalars by name. ``loss`` is minimised, all are logged.
+Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
+
+
+def cloze_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """The 3D Cloze Test: the terms of :func:`~molae_pyg.cloze_loss` and three metrics.
+
+    Args:
+        model: :class:`~molae_pyg.MolAE`, or a model with the same inputs and outputs.
+        batch: Molecules with ``z, pos, batch, drop_mask, pos_noisy`` and, for models that see the
+            dropped atoms, ``z_noisy``.
+
+    Returns:
+        ``loss``, its seven unweighted terms and, if an atom was dropped, ``token_accuracy`` (share
+        of dropped atoms with the right element), ``distance_mae`` and ``coordinate_rmsd`` (Å).
+    """
+    out = model(
+        batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy, batch.get("z_noisy")
+    )
+    terms = cloze_loss(out, batch)
+    terms["loss"] = terms.pop("total")
+    drop = batch.drop_mask  # [N]
+    token = token_table().to(drop.device)[batch.z[drop]]  # [M]
+    if len(token) == 0:
+        return terms
+    with torch.no_grad():
+        predicted, true, valid = distance_pairs(out.distance, batch.pos, batch.batch, drop)
+        error = (predicted - true)[valid].abs() * DistanceHead.STD  # Å
+        moved = (out.pos - batch.pos)[drop]  # Å [M, 3]
+        terms["token_accuracy"] = (out.token_logits.argmax(1) == token).float().mean()
+        terms["distance_mae"] = error.mean()
+        terms["coordinate_rmsd"] = moved.pow(2).sum(1).mean().sqrt()
+    return terms
+
+
+def objective_identity(objective: Objective) -> dict[str, Any]:
+    """Returns what makes an objective the same: the function's qualified name and its settings.
+
+    Settings are the arguments after the model and the batch, with the values that
+    :func:`functools.partial` or the function gives them.
+
+    Raises:
+        ValueError: The objective is not a function, a setting has no value, or a value cannot be
+            identified in another process.
+    """
+    function, named = objective, {}
+    while isinstance(function, functools.partial):
+        if function.args:
+            raise ValueError(
+                f"give the settings of the objective {_name(function)} by name: "
+                "functools.partial(objective, name=value)"
+            )
+        function, named = function.func, function.keywords | named
+    if not inspect.isfunction(function):
+        raise ValueError(
+            "objective must be a function (model, batch) -> dict of terms, or a functools.partial "
+            f"of one, got {function!r:.80}"
+        )
+    if inspect.unwrap(function).__closure__:
+        raise ValueError(
+            f"the objective {_name(function)} uses values of the function that defines it, so that "
+            "its settings are unknown: make them arguments and use functools.partial"
+        )
+    arguments = list(inspect.signature(objective).parameters.values())[2:]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    values = {a.name: a.default for a in arguments if a.kind not in variadic} | named
+    settings = {name: _identified(name, value, function) for name, value in values.items()}
+    return {"function": _name(function), "settings": settings}
+
+
+def _name(function: Callable) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _identified(name: str, value: Any, function: Callable) -> Any:
+    """A value as JSON: itself, the name of a function, or a checksum of tensors and the like."""
+    if value is inspect.Parameter.empty:
+        raise ValueError(f"the setting {name!r} of the objective {_name(function)} has no value")
+    if inspect.isfunction(value):
+        return _name(value)
+    try:
+        json.dumps(value)
+        return value
+    except (TypeError, ValueError):
+        pass
+    try:
+        return digest(value)
+    except TypeError as error:
+        raise ValueError(
+            f"the setting {name!r} of the objective {_name(function)} cannot be identified: {error}"
+        ) from None
+
+
+class PretrainingModule(L.LightningModule):
+    """Lightning's view of a model and an objective.
+
+    Batches have a number (:class:`~molae_pyg.training.PretrainingData`). It seeds dropout and all
+    else that the model and the objective draw, so that a resumed run, or one on several processes,
+    draws what an uninterrupted single process draws.
+
+    Args:
+        model: The bare model.
+        objective: See :func:`~molae_pyg.training.pretrain`.
+        settings: Learning rate, weight decay, warm-up and number of updates are used.
+        seed: Seed of dropout, default: 0.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, settings: Pretraining, seed: int = 0
+    ):
+        super().__init__()
+        self.model, self.objective, self.settings, self.seed = model, objective, settings, seed
+        # Molecules seen by all processes and seconds spent on them; checkpoints contain both.
+        self.register_buffer("molecules", torch.zeros((), dtype=torch.long))
+        self.register_buffer("seconds", torch.zeros((), dtype=torch.double))
+        self._last_batch: float | None = None
+        self._check = FiniteCheck(model)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the terms of a batch, scalars by name.
+
+        Raises:
+            ValueError: The objective returned no ``loss``, or one that is not a scalar.
+        """
+        terms = self.objective(self.model, batch)
+        if not isinstance(terms, dict) or getattr(terms.get("loss"), "shape", None) != ():
+            raise ValueError(
+                "the objective must return a dict of scalar tensors with the key 'loss', got "
+                f"{terms!r:.200}"
+            )
+        return terms
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        torch.manual_seed(number_seed(self.seed, batch.number, DROPOUT))
+        terms = self(batch)
+        lr = self.optimizers().param_groups[0]["lr"]
+        self._check(terms["loss"], batch, lr, terms)
+        self._log("train", terms, batch.num_graphs)
+        self.log("lr", lr)
+        self._log_progress(batch.num_graphs)
+        return terms["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        torch.manual_seed(number_seed(0, batch.number, DROPOUT))  # for objectives that draw
+        self._log("val", self(batch), batch.num_graphs)
+
+    def _log(self, split: str, terms: dict[str, Tensor], batch_size: int) -> None:
+        """Logs all terms, ``loss`` under the name ``total``."""
+        values = {
+            f"{split}_{'total' if name == 'loss' else name}": value.detach()
+            for name, value in terms.items()
+        }
+        # In training the first process logs its own values: a reduction costs a message each.
+        self.log_dict(values, batch_size=batch_size, sync_dist=split == "val")
+
+    def _log_progress(self, num_graphs: int) -> None:
+        """Logs molecules and seconds so far, and the rate since the last batch."""
+        count = self.molecules.new_tensor(num_graphs)
+        count = self.trainer.strategy.reduce(count, reduce_op="sum")
+        self.molecules += count
+        now = time.perf_counter()
+        if self._last_batch is not None:
+            self.seconds += now - self._last_batch
+            self.log("molecules_per_second", count / (now - self._last_batch))
+        self._last_batch = now
+        self.log("molecules", self.molecules.float())
+        self.log("seconds", self.seconds.float())
+
+    def on_validation_start(self) -> None:
+        self._check.finish()  # before a checkpoint is saved
+
+    def on_validation_end(self) -> None:
+        self._last_batch = None  # the rate does not count the time of a validation
+
+    def on_train_end(self) -> None:
+        self._check.finish()
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val=None, **_) -> None:
+        """Clips as Lightning does, and logs the norm before clipping."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+        self.log("train_grad_norm", norm)
+
+    def configure_optimizers(self):
+        s = self.settings
+        return configure_adam(self.model, s.lr, s.weight_decay, s.steps, s.warmup_steps)
+
+
+class ClozeModule(PretrainingModule):
+    """:class:`PretrainingModule` with the objective of the 3D Cloze Test.
+
+    Args:
+        model: The bare model.
+        lr: Peak learning rate, default: 1e-4.
+        weight_decay: Weight decay of matrices, default: 1e-4.
+        warmup_steps: Updates of warm-up, default: 10,000.
+        total_steps: Number of updates, default: 1,000,000.
+        seed: Seed of dropout, default: 0.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-4,
+        warmup_steps: int = 10_000,
+        total_steps: int = 1_000_000,
+        seed: int = 0,
+    ):
+        settings = Pretraining(
+            steps=total_steps, lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps
+        )
+        super().__init__(model, cloze_objective, settings, seed)
