@@ -9,10 +9,11 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 from torch_geometric.data import Data, Dataset
-from torch_geometric.loader import DataLoader
 from torch_geometric.utils import scatter
 
+from molae_pyg.inference.batches import in_batches, mean_over_conformers
 from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, evaluate
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import scaffold_groups
@@ -36,7 +37,6 @@ class ProbeResult(NamedTuple):
     predicted: np.ndarray
 
 
-@torch.no_grad()
 def embed(
     encoder: MolAEEncoder, molecules: Dataset | Sequence[Data], batch_size: int = 32
 ) -> dict[str, np.ndarray]:
@@ -46,24 +46,16 @@ def embed(
         ``cls`` and ``mean`` ``[n, C]``, ``cls, mean`` ``[n, 2 C]``.
     """
     molecules = list(molecules)
-    order = sorted(range(len(molecules)), key=lambda i: molecules[i].z.numel())  # little padding
-    device = next(encoder.parameters()).device
-    was_training = encoder.training
-    encoder.eval()
-    found = []
-    for batch in DataLoader([molecules[i] for i in order], batch_size):
-        batch = batch.to(device)
-        total = 0
-        for pos in batch.conformers.unbind(1):  # K times [N, 3]
-            out = encoder(batch.z, pos, batch.batch)
-            atoms = scatter(out.x, batch.batch, dim_size=batch.num_graphs, reduce="mean")  # [B, C]
-            total = total + torch.stack([out.molecule, atoms])  # [2, B, C]
-        found.append((total / batch.conformers.size(1)).cpu())
-    encoder.train(was_training)
-    found = torch.cat(found, dim=1).double().numpy()  # [2, n, C], small molecules first
-    states = np.empty_like(found)
-    states[:, order] = found
-    cls, mean = states
+
+    def readouts(z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
+        out = encoder(z, pos, batch)
+        atoms = scatter(out.x, batch, dim_size=out.molecule.size(0), reduce="mean")  # [B, C]
+        return torch.stack([out.molecule, atoms], dim=1)  # [B, 2, C]
+
+    num_atoms = [data.z.numel() for data in molecules]
+    mean = mean_over_conformers(readouts)
+    found = in_batches(encoder, mean, molecules, num_atoms, batch_size, "32-true").astype(float)
+    cls, mean = found[:, 0], found[:, 1]  # [n, C]
     return {"cls": cls, "mean": mean, "cls, mean": np.concatenate([cls, mean], axis=1)}
 
 

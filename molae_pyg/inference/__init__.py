@@ -1,5 +1,7 @@
-"""Inference: embeddings and predictions of trained models."""
+"""Inference: vectors and predictions of trained models."""
 
+from molae_pyg.inference.embed import embed
+from molae_pyg.inference.precision import precision
 from molae_pyg.inference.predict import predict
 
-__all__ = ["predict"]
+__all__ = ["embed", "precision", "predict"]

@@ -1,4 +1,4 @@
-"""SMILES in, embeddings out."""
+"""Embeddings: vectors of SMILES, which are cached on the disk, and of PyG Data."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -6,51 +6,90 @@ from contextlib import closing
 from itertools import islice
 
 import numpy as np
-import torch
 from rdkit import rdBase
-from torch_geometric.data import Batch, Data
+from torch import nn
+from torch_geometric.data import Data, Dataset
 from tqdm.auto import tqdm
 
 from molae_pyg.chem.featurizer import canonical_smiles, stream
 from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import of_weights
+from molae_pyg.inference.batches import in_batches, mean_over_conformers
 from molae_pyg.inference.cache import EmbeddingCache, cache_folder
-from molae_pyg.inference.precision import autocast
+from molae_pyg.inference.molecules import (
+    Checker,
+    HeldOutItems,
+    Molecules,
+    check_list,
+    checked_sizes,
+)
 from molae_pyg.inference.precision import precision as hardware_precision
-from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.nn.arguments import size
 
-_CHUNK = 512  # molecules sorted by size together, and kept together: what a kill can cost
+_CHUNK = 512  # molecules that are sorted by size and cached together: what a kill can cost
+
+
+def embed(
+    model: nn.Module,
+    molecules: Iterable[str] | Molecules,
+    num_conformers: int = 1,
+    batch_size: int = 32,
+    cache: bool = True,
+    precision: str = "auto",
+) -> np.ndarray:
+    """Returns the vector of each molecule: its CLS representation, averaged over conformers.
+
+    Args:
+        model: An encoder, or a model with an ``encoder``, such as :class:`~molae_pyg.MolAE`.
+        molecules: n SMILES (a list, column or generator), or ``Data`` with ``conformers [n, K, 3]``
+            or ``pos [n, 3]`` (a list or a data set).
+        num_conformers: Number of conformers that are made for each SMILES, default: 1. ``Data``
+            are averaged over all of theirs.
+        batch_size: Number of molecules of a forward pass, default: 32.
+        cache: Whether vectors of SMILES are kept on the disk and taken from there, default: true.
+            The file is in ``$MOLAE_CACHE``, default: ``~/.cache/molae_pyg``.
+        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+            or ``"32-true"``, ``"bf16-mixed"``.
+
+    Returns:
+        float32 ``[n, C]``, rows in the order of the molecules.
+
+    Raises:
+        ValueError: A molecule cannot be used or gave no coordinates (the message names its row), or
+            ``batch_size`` or ``precision`` is not allowed.
+        TypeError: ``molecules`` is a single string, a file, or something without an order of rows.
+    """
+    encoder = getattr(model, "encoder", model)
+    if not _are_data(molecules):
+        return embed_smiles(encoder, molecules, num_conformers, batch_size, cache, precision)
+    size("batch_size", batch_size)
+    check_list(molecules, "molecules")
+    num_atoms = checked_sizes(molecules, Checker("molecules"))
+    items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
+    return in_batches(
+        encoder, _vectors(encoder), items, num_atoms, batch_size, precision, "embedding"
+    )
 
 
 def embed_smiles(
-    encoder: MolAEEncoder,
+    encoder: nn.Module,
     smiles: Iterable[str],
     num_conformers: int = 1,
     batch_size: int = 32,
     cache: bool = True,
     precision: str = "auto",
 ) -> np.ndarray:
-    """Mean CLS representation over conformers, see :meth:`molae_pyg.MolAE.embed`.
+    """Returns the vectors of SMILES, see :func:`embed`.
 
-    Worker processes make conformers while this one encodes the molecules that are ready. Each
-    distinct molecule is encoded once, so equal ones are equal to the bit.
-
-    Returns:
-        float32 ``[n, C]``, one row per SMILES in their order.
-
-    Raises:
-        ValueError: A SMILES is invalid or gave no coordinates; the message names its row.
-        ValueError: ``batch_size`` or ``precision`` is not allowed.
-        TypeError: ``smiles`` is a single string, a file, or something without an order of rows.
+    Worker processes make conformers while this process encodes the molecules that are ready. Each
+    distinct molecule is encoded once, so that equal molecules have equal vectors, bit by bit.
     """
     smiles = listed(smiles)
     batch_size = size("batch_size", batch_size)
     options = Options(num_conformers)
-    computed_in = hardware_precision(precision)
-    shelf = _shelf(encoder, options, computed_in) if cache else None
+    shelf = _shelf(encoder, options, hardware_precision(precision)) if cache else None
     molecules = _canonical(smiles, shelf)
-    rows: dict[str, int] = {}  # where each molecule comes first
+    rows: dict[str, int] = {}  # first row of each molecule
     for row, molecule in enumerate(molecules):
         rows.setdefault(molecule, row)
     vectors = shelf.vectors(list(rows)) if shelf else {}
@@ -62,8 +101,7 @@ def embed_smiles(
         while chunk := dict(islice(pairs, _CHUNK)):
             ready = {key: data for key, data in chunk.items() if isinstance(data, Data)}
             failed |= {rows[key]: error for key, error in chunk.items() if key not in ready}
-            with autocast(next(encoder.parameters()).device, precision):
-                found = _encode(encoder, ready, batch_size)
+            found = _encode(encoder, ready, batch_size, precision)
             vectors |= found
             if shelf:
                 shelf.keep({}, found)
@@ -76,7 +114,31 @@ def embed_smiles(
     return np.stack([vectors[molecule] for molecule in molecules])
 
 
-def _shelf(encoder: MolAEEncoder, options: Options, precision: str) -> EmbeddingCache:
+def _are_data(molecules: object) -> bool:
+    if isinstance(molecules, Data | Dataset):
+        return True
+    some = isinstance(molecules, Sequence) and not isinstance(molecules, str) and len(molecules) > 0
+    return some and isinstance(molecules[0], Data)
+
+
+def _vectors(encoder: nn.Module):
+    """A function of batches: CLS representations ``[B, C]``, averaged over conformers."""
+    return mean_over_conformers(lambda z, pos, batch: encoder(z, pos, batch).molecule)
+
+
+def _encode(
+    encoder: nn.Module, molecules: dict[str, Data], batch_size: int, precision: str
+) -> dict[str, np.ndarray]:
+    """Returns vectors ``[C]`` float32 by name."""
+    if not molecules:
+        return {}
+    items = list(molecules.values())
+    num_atoms = [data.z.numel() for data in items]
+    found = in_batches(encoder, _vectors(encoder), items, num_atoms, batch_size, precision)
+    return dict(zip(molecules, found, strict=True))
+
+
+def _shelf(encoder: nn.Module, options: Options, precision: str) -> EmbeddingCache:
     reader = f"rdkit {rdBase.rdkitVersion}, recipe {RECIPE_VERSION}"
     settings = {
         "reader": reader,
@@ -88,12 +150,12 @@ def _shelf(encoder: MolAEEncoder, options: Options, precision: str) -> Embedding
 
 
 def listed(smiles: Iterable[str]) -> list[str]:
-    """All rows of a list, array, column, generator or any other iterable with an order.
+    """Returns all rows of a list, array, column, generator or other iterable with an order.
 
     Raises:
-        TypeError: It is a single string, a file, a mapping, a set or a table: what its rows are
-            would be a guess.
-        ValueError: A row is no string.
+        TypeError: It is a single string, a file, a mapping, a set or a table, whose rows are not
+            defined.
+        ValueError: A row is not a string.
     """
     if isinstance(smiles, str | bytes | bytearray):
         raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
@@ -113,7 +175,7 @@ def listed(smiles: Iterable[str]) -> list[str]:
 
 
 def _canonical(smiles: Sequence[str], shelf: EmbeddingCache | None) -> list[str]:
-    """Canonical SMILES; all are read before the first conformer is made, so errors come early."""
+    """Returns canonical SMILES. All are read before any conformer is made: errors come early."""
     known = shelf.molecules([s for s in dict.fromkeys(smiles) if s.isascii()]) if shelf else {}
     new = {}
     for row, text in enumerate(
@@ -127,25 +189,3 @@ def _canonical(smiles: Sequence[str], shelf: EmbeddingCache | None) -> list[str]
     if shelf:
         shelf.keep(new, {})
     return [known[text] for text in smiles]
-
-
-@torch.inference_mode()
-def _encode(
-    encoder: MolAEEncoder, molecules: dict[str, Data], batch_size: int
-) -> dict[str, np.ndarray]:
-    """Vectors ``[C]`` float32 by name; molecules of like size share a batch: less padding."""
-    names = sorted(molecules, key=lambda name: molecules[name].z.numel())
-    device = next(encoder.parameters()).device
-    was_training = encoder.training
-    encoder.eval()
-    found: dict[str, np.ndarray] = {}
-    for start in range(0, len(names), batch_size):
-        some = names[start : start + batch_size]
-        batch = Batch.from_data_list([molecules[name] for name in some]).to(device)
-        total = sum(
-            encoder(batch.z, pos, batch.batch).molecule for pos in batch.conformers.unbind(1)
-        )  # [B, C]
-        vectors = (total / batch.conformers.size(1)).float().cpu().numpy()
-        found |= dict(zip(some, vectors, strict=True))
-    encoder.train(was_training)
-    return found

@@ -1,4 +1,4 @@
-"""bf16 where the hardware computes in it."""
+"""The precision to compute in: bf16 where the hardware computes in it."""
 
 from contextlib import AbstractContextManager
 
@@ -8,10 +8,14 @@ NAMES = ("auto", "32-true", "bf16-mixed")
 
 
 def precision(name: str = "auto") -> str:
-    """Lightning's precision: ``"auto"`` is bf16 where the hardware computes in it, else fp32.
+    """Returns Lightning's name of the precision that ``name`` means on this hardware.
+
+    Args:
+        name: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise; or
+            ``"32-true"``, ``"bf16-mixed"``.
 
     Raises:
-        ValueError: If the name is not one of :data:`NAMES`.
+        ValueError: The name is not known.
     """
     if name not in NAMES:
         raise ValueError(f"precision must be one of {', '.join(NAMES)}, got {name!r}")
@@ -25,9 +29,9 @@ def precision(name: str = "auto") -> str:
 
 
 def autocast(device: torch.device, name: str = "auto") -> AbstractContextManager:
-    """The context to compute in; weights and results of reductions stay fp32.
+    """Returns the context to compute in. Weights and results of reductions stay fp32.
 
     Raises:
-        ValueError: If the name is not one of :data:`NAMES`.
+        ValueError: The name is not known.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision(name) == "bf16-mixed")

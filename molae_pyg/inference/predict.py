@@ -1,34 +1,28 @@
-"""Predictions of molecules: PyG Data, or SMILES that are made as the model's molecules were."""
+"""Predictions for PyG Data, and for SMILES by the recipe of the model."""
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
-import torch
-from torch_geometric.loader import DataLoader
-from tqdm.auto import tqdm
 
 from molae_pyg.chem import featurize
-from molae_pyg.chem.options import RECIPE_VERSION
+from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import differences
-from molae_pyg.inference.precision import autocast
-from molae_pyg.models import PropertyModel
-from molae_pyg.training.items import HeldOutItems
-from molae_pyg.training.molecules import (
+from molae_pyg.inference.batches import in_batches
+from molae_pyg.inference.molecules import (
     Checker,
+    HeldOutItems,
     Molecules,
     check_list,
-    known_sizes,
-    size,
+    checked_sizes,
+    takes_coordinates,
 )
-from molae_pyg.training.settings import check_count
-
-#: What of a recipe :func:`~molae_pyg.chem.featurize` takes.
-_ARGUMENTS = ("num_conformers", "add_2d", "remove_hydrogens", "max_atoms", "seed", "time_limit")
+from molae_pyg.models import PropertyModel
+from molae_pyg.nn.arguments import size
 
 
-@torch.no_grad()
 def predict(
     model: PropertyModel,
     molecules: Molecules | Sequence[str],
@@ -36,60 +30,44 @@ def predict(
     precision: str = "auto",
     conformers: int | None = None,
 ) -> np.ndarray:
-    """Predictions averaged over conformers, ``[n, T]``: real units, or probabilities of classes.
-
-    Molecules of like size share a batch, which spares padding; rows are in the order given.
+    """Returns predictions in real units, or probabilities of classes, averaged over conformers.
 
     Args:
         model: The predictor.
         molecules: ``Data`` with ``conformers [n, K, 3]`` or ``pos [n, 3]``, or SMILES, whose
             conformers are made by ``model.recipe``. A SMILES that gives no molecule has a row of
             NaN, and a warning names it.
-        batch_size: Molecules a forward pass, default 64.
-        precision: As in :class:`Finetuning`.
-        conformers: The first so many of each molecule; default: all.
+        batch_size: Number of molecules of a forward pass, default: 64.
+        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+            or ``"32-true"``, ``"bf16-mixed"``.
+        conformers: Largest number of conformers of each molecule; default: all.
+
+    Returns:
+        ``[n, T]`` float32, rows in the order of the molecules.
 
     Raises:
-        ValueError: A molecule or an argument that cannot be used, or SMILES for a model without
-            a recipe.
+        ValueError: A molecule or an argument cannot be used, or SMILES are given to a model
+            without a recipe.
     """
-    check_count("batch_size", batch_size)
+    size("batch_size", batch_size)
     if conformers is not None:
-        check_count("conformers", conformers)
+        size("conformers", conformers)
     check_list(molecules, "molecules", may_be_empty=True)
     if len(molecules) == 0:
         return np.zeros((0, len(model.task_names)), np.float32)
     if isinstance(molecules[0], str):
         return _predict_smiles(model, molecules, batch_size, precision, conformers)
     _compare_recipes(model, getattr(molecules, "recipe", None))
-    device = model.mean.device
-    model.eval()
-    order = np.argsort(_num_atoms(molecules, model, conformers), kind="stable")  # small to large
-    items = HeldOutItems(molecules, order, model, conformers=conformers)
-    loader = DataLoader(items, batch_size, generator=torch.Generator())
-    bar = tqdm(loader, "predicting", leave=False, delay=2, disable=None)
-    with autocast(device, precision):
-        predicted = np.concatenate(
-            [model.predict_batch(batch.to(device)).float().cpu().numpy() for batch in bar]
-        )
-    return predicted[np.argsort(order)]
-
-
-def _num_atoms(molecules: Molecules, model: PropertyModel, conformers: int | None) -> np.ndarray:
-    """Atoms of each molecule, looked at one by one; a data set that knows them is not read."""
-    sizes = known_sizes(molecules) if hasattr(molecules, "fingerprint") else None
-    if sizes is not None:
-        return sizes
-    check = Checker(model, "molecules", conformers=conformers)
-    sizes = []
-    for index in range(len(molecules)):
-        check(index, data := molecules[index])
-        sizes.append(size(data))
-    return np.array(sizes)
+    needs = takes_coordinates(model)
+    num_atoms = checked_sizes(molecules, Checker("molecules", needs, conformers=conformers))
+    items = HeldOutItems(molecules, model.mean.dtype, None, conformers, needs)
+    return in_batches(
+        model, model.predict_batch, items, num_atoms, batch_size, precision, "predicting"
+    )
 
 
 def _predict_smiles(model: PropertyModel, smiles: Sequence[str], *settings: Any) -> np.ndarray:
-    """As :func:`predict`, of SMILES."""
+    """Does what :func:`predict` does, for SMILES."""
     if other := [row for row, text in enumerate(smiles) if not isinstance(text, str)]:
         raise ValueError(f"row {other[0]} is no text, but row 0 is: give SMILES or Data, not both")
     if model.recipe is None:
@@ -109,7 +87,7 @@ def _predict_smiles(model: PropertyModel, smiles: Sequence[str], *settings: Any)
             "of these SMILES are generated",
             stacklevel=3,
         )
-    options = {name: model.recipe[name] for name in _ARGUMENTS if name in model.recipe}
+    options = {f.name: model.recipe[f.name] for f in fields(Options) if f.name in model.recipe}
     items, report = featurize(list(smiles), **options, on_error="skip")
     kept = list(report.kept)
     predicted = np.full((len(smiles), len(model.task_names)), np.nan, np.float32)

@@ -1,8 +1,8 @@
 """Training: fine-tuning and pre-training runs around bare models, their batches and schedule."""
 
-from molae_pyg.inference.predict import predict
+from molae_pyg.inference import predict
 from molae_pyg.training.data import PretrainingBatches, PretrainingData
-from molae_pyg.training.fit import finetune
+from molae_pyg.training.finetuning import finetune
 from molae_pyg.training.objectives import ClozeModule, PretrainingModule, cloze_objective
 from molae_pyg.training.pretraining import pretrain
 from molae_pyg.training.property import PropertyModule

@@ -29,7 +29,7 @@ class PretrainingBatches(Dataset):
         store: The molecules.
         transform: Makes the input of the objective from a batch with ``z, pos, batch, ptr``.
         seed: Seed of the run, default: 0.
-        purpose: Purpose of the random numbers, see :mod:`molae_pyg.seeds`; default: training data.
+        purpose: Purpose of the random numbers, see ``molae_pyg.seeds``; default: training.
 
     Shapes:
         ``(number, indices [B])`` -> ``Batch`` with ``z, pos, batch, ptr``, ``number`` and what the

@@ -1,18 +1,32 @@
-"""The molecules of a run, looked at before the work."""
+"""The molecules of a fine-tuning run: what is checked before the work, and what an epoch takes."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, Dataset, InMemoryDataset
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
 
 from molae_pyg.fingerprint import of_molecules
+from molae_pyg.inference.molecules import (
+    Checker,
+    HeldOutItems,
+    Molecules,
+    check_list,
+    copy_of,
+    in_form,
+    known_sizes,
+    num_atoms_of,
+    takes_coordinates,
+)
 from molae_pyg.models import PropertyModel
-from molae_pyg.seeds import seeded
-
-Molecules = Dataset | Sequence[Data]
+from molae_pyg.seeds import CONFORMER, DATA, number_seed, seeded
+from molae_pyg.training.property import plan_parts
+from molae_pyg.training.sampler import PooledBatches
+from molae_pyg.training.settings import Finetuning
 
 
 class Seen(NamedTuple):
@@ -30,17 +44,17 @@ def look(
     held_out: bool = False,
     conformers: int | None = None,
 ) -> Seen:
-    """Checks molecules and their labels, and takes a checksum of all they hold.
+    """Checks molecules and their labels, and computes a checksum of all their content.
 
-    A data set that knows its ``fingerprint()``, ``y`` and sizes itself is not read for it.
+    A data set with a ``fingerprint()`` that also knows its ``y`` and sizes is not read.
 
     Args:
-        molecules: To train, to validate or to predict.
-        what: Their name in messages.
-        model: Tells the number of tasks and whether coordinates are needed.
-        held_out: All conformers of a molecule are used at once, or the first ``conformers``:
-            their number must be the same for all.
-        conformers: See there.
+        molecules: Molecules to train or to validate on.
+        what: Name of the molecules in messages.
+        model: The model, which has a number of tasks and may need coordinates.
+        held_out: Whether all conformers of a molecule are used at once, so that their number must
+            be the same for all molecules; default: false.
+        conformers: Largest number of conformers that are used; default: all.
 
     Raises:
         ValueError: They are not a list of ``Data``, there are none, or one cannot be used; the
@@ -52,111 +66,26 @@ def look(
         if y is not None and num_atoms is not None:
             return Seen(_checked(y, model, what), num_atoms, molecules.fingerprint())
     labels, num_atoms = [], []
-    check = Checker(model, what, held_out, conformers)
+    check = Checker(what, takes_coordinates(model), held_out, conformers)
 
     def items() -> Iterator[Data]:
         for index in range(len(molecules)):
             data = molecules[index]
             check(index, data)
-            labels.append(label(data, index, model, what))
-            num_atoms.append(size(data))
+            labels.append(_label(data, index, model, what))
+            num_atoms.append(num_atoms_of(data))
             yield data
 
     try:
-        with seeded(0):  # a data set may have a transform that draws
+        with seeded(0):  # a transform of the data set may draw
             fingerprint = of_molecules(items())
     except TypeError as error:
         raise ValueError(f"a field of {what} is not data: {error}; remove it") from None
     return Seen(_checked(torch.cat(labels), model, what), np.array(num_atoms), fingerprint)
 
 
-def check_list(molecules: Any, what: str, may_be_empty: bool = False) -> None:
-    """Raises ValueError unless it is a list or a data set, and not empty."""
-    if isinstance(molecules, Data):
-        raise ValueError(f"{what} is one Data: give a list of them, or batch.to_data_list()")
-    if isinstance(molecules, str) or not (
-        hasattr(molecules, "__len__") and hasattr(molecules, "__getitem__")
-    ):
-        raise ValueError(
-            f"{what} must be a list of Data or a data set, got a {type(molecules).__name__}"
-        )
-    if len(molecules) == 0 and not may_be_empty:
-        raise ValueError(f"{what} has no molecule")
-
-
-class Checker:
-    """Checks one molecule after another, and that they fit together.
-
-    Args:
-        model: A model that has its own ``predict_batch`` looks at its inputs itself.
-        what: Name of the molecules in messages.
-        held_out, conformers: See :func:`look`.
-    """
-
-    def __init__(
-        self,
-        model: PropertyModel,
-        what: str,
-        held_out: bool = True,
-        conformers: int | None = None,
-    ):
-        self.needs_coordinates = takes_coordinates(model)
-        self.what, self.held_out, self.conformers = what, held_out, conformers
-        self.first: int | None = None  # number of conformers of the first molecule
-
-    def __call__(self, index: int, data: Any) -> None:
-        """Raises ValueError if the molecule cannot be used."""
-        name = f"molecule {index} of {self.what}"
-        if not isinstance(data, Data):
-            raise ValueError(f"{name} is a {type(data).__name__}: give PyG Data")
-        if isinstance(data.get("smiles"), str):
-            name += f" ({data.smiles})"
-        if size(data) == 0:
-            raise ValueError(f"{name} has no atom")
-        if self.needs_coordinates:
-            self._check_atoms(name, data)
-
-    def _check_atoms(self, name: str, data: Data) -> None:
-        z = data.get("z")
-        if not isinstance(z, Tensor) or z.dim() != 1 or z.is_floating_point():
-            raise ValueError(f"{name} needs atomic numbers z, integers of shape [n]")
-        key = "conformers" if "conformers" in data else "pos"
-        value = data.get(key)
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"{name} has neither conformers [n, K, 3] nor pos [n, 3]: make them with "
-                "molae_pyg.chem.featurize"
-            )
-        shape = (len(z), 3) if key == "pos" else (len(z), value.shape[1:2].numel(), 3)
-        if tuple(value.shape) != shape or value.numel() == 0:
-            raise ValueError(f"{key} of {name} has shape {list(value.shape)} for {len(z)} atoms")
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{key} of {name} is not finite (NaN or infinite)")
-        if self.held_out:
-            self._check_number(name, 1 if key == "pos" else value.size(1))
-
-    def _check_number(self, name: str, number: int) -> None:
-        number = min(number, self.conformers or number)
-        self.first = self.first or number
-        if number != self.first:
-            raise ValueError(
-                f"{name} has {number} conformers to average over, but the first has {self.first}: "
-                "give all the same number, or use the first ones only"
-            )
-
-
-def takes_coordinates(model: PropertyModel) -> bool:
-    """Whether a model takes ``z`` and coordinates, and not inputs of its own."""
-    return type(model).predict_batch is PropertyModel.predict_batch
-
-
-def size(data: Data) -> int:
-    """Number of atoms."""
-    return data.z.numel() if isinstance(data.get("z"), Tensor) else int(data.num_nodes or 0)
-
-
-def label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
-    """The labels of one molecule as ``[1, T]`` float; also of shape ``[T]``, bool or integer."""
+def _label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
+    """Returns the labels of a molecule as float ``[1, T]``; ``[T]`` and integers are accepted."""
     name, num_tasks = f"molecule {index} of {what}", len(model.task_names)
     y = data.get("y")
     if y is None:
@@ -174,7 +103,7 @@ def label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
 
 
 def _checked(y: Tensor, model: PropertyModel, what: str) -> Tensor:
-    """Labels ``[n, T]`` that are finite or missing, and 0 or 1 where they are classes."""
+    """Checks that labels ``[n, T]`` are finite or missing, and that classes are 0 or 1."""
     num_tasks = len(model.task_names)
     if y.dim() != 2 or y.size(1) != num_tasks:
         raise ValueError(f"y of {what} is {list(y.shape)}, but the model has {num_tasks} tasks")
@@ -194,17 +123,86 @@ def _checked(y: Tensor, model: PropertyModel, what: str) -> Tensor:
 
 
 def _known_labels(molecules: Molecules) -> Tensor | None:
-    """``y`` of a data set whose items have the same: none that a transform may change."""
+    """Returns ``y`` of a data set if its items have the same; a transform may change them."""
     y = getattr(molecules, "y", None) if getattr(molecules, "transform", None) is None else None
     return y if isinstance(y, Tensor) and y.dim() == 2 and len(y) == len(molecules) else None
 
 
-def known_sizes(molecules: Molecules) -> np.ndarray | None:
-    """Atoms of each molecule of a data set that knows them, else None."""
-    if getattr(molecules, "transform", None) is not None:
-        return None  # it may remove atoms
-    if isinstance(molecules, InMemoryDataset):
-        known = molecules.slices is not None and "z" in molecules.slices
-        return molecules.slices["z"].diff()[list(molecules.indices())].numpy() if known else None
-    sizes = getattr(molecules, "num_atoms", None)
-    return sizes if isinstance(sizes, np.ndarray) and len(sizes) == len(molecules) else None
+class TrainingItems(torch.utils.data.Dataset):
+    """The molecules of one epoch, each with one of its conformers.
+
+    Args:
+        molecules: The molecules.
+        y: Their labels ``[n, T]``.
+        dtype: Type of the coordinates.
+        seed: Seed of the run.
+        epoch: Number of the epoch. What is drawn depends on seed, epoch and item alone.
+    """
+
+    def __init__(self, molecules: Molecules, y: Tensor, dtype: torch.dtype, seed: int, epoch: int):
+        self.molecules, self.y, self.dtype = molecules, y, dtype
+        self.seed, self.epoch = seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.molecules)
+
+    def __getitem__(self, index: int) -> Data:
+        place = self.seed, self.epoch, index
+        data = copy_of(self.molecules, index, *place, DATA)
+        if "conformers" in data:
+            drawn = number_seed(*place, CONFORMER) % data.conformers.size(1)
+            data.pos = data.conformers[:, drawn]  # [n, 3]
+            del data.conformers  # a training batch needs one
+        return in_form(data, self.dtype, self.y[index : index + 1])
+
+
+class PropertyData(L.LightningDataModule):
+    """The batches of a fine-tuning run. Those of an epoch depend on it and the seed alone.
+
+    Args:
+        train, valid: The molecules.
+        seen: What is known of both.
+        model: The model, which may need coordinates.
+        settings: Settings of the batches.
+        seed: Seed of the order and of the choice of conformers.
+    """
+
+    def __init__(
+        self,
+        train: Molecules,
+        valid: Molecules,
+        seen: tuple[Seen, Seen],
+        model: PropertyModel,
+        settings: Finetuning,
+        seed: int,
+    ):
+        super().__init__()
+        self.train, self.valid, self.seen = train, valid, seen
+        self.model, self.settings, self.seed = model, settings, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Returns the batches of the trainer's epoch."""
+        seen, epoch = self.seen[0], self.trainer.current_epoch
+        batches = PooledBatches(
+            seen.num_atoms, self.settings.batch_size, self.settings.pool, self.seed, epoch
+        )
+        items = TrainingItems(self.train, seen.y, self.model.mean.dtype, self.seed, epoch)
+        return DataLoader(items, batch_sampler=batches, generator=torch.Generator())
+
+    def val_dataloader(self) -> DataLoader:
+        """Returns the batches to validate on, from small molecules to large ones."""
+        seen, settings, model = self.seen[1], self.settings, self.model
+        items = HeldOutItems(
+            self.valid, model.mean.dtype, seen.y, settings.valid_conformers,
+            takes_coordinates(model),
+        )  # fmt: skip
+        order = np.argsort(seen.num_atoms, kind="stable").tolist()
+        return DataLoader(
+            items, 2 * settings.batch_size, sampler=order, generator=torch.Generator()
+        )
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Plans the parts of a training batch on the CPU, so that no GPU waits."""
+        if self.settings.pair_budget is not None and self.trainer.training:
+            batch.parts = plan_parts(batch, self.settings.pair_budget)
+        return batch

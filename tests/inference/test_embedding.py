@@ -1,12 +1,17 @@
+import sys
 from collections import deque
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from molae_pyg import MolAE, from_smiles
-from molae_pyg.inference import embed as embedding
+from molae_pyg.chem import featurize
+from molae_pyg.inference import embed
+
+embedding = sys.modules[embed.__module__]  # its name is that of the function
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def test_what_is_kept_is_taken(model, tmp_path, monkeypatch):
     encoded = []
     encode = embedding._encode
     monkeypatch.setattr(
-        embedding, "_encode", lambda e, some, n: encoded.extend(some) or encode(e, some, n)
+        embedding, "_encode", lambda e, some, *rest: encoded.extend(some) or encode(e, some, *rest)
     )
     second = model.embed(["NCCC", "CCCO", "CCC"])
     assert encoded == ["CCC"]
@@ -145,3 +150,31 @@ def test_batch_size_is_checked_first(model, batch_size):
         model.embed(["CCO"], batch_size=batch_size)
     with pytest.raises(ValueError, match="precision must be one of"):
         model.embed(["CCO"], precision="bf16-true", cache=False)
+
+
+def test_molecules_have_the_vectors_of_their_smiles(model):
+    smiles = ["c1ccccc1CCO", "CCO", "CCCCCCC"]
+    expected = model.embed(smiles, num_conformers=2, precision="32-true", cache=False)
+    made, _ = featurize(smiles, 2, workers=1)
+    for given in (made, tuple(made)):
+        for of in (model, model.encoder):
+            found = embed(of, given, batch_size=2, precision="32-true")
+            assert found.dtype == np.float32
+            assert np.allclose(found, expected, atol=1e-5)
+    assert np.array_equal(embed(model, smiles, 2, precision="32-true", cache=False), expected)
+    one = [Data(z=d.z, pos=d.conformers[:, 0]) for d in made]
+    first = embed(model, one, precision="32-true")
+    assert np.allclose(first, model.embed(smiles, precision="32-true"), atol=1e-5)
+
+
+def test_molecules_that_cannot_be_embedded_are_named(model):
+    made, _ = featurize(["CCO", "CCN"], 2, workers=1)
+    with pytest.raises(ValueError, match="molecule 1 of molecules is a str: give PyG Data"):
+        embed(model, [made[0], "CCO"])
+    with pytest.raises(ValueError, match="row 1: expected a SMILES string"):
+        embed(model, ["CCO", made[0]])
+    with pytest.raises(ValueError, match="molecules is one Data"):
+        embed(model, made[0])
+    made[1].conformers = made[1].conformers[:, :1]
+    with pytest.raises(ValueError, match=r"molecule 1 of molecules .* has 1 conformers"):
+        embed(model, made)

@@ -2,6 +2,7 @@ import inspect
 import os
 import re
 import sqlite3
+import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -13,8 +14,11 @@ import torch
 
 from molae_pyg import MolAE
 from molae_pyg.chem.options import Options
+from molae_pyg.inference import cache as embedding_cache
+from molae_pyg.inference import embed
 from molae_pyg.inference.cache import EmbeddingCache, cache_folder
-from molae_pyg.models import embedding, embedding_cache
+
+embedding = sys.modules[embed.__module__]  # its name is that of the function
 
 
 def vectors(*names: str) -> dict[str, np.ndarray]:

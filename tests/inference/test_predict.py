@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from test_fit import molecules, predictor
+from chains import molecules, predictor
 
 from molae_pyg import MolAEPredictor
 from molae_pyg.chem import featurize

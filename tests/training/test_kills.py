@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_fit import molecules, predictor
+from chains import molecules, predictor
 
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.training import Finetuning, finetune

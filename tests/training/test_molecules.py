@@ -5,13 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
-from test_fit import molecules, predictor
+from chains import molecules, predictor
 from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from molae_pyg.datasets import MoleculeTable
 from molae_pyg.training import Finetuning, finetune, predict
-from molae_pyg.training.items import TrainingItems
-from molae_pyg.training.molecules import look
+from molae_pyg.training.molecules import TrainingItems, look
 from molae_pyg.transforms import RemoveHydrogens
 
 NAN, INF = float("nan"), float("inf")
@@ -232,7 +231,7 @@ def test_draws_depend_on_seed_epoch_and_item_alone():
 
     def epoch(seed, number, order):
         data = Table(molecules(6), drawing)
-        items = TrainingItems(data, torch.zeros(6, 1), predictor(), seed, number)
+        items = TrainingItems(data, torch.zeros(6, 1), torch.float32, seed, number)
         found = {index: items[index] for index in order}
         return torch.cat([torch.cat([found[i].pos.ravel(), found[i].drawn]) for i in range(6)])
 

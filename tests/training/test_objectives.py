@@ -6,7 +6,7 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
-from test_pretraining import SETTINGS, folder, split  # noqa: F401, a fixture
+from chains import chain_store, split
 from torch import nn
 from torch_geometric.transforms import Compose
 from torch_geometric.utils import scatter
@@ -16,7 +16,12 @@ from molae_pyg.training import Pretraining, PretrainingModule, pretrain
 from molae_pyg.training.objectives import objective_identity
 
 NO_CHANGE = Compose([])
-FEW = Pretraining(steps=12, validate_every=4, **SETTINGS)
+FEW = Pretraining(steps=12, validate_every=4, pair_budget=3000, lr=2e-3, warmup_steps=5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return chain_store(tmp_path_factory.mktemp("store"))
 
 
 class Sizes(nn.Module):
@@ -48,11 +53,7 @@ def sizes() -> Sizes:
     return Sizes()
 
 
-def test_a_model_and_an_objective_of_its_own_are_trained_killed_and_resumed(
-    folder,  # noqa: F811
-    tmp_path,
-    monkeypatch,
-):
+def test_any_model_and_objective_are_trained_killed_and_resumed(folder, tmp_path, monkeypatch):
     objective = partial(sizes_objective, noise=0.1)
     call = objective, *split(folder)
     scores = pretrain(whole := sizes(), *call, tmp_path / "whole", FEW, NO_CHANGE)
@@ -78,7 +79,7 @@ def test_a_model_and_an_objective_of_its_own_are_trained_killed_and_resumed(
     assert of_weights(again) == of_weights(resumed)
 
 
-def test_another_objective_in_the_folder_is_refused(folder, tmp_path):  # noqa: F811
+def test_another_objective_in_the_folder_is_refused(folder, tmp_path):
     pretrain(sizes(), sizes_objective, *split(folder), tmp_path, FEW, NO_CHANGE)
     for other, message in (
         (other_objective, "objective.function: .*sizes_objective' there, .*other_objective' now"),
@@ -137,12 +138,12 @@ def no_scalar(model, batch):
 
 
 @pytest.mark.parametrize("objective", [no_loss, no_scalar])
-def test_an_objective_returns_a_scalar_loss(folder, tmp_path, objective):  # noqa: F811
+def test_an_objective_returns_a_scalar_loss(folder, tmp_path, objective):
     with pytest.raises(ValueError, match="dict of scalar tensors with the key 'loss'"):
         pretrain(sizes(), objective, *split(folder), tmp_path, FEW, NO_CHANGE)
 
 
-def test_recompute_needs_a_layer_that_has_it(folder, tmp_path):  # noqa: F811
+def test_recompute_needs_a_layer_that_has_it(folder, tmp_path):
     settings = Pretraining(steps=2, recompute=True, warmup_steps=1)
     with pytest.raises(ValueError, match="no layer of Sizes has the attribute 'recompute'"):
         pretrain(sizes(), sizes_objective, *split(folder), tmp_path, settings, NO_CHANGE)

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from chains import chain_store, split
 
 from molae_pyg import ClozeDrop, MolAE
 from molae_pyg.fingerprint import of_weights
-from molae_pyg.store import ConformerStore, StoreWriter
+from molae_pyg.store import ConformerStore
 from molae_pyg.training import (
     ClozeData,
     NonFiniteLossError,
@@ -30,23 +30,7 @@ SETTINGS = {"pair_budget": 3000, "lr": 2e-3, "warmup_steps": 5}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A store of chains of carbon and oxygen in two conformers."""
-    folder = tmp_path_factory.mktemp("store")
-    rng = np.random.default_rng(0)
-    with StoreWriter(folder, {"source": "chains"}) as writer:
-        for row in range(80):
-            size = rng.integers(4, 13)
-            chain = np.arange(size)[:, None, None] * np.array([1.5, 0, 0])
-            conformers = chain + 0.3 * rng.normal(size=(size, 2, 3))
-            z = rng.choice([6, 8], size)
-            writer.add(row, "3d", smiles=f"m{row}", z=z, conformers=conformers)
-        writer.finish(80)
-    return folder
-
-
-def split(folder: Path) -> tuple[ConformerStore, ConformerStore]:
-    store = ConformerStore(folder)
-    return store[:64], store[64:]
+    return chain_store(tmp_path_factory.mktemp("store"))
 
 
 def model(seed: int = 0) -> MolAE:

@@ -1,6 +1,6 @@
 """Progress bars are for a terminal; a log file stays small."""
 
-from test_fit import molecules, predictor
+from chains import molecules, predictor
 
 from molae_pyg.training import Finetuning, finetune, predict
 

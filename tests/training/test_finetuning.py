@@ -5,6 +5,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from chains import molecules, predictor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
@@ -16,29 +17,6 @@ from molae_pyg.training import Finetuning, NonFiniteLossError, finetune, predict
 from molae_pyg.training.course import read_metrics
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import RunFolder
-
-
-def molecules(n: int, seed: int = 0, classes: bool = False) -> list[Data]:
-    """Chains of carbon and oxygen in two conformers; the target is the share of oxygen."""
-    generator = torch.Generator().manual_seed(seed)
-    result = []
-    for i in range(n):
-        size = int(torch.randint(4, 9, (1,), generator=generator))
-        z = torch.tensor([6, 8])[torch.randint(2, (size,), generator=generator)]
-        chain = torch.arange(size)[:, None] * torch.tensor([1.5, 0.0, 0.0])
-        conformers = torch.stack(
-            [chain + 0.3 * torch.randn(size, 3, generator=generator) for _ in range(2)], dim=1
-        )
-        share = (z == 8).float().mean().view(1, 1)
-        y = (share > 0.5).float() if classes else 10 * share + 100
-        result.append(Data(z=z, conformers=conformers, y=y, smiles=f"m{i}", num_nodes=size))
-    return result
-
-
-def predictor(**settings) -> MolAEPredictor:
-    torch.manual_seed(0)
-    return MolAEPredictor(MolAE.tiny(gaussian_init="intended").encoder, **settings)
-
 
 FAST = Finetuning(epochs=8, batch_size=8, lr=2e-3, warmup=0.1)
 
@@ -161,7 +139,7 @@ def test_the_seconds_of_a_killed_start_count(tmp_path, monkeypatch):
     train, valid = molecules(16), molecules(8, seed=1)
     settings = Finetuning(epochs=3, batch_size=8)
     monkeypatch.setattr(
-        "molae_pyg.training.keeper.time.perf_counter", iter(range(0, 10**6, 100)).__next__
+        "molae_pyg.training.finetuning.time.perf_counter", iter(range(0, 10**6, 100)).__next__
     )
     with monkeypatch.context() as patch:
         patch.setattr(PropertyModule, "on_validation_epoch_end", stopping_at(2)[0])

@@ -1,0 +1,75 @@
+"""The loop of all inference: molecules in batches of similar size, rows in the order given."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
+from tqdm.auto import tqdm
+
+from molae_pyg.inference.precision import autocast
+
+
+def in_batches(
+    model: nn.Module,
+    function: Callable[[Batch], Tensor],
+    molecules: Sequence[Data] | torch.utils.data.Dataset,
+    num_atoms: Sequence[int],
+    batch_size: int,
+    precision: str = "auto",
+    description: str | None = None,
+) -> np.ndarray:
+    """Applies a function to all molecules and returns a row for each, in their order.
+
+    Molecules of similar size share a batch, so that little of it is padding. Gradients are off, and
+    all layers of the model are in evaluation mode until the function returns.
+
+    Args:
+        model: The model that ``function`` uses, on the device to compute on.
+        function: Returns one row per molecule of a batch, ``[B, ...]``. With
+            :func:`mean_over_conformers` it is the mean over their conformers.
+        molecules: ``Data``; at least one.
+        num_atoms: Number of atoms of each molecule ``[n]``.
+        batch_size: Number of molecules of a batch.
+        precision: See :func:`~molae_pyg.inference.precision`.
+        description: Text of the progress bar; default: no bar.
+
+    Returns:
+        float32 ``[n, ...]``.
+    """
+    order = np.argsort(num_atoms, kind="stable")  # small to large
+    loader = DataLoader(molecules, batch_size, sampler=order.tolist(), generator=torch.Generator())
+    device = next(model.parameters()).device
+    modes = {layer: layer.training for layer in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad(), autocast(device, precision):
+            bar = tqdm(
+                loader, description, leave=False, delay=2, disable=None if description else True
+            )
+            rows = [function(batch.to(device)).float().cpu().numpy() for batch in bar]
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
+    found = np.concatenate(rows)
+    result = np.empty_like(found)
+    result[order] = found
+    return result
+
+
+def mean_over_conformers(
+    function: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Callable[[Batch], Tensor]:
+    """Returns a function of batches that is the mean of another over conformers.
+
+    Args:
+        function: A function of ``z [N]``, ``pos [N, 3]`` and ``batch [N]``.
+    """
+
+    def mean(batch: Batch) -> Tensor:
+        conformers = batch.conformers.unbind(1)  # K times [N, 3]
+        return sum(function(batch.z, pos, batch.batch) for pos in conformers) / len(conformers)
+
+    return mean

@@ -1,0 +1,250 @@
+"""Fine-tuning runs: molecules with labels and a model in, the best epoch out."""
+
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
+from torch import Tensor
+
+from molae_pyg.fingerprint import digest, of_weights
+from molae_pyg.inference.molecules import Molecules
+from molae_pyg.inference.precision import precision
+from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric, evaluate
+from molae_pyg.models import PropertyModel
+from molae_pyg.training.course import CourseLogger
+from molae_pyg.training.molecules import PropertyData, look
+from molae_pyg.training.property import PropertyModule
+from molae_pyg.training.run import DurableCheckpoints, RunFolder
+from molae_pyg.training.settings import Finetuning
+from molae_pyg.training.trainer import ProgressBar, fit, make_trainer
+
+
+@dataclass
+class Progress:
+    """The state of a fine-tuning run.
+
+    Args:
+        seconds: Time spent in finished epochs.
+        done: Whether no epoch follows.
+        wait: Number of epochs since the best one.
+        epoch, scores, weights: The best epoch so far, its scores and weights; -1 and None: none.
+    """
+
+    seconds: float = 0.0
+    done: bool = False
+    wait: int = 0
+    epoch: int = -1
+    scores: dict[str, float] | None = None
+    weights: dict[str, Tensor] | None = None
+
+
+class BestEpoch(Checkpoint):
+    """Chooses the best epoch, stops early, and saves a checkpoint after each epoch.
+
+    Args:
+        run: The folder of the run.
+        metric: The score that chooses, a name in :attr:`PropertyModule.scores`.
+        patience: Number of epochs without a better score before stopping.
+        progress: State of the checkpoint that the run resumes from, or a new one.
+    """
+
+    def __init__(self, run: RunFolder, metric: str, patience: int, progress: Progress):
+        self.run, self.metric, self.patience, self.progress = run, metric, patience, progress
+        self._is_best = False
+        self._start = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: PropertyModule) -> None:
+        progress, scores = self.progress, module.scores
+        self._is_best = self._is_better(scores[self.metric])
+        if self._is_best:
+            progress.epoch, progress.scores, progress.wait = trainer.current_epoch, scores, 0
+        else:
+            progress.wait += 1
+        stop = progress.wait >= self.patience
+        progress.done = stop or trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.should_stop = stop
+        loss = float(trainer.callback_metrics["train_loss_epoch"])
+        row = {"step": trainer.global_step - 1, "epoch": trainer.current_epoch}
+        row["train_loss_epoch"] = loss
+        self.run.course.append(row | {f"val_{name}": value for name, value in scores.items()})
+        progress.seconds += time.perf_counter() - self._start
+        trainer.save_checkpoint(self.run.state_file)
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, module: PropertyModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._is_best:
+            # A moving average is in the checkpoint by now: its weights were validated.
+            self.progress.weights = {
+                name.removeprefix("model."): value.detach().to("cpu", copy=True)
+                for name, value in checkpoint["state_dict"].items()
+                if name.startswith("model.")
+            }
+        checkpoint["progress"] = dict(vars(self.progress))
+
+    def _is_better(self, score: float) -> bool:
+        """Whether a score is better than the best one; NaN never is."""
+        if self.progress.scores is None:
+            return score == score
+        best = self.progress.scores[self.metric]
+        return score < best if self.metric in LOWER_IS_BETTER else score > best
+
+
+def finetune(
+    model: PropertyModel,
+    train: Molecules,
+    valid: Molecules,
+    folder: str | Path,
+    settings: Finetuning,
+    seed: int = 0,
+    scale: Tensor | None = None,
+    recipe: dict[str, Any] | None = None,
+) -> dict[str, float]:
+    """Fine-tunes ``model`` in place and leaves it at its best epoch on ``valid``.
+
+    Adam and polynomial decay are as published, gradients are clipped at norm 1, and each epoch
+    takes a random conformer of each molecule. Validation averages over conformers and chooses the
+    epoch by RMSE or ROC-AUC, or by the metric of ``settings``.
+
+    A killed run resumes when it is called again with the same arguments, and gives what an
+    uninterrupted run gives, bit by bit on a CPU. A finished run that is called again returns its
+    result at once.
+
+    Args:
+        model: A fresh model, with a pre-trained or random encoder.
+        train: Molecules with ``conformers [n, K, 3]`` or ``pos [n, 3]``, and ``y [1, T]`` (or
+            ``[T]``), NaN = missing.
+        valid: Held-out molecules of the same form.
+        folder: Gets ``model/`` (the best weights), ``metrics.csv`` (the course of the run) and
+            ``run.json`` (settings, checksums of the data, number of starts, result).
+        settings: See :class:`Finetuning`.
+        seed: Seed of the order, the choice of conformers and dropout.
+        scale: Targets ``[m, T]`` whose mean and standard deviation standardise all others; default:
+            the targets of ``train``. As published: those of the whole data set, test part included.
+        recipe: How the molecules were made, which is saved with the model; default: the recipe of
+            ``train``, if it is a data set that has one.
+
+    Returns:
+        The validation metric of the best epoch, ``epoch``, and ``seconds`` of training, including
+        those before a kill. With several tasks also every score of each, named
+        ``val_<task>_<metric>``.
+
+    Raises:
+        ValueError: Molecules, labels or settings cannot be used, or nothing can be learned or
+            chosen from the labels (all before the work starts), or the folder holds another run or
+            something else.
+        BlockingIOError: Another process trains in the folder.
+        NonFiniteLossError: The loss became NaN or infinite.
+    """
+    metric = choosing_metric(model.task_types, len(model.task_types), settings.metric)
+    module = PropertyModule(
+        model, settings.lr, settings.warmup, settings.weight_decay,
+        settings.loss, settings.pair_budget, seed,
+    )  # fmt: skip
+    seen = (
+        look(train, "train", model),
+        look(valid, "valid", model, held_out=True, conformers=settings.valid_conformers),
+    )
+    weights = of_weights(model)
+    _set_scale(model, seen[0].y if scale is None else scale)
+    _check_choice(seen[1].y, model, metric)
+    if recipe is None:
+        recipe = getattr(train, "recipe", None)
+    identity = {
+        "kind": "fine-tuning",
+        "settings": {**asdict(settings), "precision": precision(settings.precision)},
+        "seed": seed,
+        "model": {"class": type(model).__name__, "config": model.config, "weights": weights},
+        "train": seen[0].fingerprint,
+        "valid": seen[1].fingerprint,
+        "scale": None if scale is None else digest(torch.as_tensor(scale)),
+        "recipe": recipe,
+    }
+    with RunFolder(folder, identity) as run:
+        if run.result is not None:
+            result = run.restore(model)
+        else:
+            data = PropertyData(train, valid, seen, model, settings, seed)
+            progress = _train(module, data, run, metric)
+            if progress.weights is None:
+                raise ValueError(
+                    "the validation metric was NaN in every epoch: no epoch can be chosen"
+                )
+            model.load_state_dict(progress.weights)
+            model.recipe = recipe or model.recipe
+            result = run.finish(_result(progress, metric, model), model)
+    if recipe is not None:
+        model.recipe = recipe
+    model.eval()
+    return result
+
+
+def _train(module: PropertyModule, data: PropertyData, run: RunFolder, metric: str) -> Progress:
+    """Trains to the last epoch, from the checkpoint if there is one."""
+    settings, state = data.settings, run.state()
+    progress = Progress() if state is None else Progress(**state["progress"])
+    if progress.done:
+        return progress
+    module.model.train()  # from_pretrained gives evaluation mode, which Lightning does not change
+    ema = [EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []
+    bar = ProgressBar("fine-tuning", ("train_loss_epoch", f"val_{metric}"))
+    trainer = make_trainer(
+        [bar, *ema, BestEpoch(run, metric, settings.patience, progress)],
+        devices=1,
+        logger=CourseLogger(run.course),
+        log_every_n_steps=10,
+        max_epochs=settings.epochs,
+        reload_dataloaders_every_n_epochs=1,  # the order of the batches depends on the epoch
+        precision=precision(settings.precision),
+        plugins=[DurableCheckpoints(run)],
+    )
+    with torch.random.fork_rng(devices=[]):  # each step seeds the generator
+        path = None if state is None else run.state_file
+        fit(trainer, module, data, ckpt_path=path, weights_only=True)
+    return progress
+
+
+def _result(progress: Progress, metric: str, model: PropertyModel) -> dict[str, float]:
+    result = {"epoch": progress.epoch, f"val_{metric}": progress.scores[metric]}
+    if len(model.task_names) > 1:
+        tasks = tuple(f"{task}_" for task in model.task_names)
+        own = {name: value for name, value in progress.scores.items() if name.startswith(tasks)}
+        result |= {f"val_{name}": value for name, value in own.items()}
+    return result | {"seconds": progress.seconds}
+
+
+def _set_scale(model: PropertyModel, y: Tensor) -> None:
+    """Sets mean and standard deviation from labels ``[m, T]``."""
+    y = torch.as_tensor(y)
+    if y.dim() != 2 or y.size(1) != len(model.task_names) or y.isinf().any():
+        raise ValueError(
+            f"scale must be finite targets [m, {len(model.task_names)}] (NaN = missing), got shape "
+            f"{list(y.shape)}"
+        )
+    if y.isnan().all():
+        raise ValueError("the training set has no label")
+    model.set_scaling(y)
+
+
+def _check_choice(y: Tensor, model: PropertyModel, metric: str) -> None:
+    """Checks that the metric is defined on the validation labels, so that it can choose."""
+    if y.isnan().all():
+        raise ValueError("the validation set has no label")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other scores
+        chosen = evaluate(y, torch.zeros_like(y), model.task_types, model.std)[metric]
+    if np.isnan(chosen):
+        what = "both classes" if metric in ("roc_auc", "average_precision") else "different labels"
+        raise ValueError(
+            f"no task has {what} in the validation set, so no epoch can be chosen by {metric}: "
+            "use another split or more molecules"
+        )
