@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.data import Batch, Data
 
 from molae_pyg import ClozeDrop, MolAE, cloze_loss
-from molae_pyg.store.shard import SCALE
+from molae_pyg.store.format import SCALE
 from molae_pyg.training import padding_waste, plan_batches
 
 CONFIGS = Path(__file__).parents[1] / "molae_pyg" / "evaluation" / "configs"

@@ -37,7 +37,7 @@ from torch_geometric.loader import DataLoader
 from turns import summary
 
 from molae_pyg.store import ConformerStore
-from molae_pyg.store.manifest import Manifest, shard_name
+from molae_pyg.store.format import Manifest, shard_name
 from molae_pyg.store.shard import write_shard
 from molae_pyg.transforms import SampleConformer
 

@@ -38,8 +38,8 @@ from torch_geometric.data import Data, OnDiskDataset
 from turns import summary
 
 from molae_pyg.store.files import StoreFiles
-from molae_pyg.store.manifest import Manifest, shard_name
-from molae_pyg.store.shard import SCALE, write_shard
+from molae_pyg.store.format import SCALE, Manifest, shard_name
+from molae_pyg.store.shard import write_shard
 
 NUM_CONFORMERS = 11
 BATCH = 128

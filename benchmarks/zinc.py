@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from molae_pyg.store.shard import SCALE
+from molae_pyg.store.format import SCALE
 
 
 class Molecules(NamedTuple):

@@ -11,10 +11,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand.
 
     Args:
-        argv: The words after ``molae``. None: those of this process.
+        argv: Arguments after ``molae``. default: None, those of this process.
 
     Returns:
-        The exit status: 0, 1 for an error, which is printed, or 130 after Ctrl-C.
+        Exit status: 0, 1 for an error, which is printed, or 130 after Ctrl-C.
     """
     args = vars(make_parser().parse_args(argv))
     run, name = args.pop("run"), args.pop("command")
@@ -32,23 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line, with all subcommands."""
+    """Returns the parser of the command line with all subcommands."""
     parser = argparse.ArgumentParser(prog="molae", description="Mol-AE for PyTorch Geometric.")
     parser.add_argument("--version", action="version", version=f"molae_pyg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands)
+    _add_merge(commands)
     return parser
 
 
 def _explains_itself(error: Exception) -> bool:
     """Whether the message alone says what to do.
 
-    These errors are raised where input, settings, files and stores are checked. Anything else, a
-    plain ValueError too, is a defect of ours, and its traceback is needed.
+    These errors are raised where input, settings, files and stores are checked. Any other error,
+    also a plain ValueError, is a defect of molae_pyg, and its traceback is needed.
     """
     from molae_pyg.chem.items import RecordRefused
     from molae_pyg.chem.options import InputError
-    from molae_pyg.store.shard import StoreError
+    from molae_pyg.store import StoreError
 
     return isinstance(
         error, OSError | InputError | ModuleNotFoundError | RecordRefused | StoreError
@@ -67,20 +68,47 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("store", help="folder to write")
     add = parser.add_argument
     add("--num-conformers", type=int, metavar="K", help="default: 10, of SDF 1")
-    add("--no-2d", dest="add_2d", action="store_false", help="without the 2D layout")
-    add("--keep-hydrogens", dest="remove_hydrogens", action="store_false")
+    add("--no-2d", dest="add_2d", action="store_false", help="do not append the 2D layout")
+    add(
+        "--keep-hydrogens",
+        dest="remove_hydrogens",
+        action="store_false",
+        help="keep hydrogens; default: remove them once the coordinates are made",
+    )
     add("--max-atoms", type=int, metavar="N", help="crop larger molecules; default: never")
-    add("--seed", type=int, default=0, help="default: 0")
+    add("--seed", type=int, default=0, help="seed of coordinates and cropping; default: 0")
     add("--time-limit", type=float, default=30.0, metavar="S", help="seconds a molecule; 30")
-    add("--workers", type=int, metavar="N", help="processes; default: one a core")
+    add("--workers", type=int, metavar="N", help="number of processes; default: one a core")
     add("--engine", choices=("local", "ray"), default="local", help="default: local")
     add("--exclude", metavar="FILE", help="molecules to leave out, such as a test set")
-    add("--shard-rows", type=int, default=50_000, metavar="N", help="rows a file; 50000")
+    add("--shard-rows", type=int, default=50_000, metavar="N", help="rows a file; default: 50000")
     add("--encoding", default="utf-8", help="of lists and tables, such as latin-1; default: utf-8")
-    add("--repair", action="store_true", help="make rows anew that a time limit or a kill ended")
+    add("--repair", action="store_true", help="remake rows that a time limit or a kill ended")
 
 
 def _prepare(**settings: object) -> None:
     from molae_pyg.store import prepare
 
     print(prepare(**settings))
+
+
+def _add_merge(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "merge",
+        help="merge stores of conformers into one",
+        description="Writes the rows of several stores into one, store after store. After an "
+        "interruption the same command resumes where it was.",
+    )
+    parser.set_defaults(run=_merge)
+    parser.add_argument("stores", nargs="+", metavar="STORE", help="folders of complete stores")
+    parser.add_argument("output", metavar="OUT", help="folder to write")
+    parser.add_argument("--exclude", metavar="FILE", help="SMILES to leave out, such as a test set")
+
+
+def _merge(**settings: object) -> None:
+    from molae_pyg.store.merge import merge
+
+    store = merge(**settings)
+    print(f"{len(store)} molecules of {store.num_rows} rows written to {store.folder}")
+    for status, number in store.outcomes().items():
+        print(f"{number:12,}  {status}")

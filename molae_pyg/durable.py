@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever ends the process, and folders with one writer."""
+"""Files that are whole or absent whatever ends the process, and folders with one writer."""
 
 import contextlib
 import hashlib
@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-try:
-    import fcntl
-except ImportError:  # Windows: no lock between processes there
-    fcntl = None
+import filelock
 
 _BLOCK = 1 << 20  # bytes read at once
 
-_taken: dict[Path, int] = {}  # folder -> process that has it
+_taken: dict[Path, int] = {}  # folder -> process that holds it
 
 
 def write_durably(path: str | os.PathLike, *parts: bytes | memoryview) -> None:
-    """Replaces a file as a whole, see :func:`replacing`.
+    """Replaces a file as a whole; see :func:`replacing`.
 
     Args:
         path: The file; its folder exists.
@@ -34,7 +31,7 @@ def write_durably(path: str | os.PathLike, *parts: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Opens a file that replaces another as a whole: a crash leaves the old one or the new one.
+    """Opens a file that replaces another as a whole: a crash leaves the old or the new one.
 
     The content goes to ``<name>.tmp`` beside the file, is brought to the disk and renamed.
 
@@ -45,7 +42,7 @@ def replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
         The file to write to.
 
     Raises:
-        OSError: If it cannot be written, with the path. The temporary file is removed, as it is
+        OSError: If it cannot be written, with the path. The temporary file is removed, also
             after any other error in the block.
     """
     path = Path(path)
@@ -85,8 +82,8 @@ def sha256_of(path: str | os.PathLike, seen: Callable[[int], object] | None = No
 
     Args:
         path: The file.
-        seen: Called with the number of bytes of each piece that is read, to show progress.
-            default: None.
+        seen: Function that is called with the number of bytes of each piece that is read, to
+            show progress. default: None.
     """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -100,33 +97,28 @@ def sha256_of(path: str | os.PathLike, seen: Callable[[int], object] | None = No
 class FolderLock:
     """A lock on a folder until it is released or the process ends, however it ends.
 
-    A record lock, as it stays with this process: worker processes forked from it would keep
-    another kind after it is killed. It does not tell apart two owners in one process, which is
-    why those are listed as well. Without ``fcntl`` only the list is left.
+    Processes that are forked from the holder do not keep the lock after the holder is killed.
 
     Args:
-        folder: An existing folder; gets an empty file ``lock``.
+        folder: An existing folder; it gets an empty file ``lock``.
 
     Raises:
-        BlockingIOError: If the folder is taken.
+        BlockingIOError: If this or another process holds the lock.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).absolute()
-        if _taken.get(self.folder) == os.getpid():
-            raise BlockingIOError(f"{folder} is taken by this process")
-        self._file = open(self.folder / "lock", "ab")  # noqa: SIM115, open as long as it is locked
-        if fcntl is not None:
-            try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                self._file.close()
-                raise BlockingIOError(f"{folder} is taken by another process") from None
+        self._lock = filelock.FileLock(self.folder / "lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            holder = "this" if _taken.get(self.folder) == os.getpid() else "another"
+            raise BlockingIOError(f"{folder} is taken by {holder} process") from None
         _taken[self.folder] = os.getpid()
 
     def release(self) -> None:
         """Lets another process have the folder."""
-        self._file.close()
+        self._lock.release()
         _taken.pop(self.folder, None)
 
     def __enter__(self) -> "FolderLock":

@@ -13,7 +13,6 @@ import torch
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 #: Where ``main`` of a script is, if the script only calls it or has no file of its own.
 HOMES = {
-    "merge_stores": "molae_pyg.store.merge",
     "moleculenet": "molae_pyg.evaluation.compare",
     "ogb_leaderboard": "molae_pyg.evaluation.ogb",
     "pcqm4m": "molae_pyg.evaluation.pcqm4m",

@@ -47,5 +47,14 @@ def write(folder: Path, rows: list[Row], shard_rows: int = 8, meta: dict = META)
     return folder
 
 
+def num_journalled(folder: Path) -> int:
+    """Number of rows in the log of a store that a writer may have open.
+
+    Each takes a page or more; the tables and indices take the first ones.
+    """
+    logs = [path.stat().st_size for path in folder.glob("journal.sqlite-wal")]
+    return max(0, sum(logs) // 4096 - 4)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

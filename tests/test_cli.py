@@ -7,7 +7,7 @@ import sys
 import pytest
 from test_docs import PAGES, commands
 
-from molae_pyg import __version__, datasets
+from molae_pyg import __version__, store
 from molae_pyg.chem.items import RecordRefused
 from molae_pyg.chem.options import InputError
 from molae_pyg.cli import main, make_parser
@@ -18,7 +18,7 @@ from molae_pyg.store import preparation
 def calls(monkeypatch):
     """The settings that ``prepare`` is called with."""
     found = []
-    monkeypatch.setattr(datasets, "prepare", lambda **settings: found.append(settings))
+    monkeypatch.setattr(store, "prepare", lambda **settings: found.append(settings))
     return found
 
 
@@ -27,7 +27,7 @@ def test_prepare(tmp_path, capsys):
     words = ["prepare", str(tmp_path / "some.smi"), str(tmp_path / "store")]
     assert main([*words, "--num-conformers", "1", "--workers", "1"]) == 0
     assert "           1  3d\n" in capsys.readouterr().out
-    (item,) = datasets.ConformerStore(tmp_path / "store")
+    (item,) = store.ConformerStore(tmp_path / "store")
     assert item.conformers.shape == (3, 2, 3)
 
 
@@ -58,9 +58,9 @@ def test_flags_are_the_arguments(calls):
 def test_defaults_are_those_of_the_function(monkeypatch):
     import inspect
 
-    parameters = inspect.signature(datasets.prepare).parameters
+    parameters = inspect.signature(store.prepare).parameters
     found = []
-    monkeypatch.setattr(datasets, "prepare", lambda **settings: found.append(settings))
+    monkeypatch.setattr(store, "prepare", lambda **settings: found.append(settings))
     main(["prepare", "a", "b"])
     for name, value in found[0].items():
         assert name in ("source", "store") or value == parameters[name].default, name
@@ -72,7 +72,7 @@ def test_defaults_are_those_of_the_function(monkeypatch):
         InputError("what"),
         FileNotFoundError("what"),
         ModuleNotFoundError("what"),
-        datasets.StoreError("what"),
+        store.StoreError("what"),
         RecordRefused("what"),
     ],
 )
@@ -80,7 +80,7 @@ def test_errors_are_a_line(monkeypatch, capsys, error):
     def fail(**settings):
         raise error
 
-    monkeypatch.setattr(datasets, "prepare", fail)
+    monkeypatch.setattr(store, "prepare", fail)
     assert main(["prepare", "a", "b"]) == 1
     assert capsys.readouterr().err == "molae prepare: what\n"
 
@@ -90,7 +90,7 @@ def test_defects_keep_their_traceback(monkeypatch, error):
     def fail(**settings):
         raise error("what")
 
-    monkeypatch.setattr(datasets, "prepare", fail)
+    monkeypatch.setattr(store, "prepare", fail)
     with pytest.raises(error):
         main(["prepare", "a", "b"])
 
@@ -137,7 +137,7 @@ def test_ctrl_c(monkeypatch, capsys):
     def stop(**settings):
         raise KeyboardInterrupt("stopped with 3 rows done")
 
-    monkeypatch.setattr(datasets, "prepare", stop)
+    monkeypatch.setattr(store, "prepare", stop)
     assert main(["prepare", "a", "b"]) == 130
     assert capsys.readouterr().err == "\nmolae prepare: stopped with 3 rows done\n"
 
@@ -146,7 +146,7 @@ def test_ctrl_c_before_the_first_row(monkeypatch, capsys):
     def stop(**settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datasets, "prepare", stop)
+    monkeypatch.setattr(store, "prepare", stop)
     assert main(["prepare", "a", "b"]) == 130
     assert capsys.readouterr().err == "\nmolae prepare: stopped\n"
 

@@ -91,7 +91,6 @@ def test_a_folder_is_taken_once(tmp_path):
         pass
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there is no lock between processes on Windows")
 def test_another_process_holds_the_lock_until_it_is_killed(tmp_path):
     code = (
         "import sys; from pathlib import Path; from molae_pyg.durable import FolderLock; "

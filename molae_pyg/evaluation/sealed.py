@@ -13,7 +13,7 @@ from typing import Any
 from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.durable import sha256_of, write_durably
 from molae_pyg.fingerprint import digest
-from molae_pyg.store.shard import StoreError
+from molae_pyg.store import StoreError
 
 #: What the package and these scripts raise with a message that says what to do.
 EXPECTED = (ValueError, OSError, StoreError, CheckpointError)

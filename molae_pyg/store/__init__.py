@@ -1,9 +1,9 @@
-"""The conformer store: millions of molecules with coordinates on disk."""
+"""The conformer store: millions of molecules with coordinates on disk.
 
-from molae_pyg.store.dataset import ConformerStore
-from molae_pyg.store.preparation import prepare
-from molae_pyg.store.report import PrepareReport
-from molae_pyg.store.shard import StoreError
-from molae_pyg.store.writer import StoreWriter
+Public names load on first use, as the processes that make conformers import this room without
+PyTorch.
+"""
 
-__all__ = ["ConformerStore", "PrepareReport", "StoreError", "StoreWriter", "prepare"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,18 +13,18 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, Dataset
 
 from molae_pyg.store.files import Atoms, StoreFiles
-from molae_pyg.store.shard import STATUSES, StoreError
+from molae_pyg.store.format import STATUSES, StoreError
 
 __all__ = ["ConformerStore", "StoreError", "StoredRow"]
 
 Index = slice | Tensor | np.ndarray | Sequence[int] | Sequence[bool]
 
 
-_DataBatch = type(Batch())  # Batch(...) would make this class anew for each batch, at length
+_DataBatch = type(Batch())  # Batch(...) would make this class again for each batch
 
 
 class StoredRow(NamedTuple):
-    """What became of one input row."""
+    """The outcome of one input row."""
 
     row: int
     status: str
@@ -32,25 +32,24 @@ class StoredRow(NamedTuple):
 
 
 class ConformerStore(Dataset):
-    r"""Molecules with conformers that :class:`~molae_pyg.datasets.StoreWriter` has written.
+    r"""Reads the molecules that :class:`~molae_pyg.datasets.StoreWriter` has written.
 
     Items are :obj:`Data` with :obj:`z`, :obj:`conformers`, :obj:`smiles`, :obj:`status` and
-    :obj:`row`, the input row it comes from; rows without a molecule have no item. Coordinates
-    are as they were given, to half a unit of 0.001 Å (of more, for a molecule that reaches
-    farther than 32.767 Å from the origin). Select molecules with index arrays, as in any data
-    set of PyTorch Geometric.
+    :obj:`row` (the input row); rows without a molecule have no item. Coordinates are those that
+    were given, rounded to 0.001 Å (to more in a molecule that reaches farther than 32.767 Å from
+    the origin). Molecules are selected with index arrays, as in any data set of PyTorch Geometric.
 
     For training, :meth:`gather` makes whole batches without a :obj:`Data` for each molecule.
 
     The molecules stay on the disk, so that a store may be larger than the memory. Worker
-    processes get the path and open the files themselves. Nothing is unpickled.
+    processes open the files themselves. Nothing is unpickled.
 
     Args:
         folder: The store.
-        verify: Whether to compare a shard's checksum before its first use, which reads the
-            whole file once in every process; :meth:`verify` does it ahead, for the processes
-            started later as well. (default: :obj:`True`)
-        transform: Applied to every item on access, not in :meth:`gather`.
+        verify: Whether to compare the checksum of a shard before its first use, which reads the
+            whole file once in every process. :meth:`verify` compares all of them ahead, also for
+            processes that are started later. (default: :obj:`True`)
+        transform: Transform of every item on access, not in :meth:`gather`.
             (default: :obj:`None`)
 
     Shapes:
@@ -58,9 +57,9 @@ class ConformerStore(Dataset):
         - **conformers** of an item: :math:`(n, K, 3)` float32, in Å
 
     Raises:
-        StoreError: If the store is missing, not complete, of a later version or damaged. A
-            shard that is missing or has another size is named at once, one with a wrong
-            checksum when it is first used.
+        StoreError: If the store is missing, incomplete, of a later version or damaged. A shard
+            that is missing or has another size is reported at once, one with a wrong checksum
+            when it is first used.
     """
 
     def __init__(
@@ -74,43 +73,43 @@ class ConformerStore(Dataset):
 
     @property
     def folder(self) -> Path:
-        """Where the store is."""
+        """Folder of the store."""
         return self._files.folder
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the store was made from and with, as the writer was given it."""
+        """Input and settings of the store, as they were given to the writer."""
         return self._files.manifest.meta
 
     @property
     def num_rows(self) -> int:
-        """Number of input rows, with and without a molecule (in a subset as well)."""
+        """Number of input rows of the whole store, with and without a molecule."""
         return self._files.manifest.num_rows
 
     @property
     def num_atoms(self) -> np.ndarray:
-        """Atoms of every molecule (of those selected, in a subset), int32."""
+        """Number of atoms of every (selected) molecule, int32."""
         return self._selected(self._files.num_atoms)
 
     @property
     def num_conformers(self) -> np.ndarray:
-        """Conformers of every molecule (of those selected, in a subset), int32."""
+        """Number of conformers of every (selected) molecule, int32."""
         return self._selected(self._files.num_conformers)
 
     @property
     def molecule_rows(self) -> np.ndarray:
-        """Input row of every molecule (of those selected, in a subset), int64."""
+        """Input row of every (selected) molecule, int64."""
         return self._files.row(np.asarray(self.indices()))
 
     def digest(self) -> str:
-        """A checksum of the molecules: other ones, or others selected, have another."""
-        entries = [entry for _, entry in sorted(self._files.manifest.shards.items())]
-        digest = hashlib.sha256(json.dumps([entry.crc32 for entry in entries]).encode())
+        """Returns a checksum of the (selected) molecules and their order."""
+        checksums = [entry.crc32 for entry in self._files.manifest.entries()]
+        digest = hashlib.sha256(json.dumps(checksums).encode())
         digest.update(np.asarray(self.indices(), dtype=np.int64).tobytes())
         return digest.hexdigest()
 
     def outcomes(self) -> dict[str, int]:
-        """Number of input rows for each status (of the whole store, in a subset as well)."""
+        """Returns the number of input rows of the whole store for each status."""
         counts = np.zeros(len(STATUSES), np.int64)
         for shard in self._files.shards:
             shard.verify()
@@ -118,11 +117,12 @@ class ConformerStore(Dataset):
         return dict(zip(STATUSES, counts.tolist(), strict=True))
 
     def rows(self) -> Iterator[StoredRow]:
-        """Every input row in order, also those without a molecule."""
+        """Yields the outcome of every input row in order, also of those without a molecule."""
         for number in range(len(self._files.shards)):
             first, status, reasons = self._files.rows(number)
-            for place, (code, reason) in enumerate(zip(status.tolist(), reasons, strict=True)):
-                yield StoredRow(first + place, STATUSES[code], reason)
+            outcomes = zip(status.tolist(), reasons, strict=True)
+            for row, (code, reason) in enumerate(outcomes, start=first):
+                yield StoredRow(row, STATUSES[code], reason)
 
     def verify(self) -> None:
         """Compares the checksums of all shards that have not been compared yet.
@@ -142,10 +142,10 @@ class ConformerStore(Dataset):
         """Reads molecules as one batch, with one conformer of each.
 
         Args:
-            indices: Which molecules, in the order of the batch, as for ``store[indices]``.
-            conformer: ``"random"`` draws one evenly with torch's global generator, ``"first"``
+            indices: Molecules in the order of the batch, as for ``store[indices]``.
+            conformer: ``"random"`` draws one uniformly with torch's global generator, ``"first"``
                 takes the first. (default: :obj:`"random"`)
-            smiles: Whether to add the list :obj:`smiles`, which takes longer than the rest.
+            smiles: Whether to add the list :obj:`smiles`, which takes longer than all else.
                 (default: :obj:`False`)
 
         Returns:
@@ -182,7 +182,7 @@ class ConformerStore(Dataset):
         )
 
     def index_select(self, idx: Index) -> "ConformerStore":
-        """The molecules at the places ``idx``: a slice, integers or a mask."""
+        """Returns the molecules at ``idx``: a slice, integers or a mask."""
         subset = copy.copy(self)  # shares the open files
         subset._indices = self._resolve(idx)
         return subset
@@ -194,13 +194,13 @@ class ConformerStore(Dataset):
         return values if self._indices is None else values[np.asarray(self._indices)]
 
     def _resolve(self, idx: Index) -> np.ndarray:
-        """Places in this (sub)set -> molecules of the store, int64 [B]."""
+        """Converts positions in this (sub)set to molecules of the store, int64 [B]."""
         num = len(self)
         if isinstance(idx, slice):
             start, stop = (
                 round(bound * num) if isinstance(bound, float) else bound
                 for bound in (idx.start, idx.stop)
-            )  # store[:0.9], as PyG has it
+            )  # store[:0.9], as in PyG
             chosen = range(num)[start : stop : idx.step]
             places = np.arange(chosen.start, chosen.stop, chosen.step)
         else:
@@ -211,7 +211,7 @@ class ConformerStore(Dataset):
                 raise IndexError(f"a mask of {len(places)} for {num} molecules")
             places = np.flatnonzero(places)
         elif places.dtype.kind not in "iu":
-            raise IndexError(f"molecules are chosen by integers, a mask or a slice, got {idx!r}")
+            raise IndexError(f"molecules are selected by integers, a mask or a slice, got {idx!r}")
         places = places.astype(np.int64)
         if len(places) and not -num <= places.min() <= places.max() < num:
             raise IndexError(f"place {places.min()} or {places.max()} of {num} molecules")
@@ -220,7 +220,7 @@ class ConformerStore(Dataset):
 
 
 def _to_batch(atoms: Atoms) -> Batch:
-    """What ``Batch.from_data_list`` would have made of the molecules, one by one."""
+    """Makes the batch that ``Batch.from_data_list`` would make of the molecules."""
     num = len(atoms.row)
     ptr, places = torch.from_numpy(atoms.ptr), torch.arange(num + 1)
     batch = _DataBatch.__new__(_DataBatch)

@@ -1,19 +1,19 @@
-"""All shards of a conformer store, read as one: arrays in, arrays out."""
+"""Reads all shards of a conformer store as one: arrays in, arrays out."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from molae_pyg.store.manifest import Manifest
-from molae_pyg.store.shard import MAX_Z, SCALE, STATUSES, STORED, Shard, StoreError, pread
+from molae_pyg.store.format import MAX_Z, SCALE, STATUSES, STORED, Manifest, StoreError
+from molae_pyg.store.shard import Shard, pread
 
 _POS_BYTES = 6  # three int16
 _LARGEST_SCALE = np.finfo(np.float32).max / 2**15  # beyond it coordinates would be infinite
 
 
 class Atoms(NamedTuple):
-    """One conformer of each molecule asked for, end to end.
+    """One conformer of each molecule, end to end.
 
     ``z`` uint8 [N], ``pos`` float32 [N, 3] in Å, ``ptr`` int64 [B + 1] the bounds of the
     molecules, ``row`` int64 [B] their input rows.
@@ -28,16 +28,16 @@ class Atoms(NamedTuple):
 class StoreFiles:
     """The open files of a store, shared by all its subsets.
 
-    Holds the sizes and the places of every molecule (20 bytes each); everything else stays in
-    the files. A shard is verified and opened when a molecule of it is first needed.
+    Holds the sizes and positions of every molecule (20 bytes each); everything else stays in the
+    files. A shard is verified and opened when one of its molecules is first needed.
 
     Args:
         folder: A complete store.
         verify: Whether to compare the checksum of each shard.
-        verified: Names of shards that need no comparison. (default: none)
+        verified: Names of shards that have been compared already. (default: none)
 
     Raises:
-        StoreError: If the store is missing, not complete, of another version or damaged.
+        StoreError: If the store is missing, incomplete, of another version or damaged.
     """
 
     def __init__(self, folder: Path, verify: bool, verified: frozenset[str] = frozenset()) -> None:
@@ -54,7 +54,7 @@ class StoreFiles:
                 f"{folder} is not complete, preparation was interrupted or is still running: "
                 "run the same `molae prepare` again, it resumes where it stopped"
             )
-        entries = [entry for _, entry in sorted(self.manifest.shards.items())]
+        entries = self.manifest.entries()
         self.shards = [
             Shard(folder, entry, verify and entry.name not in verified) for entry in entries
         ]
@@ -76,7 +76,7 @@ class StoreFiles:
         return frozenset(shard.entry.name for shard in self.shards if shard.verified)
 
     def molecule(self, index: int) -> tuple[np.ndarray, np.ndarray, int, str, str]:
-        """``z`` uint8 [n], conformers float32 [n, k, 3] in Å, input row, SMILES and status."""
+        """Returns z uint8 [n], conformers float32 [n, k, 3] in Å, input row, SMILES and status."""
         shard, _ = self._find(index)
         n, k = int(self.num_atoms[index]), int(self.num_conformers[index])
         start = int(self._atom_start[index])
@@ -93,23 +93,22 @@ class StoreFiles:
         return z, pos, int(self.row(index)), self.smiles(index), status
 
     def smiles(self, index: int) -> str:
-        shard, place = self._find(index)
-        return shard.text("smiles", place)
+        shard, inside = self._find(index)
+        return shard.text("smiles", inside)
 
     def row(self, index: np.ndarray | int) -> np.ndarray:
-        """Input rows of molecules, int64."""
+        """Returns the input rows of molecules, int64."""
         number = np.searchsorted(self.first, index, side="right") - 1
         return self._first_row[number] + self._place[index]
 
     def gather(self, index: np.ndarray, conformer: np.ndarray) -> Atoms:
-        """One conformer of each molecule, in the order asked for.
+        """Reads one conformer of each molecule, in the order of ``index``.
 
-        Everything is computed for all molecules at once, but for the reading itself, two calls
-        for each.
+        Everything but the reading, two calls for each molecule, is computed for all at once.
 
         Args:
-            index: Molecules int64 [B].
-            conformer: Which conformer of each, int64 [B].
+            index: Molecules, int64 [B].
+            conformer: The conformer of each, int64 [B].
         """
         number = np.searchsorted(self.first, index, side="right") - 1  # [B]
         n = self.num_atoms[index].astype(np.int64)  # [B]
@@ -133,7 +132,7 @@ class StoreFiles:
         return Atoms(z, pos, ptr, self.row(index))
 
     def rows(self, number: int) -> tuple[int, np.ndarray, list[str]]:
-        """First row of a shard, and status code and reason of all its rows."""
+        """Returns the first row of a shard, and status code and reason of all its rows."""
         shard = self.shards[number]
         shard.verify()
         return int(self._first_row[number]), shard.statuses(), shard.texts("reason")
@@ -153,7 +152,7 @@ class StoreFiles:
         longest = max((shard.entry.bytes for shard in self.shards), default=0)
         dtype = np.uint32 if longest < 2**32 else np.int64  # every process holds them
         self._atom_start, self._pos_start = np.empty(num, dtype), np.empty(num, dtype)
-        self._place = np.empty(num, dtype)  # of its row, in the rows of the shard
+        self._place = np.empty(num, dtype)  # of its row in the shard
         scale = []
         for number, shard in enumerate(self.shards):
             part = slice(self.first[number], self.first[number + 1])
@@ -170,7 +169,7 @@ class StoreFiles:
         self._scale = usual if (scales == usual).all() else scales
 
     def _find(self, index: int) -> tuple[Shard, int]:
-        """The shard of a molecule and its place there."""
+        """Returns the shard of a molecule and its index there."""
         number = int(np.searchsorted(self.first, index, side="right")) - 1
         return self.shards[number], index - int(self.first[number])
 
@@ -181,7 +180,7 @@ class StoreFiles:
 def _check_index(
     shard: Shard, n: np.ndarray, k: np.ndarray, place: np.ndarray, scale: np.ndarray
 ) -> None:
-    """Makes an error of molecules that no writer would write: sizes, places of rows, scales."""
+    """Raises a StoreError if no writer would write these sizes, rows or scales."""
     if not len(n):
         fits = shard.length("z") == shard.length("pos") == 0
     elif min(n.min(), k.min()) < 1 or k.max() > shard.length("pos"):
@@ -198,7 +197,7 @@ def _check_index(
 
 
 def _starts(sizes: np.ndarray | list[int]) -> np.ndarray:
-    """0 and the running sums, one entry more than sizes, int64."""
+    """Returns 0 and the running sums, int64."""
     starts = np.zeros(len(sizes) + 1, np.int64)
     np.cumsum(sizes, out=starts[1:])
     return starts

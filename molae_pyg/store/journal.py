@@ -1,223 +1,168 @@
-"""Rows of a conformer store that is still being written: a log that survives a killed process."""
+"""Rows of a conformer store whose shards are not sealed yet: an SQLite database.
 
-import errno
-import struct
+A row is committed when :meth:`Journal.add` returns. A process that is killed at any moment loses
+no such row, and a write that fails, as on a full disk, leaves no part of a row.
+"""
+
+import sqlite3
 import zlib
-from collections.abc import Iterator
-from itertools import pairwise
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
-from molae_pyg.durable import naming
-from molae_pyg.store.shard import DTYPES, MAX_Z, SCALE, STATUSES, STORED, Shard
+from molae_pyg.store.format import Record, StoreError
 
-_FRAME = struct.Struct("<II")  # length and CRC-32 of what follows
-_HEAD = struct.Struct("<qBfIIII")  # row, status, scale, n, k, bytes of reason, bytes of SMILES
-_MAX_UNIT = 32767  # of int16, the same on both sides
-_NO_ATOMS = np.zeros(0, np.uint8)
-_NO_COORDINATES = np.zeros((0, 3), np.int16)
+NAME = "journal.sqlite"
+# Write-ahead log: a commit goes to the operating system without waiting for the disk. The lock of
+# the folder admits one process, so that no memory is shared with others (network file systems).
+_SETTINGS = "locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"
+_TABLE = """
+CREATE TABLE IF NOT EXISTS rows (
+    row INTEGER PRIMARY KEY, status INTEGER, reason BLOB, smiles BLOB, scale REAL, z BLOB, pos BLOB,
+    num_conformers INTEGER, crc32 INTEGER
+)"""
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-
-class Record(NamedTuple):
-    """One input row. ``z`` uint8 [n], ``pos`` int16 [k n, 3] in units of ``scale`` Å."""
-
-    row: int
-    status: int
-    reason: bytes
-    smiles: bytes
-    scale: float
-    z: np.ndarray
-    pos: np.ndarray
-    num_conformers: int
-
-
-def make_record(
-    row: int,
-    status: str,
-    reason: str,
-    smiles: str,
-    z: np.ndarray | Tensor | None,
-    conformers: np.ndarray | Tensor | None,
-) -> Record:
-    """The record of a row; arguments and errors are those of :meth:`StoreWriter.add`."""
-    if status not in STATUSES:
-        raise ValueError(f"row {row}: status must be one of {STATUSES}, got {status!r}")
-    code, reason = STATUSES.index(status), reason.encode(errors="backslashreplace")
-    if status not in STORED:
-        if z is not None or conformers is not None:
-            raise ValueError(f"row {row}: a row that is {status!r} has no molecule")
-        return Record(row, code, reason, b"", 0.0, _NO_ATOMS, _NO_COORDINATES, 0)
-    if z is None or conformers is None:
-        raise ValueError(f"row {row}: a row that is {status!r} needs z and conformers")
-    z, conformers = np.asarray(z), np.asarray(conformers)
-    if z.ndim != 1 or conformers.ndim != 3 or conformers.shape[::2] != (len(z), 3):
-        raise ValueError(
-            f"row {row}: expected z [n] and conformers [n, K, 3], got {list(z.shape)} and "
-            f"{list(conformers.shape)}"
-        )
-    if not conformers.size:
-        raise ValueError(f"row {row}: the molecule has no atoms or no conformers")
-    if z.min() < 1 or z.max() > MAX_Z:
-        raise ValueError(f"row {row}: atomic numbers must be from 1 to {MAX_Z}")
-    if not np.isfinite(conformers).all():
-        raise ValueError(f"row {row}: coordinates are not finite")
-    pos, scale = to_units(conformers)
-    text = smiles.encode(errors="backslashreplace")
-    return Record(row, code, reason, text, scale, z.astype(np.uint8), pos, conformers.shape[1])
-
-
-def to_units(conformers: np.ndarray) -> tuple[np.ndarray, float]:
-    """Coordinates in Å [n, k, 3] -> int16 [k n, 3] and the Å of one unit.
-
-    The unit is 0.001 Å. A molecule that reaches farther than 32.767 Å from the origin has the
-    next unit in which it fits, so that nothing overflows.
-    """
-    units = conformers.transpose(1, 0, 2).reshape(-1, 3).astype(np.float64)  # [k n, 3]
-    scale = np.float32(SCALE)
-    if (reach := np.abs(units).max()) > SCALE * _MAX_UNIT:
-        scale = np.nextafter(np.float32(reach / _MAX_UNIT), np.float32(np.inf))
-    units = np.rint(units / float(scale))
-    return np.clip(units, -_MAX_UNIT, _MAX_UNIT).astype(np.int16), float(scale)
+Stored = tuple[int, int, bytes, bytes, float, bytes, bytes, int]
 
 
 class Journal:
-    """The log of one shard's rows, ``first`` to ``first + num_rows - 1``.
+    """The rows that are not in a shard yet; those that were damaged are removed on opening.
 
-    Each row goes to the operating system at once, with its length and checksum. A row that a
-    crash has cut off is found by them on opening, and it and what follows are removed.
+    Args:
+        folder: The store; the caller holds its lock.
+        shard_rows: Number of input rows in a shard.
+
+    Attributes:
+        done: Shard number -> which of its rows are here, bool [shard_rows].
+
+    Raises:
+        StoreError: If the database is damaged, or cannot be read or written.
     """
 
-    def __init__(self, path: Path, first: int, num_rows: int) -> None:
-        self.path = path
-        self.first = first
-        self.done = np.zeros(num_rows, bool)
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115, closed by the writer
-        self._end = 0
-        for end, row in _scan(path.read_bytes()):
-            if not 0 <= row - first < num_rows:
-                break
-            self._end = end
-            self.done[row - first] = True
-        self.count = int(self.done.sum())
-        with naming(path):
-            self._file.truncate(self._end)
+    def __init__(self, folder: Path, shard_rows: int) -> None:
+        self.path = folder / NAME
+        self.shard_rows = shard_rows
+        self.done: dict[int, np.ndarray] = {}
+        self._counts: Counter[int] = Counter()  # shard number -> rows here
+        with self._explained():
+            self._database = sqlite3.connect(self.path)
+            for setting in _SETTINGS:
+                self._database.execute(f"PRAGMA {setting}")
+            self._database.execute(_TABLE)
+            damaged = []
+            for *stored, crc32 in self._database.execute("SELECT * FROM rows"):
+                if _checksum(tuple(stored)) == crc32:
+                    self._mark(stored[0])
+                else:
+                    damaged.append(stored[:1])
+            with self._database:
+                self._database.executemany("DELETE FROM rows WHERE row = ?", damaged)
 
-    def append(self, record: Record) -> None:
-        frame = pack(record)
-        try:
-            with naming(self.path):
-                if self._file.write(frame) != len(frame):
-                    raise OSError(errno.ENOSPC, "the disk took a part of a row only")
-        except BaseException:  # a part of a row would hide those after it
-            with naming(self.path):
-                self._file.truncate(self._end)
-            raise
-        self._end += len(frame)
-        self.done[record.row - self.first] = True
-        self.count += 1
+    def add(self, records: Iterable[Record]) -> None:
+        """Adds rows, all of them or none.
 
-    def records(self) -> list[Record]:
-        """All rows, in the order of their numbers."""
-        content = self.path.read_bytes()
-        starts, start = [], 0
-        for end, row in _scan(content):
-            starts.append((row, start + _FRAME.size))
-            start = end
-        return [_unpack(content, start) for _, start in sorted(starts)]
+        Raises:
+            StoreError: If they cannot be written. The rows added before are safe.
+        """
+        records = list(records)
+        with self._explained(), self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*stored, _checksum(stored)) for stored in map(_stored, records)],
+            )
+        for record in records:
+            self._mark(record.row)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows that are here."""
+        return self._counts.total()
+
+    def count(self, number: int) -> int:
+        """Returns how many rows of a shard are here."""
+        return self._counts[number]
+
+    def __contains__(self, row: int) -> bool:
+        number, index = divmod(row, self.shard_rows)
+        return number in self.done and bool(self.done[number][index])
+
+    def records(self, number: int) -> list[Record]:
+        """Returns the rows of a shard that are here, in order.
+
+        Raises:
+            StoreError: If some have been damaged since they were added.
+        """
+        with self._explained():
+            found = self._database.execute(
+                "SELECT * FROM rows WHERE row >= ? AND row < ? ORDER BY row", self._range(number)
+            ).fetchall()
+        rows = [tuple(stored) for *stored, crc32 in found if _checksum(tuple(stored)) == crc32]
+        if len(rows) != self.count(number):
+            raise StoreError(f"{self.path} is damaged: run again, which makes the lost rows anew")
+        return [_record(stored) for stored in rows]
+
+    def remove(self, number: int) -> None:
+        """Removes the rows of a shard."""
+        with self._explained(), self._database:
+            self._database.execute(
+                "DELETE FROM rows WHERE row >= ? AND row < ?", self._range(number)
+            )
+        del self.done[number], self._counts[number]
 
     def close(self) -> None:
-        self._file.close()
+        self._database.close()
 
-    def delete(self) -> None:
-        self.close()
-        self.path.unlink(missing_ok=True)
+    def _mark(self, row: int) -> None:
+        number, index = divmod(row, self.shard_rows)
+        if number not in self.done:
+            self.done[number] = np.zeros(self.shard_rows, bool)
+        self._counts[number] += not self.done[number][index]
+        self.done[number][index] = True
 
+    def _range(self, number: int) -> tuple[int, int]:
+        return number * self.shard_rows, (number + 1) * self.shard_rows
 
-def pack(record: Record) -> bytes:
-    """The bytes of a row in a journal."""
-    sizes = (len(record.z), record.num_conformers, len(record.reason), len(record.smiles))
-    payload = b"".join(
-        (
-            _HEAD.pack(record.row, record.status, record.scale, *sizes),
-            record.reason,
-            record.smiles,
-            record.z.tobytes(),
-            record.pos.astype("<i2", copy=False).tobytes(),
-        )
-    )
-    return _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
-
-
-def records_of(shard: Shard, first: int) -> Iterator[Record]:
-    """The rows of a shard, from row ``first`` on, as they were in its journal."""
-    arrays = {name: shard.read(name) for name in DTYPES}
-    n, k = arrays["num_atoms"].astype(np.int64), arrays["num_conformers"].astype(np.int64)
-    z_end, pos_end = np.cumsum(n), np.cumsum(n * k)
-    place = {row: i for i, row in enumerate(arrays["row"].tolist())}
-    reasons = _texts(arrays["reason"], arrays["reason_start"])
-    smiles = _texts(arrays["smiles"], arrays["smiles_start"])
-    for row, (status, reason) in enumerate(
-        zip(arrays["status"].tolist(), reasons, strict=True), start=first
-    ):
-        if row not in place:
-            yield Record(row, status, reason, b"", 0.0, _NO_ATOMS, _NO_COORDINATES, 0)
-            continue
-        i = place[row]
-        z = arrays["z"][z_end[i] - n[i] : z_end[i]]
-        pos = arrays["pos"][pos_end[i] - n[i] * k[i] : pos_end[i]]
-        scale = float(arrays["scale"][i])
-        yield Record(row, status, reason, smiles[i], scale, z, pos, int(k[i]))
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # a damaged name of a column
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGED:
+                remedy = "is damaged: delete it and run again, which makes the rows in it anew"
+            else:
+                remedy = (
+                    "cannot be read or written: free some space or check the disk, then run "
+                    "again; no row that was added is lost"
+                )
+            raise StoreError(f"{self.path} {remedy} (SQLite: {error})") from error
 
 
-def _texts(content: np.ndarray, start: np.ndarray) -> list[bytes]:
-    whole = content.tobytes()
-    return [whole[low:high] for low, high in pairwise(start.tolist())]
+def delete_journal(folder: Path) -> None:
+    """Deletes a journal that nobody has open, also what a kill has left of one."""
+    for path in folder.glob(f"{NAME}*"):
+        path.unlink(missing_ok=True)
 
 
-def _scan(content: bytes) -> Iterator[tuple[int, int]]:
-    """End and row number of each whole record, up to the first that is not."""
-    start, view = 0, memoryview(content)
-    while start + _FRAME.size <= len(content):
-        length, crc = _FRAME.unpack_from(content, start)
-        payload = view[start + _FRAME.size : start + _FRAME.size + length]
-        if len(payload) < max(length, _HEAD.size) or zlib.crc32(payload) != crc:
-            return
-        start += _FRAME.size + length
-        yield start, _HEAD.unpack_from(payload)[0]
+def _stored(record: Record) -> Stored:
+    """The columns of a row, without its checksum."""
+    row, status, reason, smiles, scale, z, pos, num_conformers = record
+    coordinates = pos.astype("<i2", copy=False).tobytes()
+    return row, status, reason, smiles, scale, z.tobytes(), coordinates, num_conformers
 
 
-def _unpack(content: bytes, start: int) -> Record:
-    row, status, scale, n, k, len_reason, len_smiles = _HEAD.unpack_from(content, start)
-    start += _HEAD.size
-    reason = content[start : start + len_reason]
-    start += len_reason
-    smiles = content[start : start + len_smiles]
-    start += len_smiles
-    z = np.frombuffer(content, np.uint8, n, start)
-    pos = np.frombuffer(content, "<i2", 3 * n * k, start + n).reshape(-1, 3)  # [k n, 3]
-    return Record(row, status, reason, smiles, scale, z, pos, k)
+def _record(stored: Stored) -> Record:
+    row, status, reason, smiles, scale, z, pos, num_conformers = stored
+    coordinates = np.frombuffer(pos, "<i2").reshape(-1, 3)  # [k n, 3]
+    z = np.frombuffer(z, np.uint8)
+    return Record(row, status, reason, smiles, scale, z, coordinates, num_conformers)
 
 
-def to_arrays(records: list[Record]) -> dict[str, np.ndarray]:
-    """The arrays of a shard (see :mod:`molae_pyg.store.shard`) from its rows in order."""
-    stored = [record for record in records if STATUSES[record.status] in STORED]
-    return {
-        "row": np.array([record.row for record in stored], np.int64),
-        "num_atoms": np.array([len(record.z) for record in stored], np.int32),
-        "num_conformers": np.array([record.num_conformers for record in stored], np.int32),
-        "scale": np.array([record.scale for record in stored], np.float32),
-        "pos": np.concatenate([_NO_COORDINATES, *(record.pos for record in stored)]),
-        "z": np.concatenate([_NO_ATOMS, *(record.z for record in stored)]),
-        "status": np.array([record.status for record in records], np.uint8),
-        **_text("smiles", [record.smiles for record in stored]),
-        **_text("reason", [record.reason for record in records]),
-    }
-
-
-def _text(name: str, texts: list[bytes]) -> dict[str, np.ndarray]:
-    start = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(text) for text in texts], out=start[1:])
-    return {name: np.frombuffer(b"".join(texts), np.uint8), f"{name}_start": start}
+def _checksum(stored: Stored) -> int:
+    """CRC-32 of the columns of a row: SQLite does not notice a byte that changes on the disk."""
+    numbers = repr([value for value in stored if not isinstance(value, bytes)])
+    texts = b"\0".join(value for value in stored if isinstance(value, bytes))
+    return zlib.crc32(texts, zlib.crc32(numbers.encode()))

@@ -1,78 +1,103 @@
-"""Puts several conformer stores into one, row after row, for training on all of them.
+"""Merges conformer stores into one, for training on all of them."""
 
-    python -m molae_pyg.store.merge runs/zinc runs/fragments runs/both
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-Rows without a molecule come along with their reasons. Molecules of --exclude, compared by canonical
-SMILES without stereochemistry, isotopes and atom labels, are left out and counted. Called again
-after a kill, it resumes.
-"""
-
-import argparse
-
-from rdkit import RDLogger
+from rdkit import rdBase
 from tqdm.auto import tqdm
 
+from molae_pyg.chem.options import InputError
 from molae_pyg.chem.parsing import identity
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.durable import sha256_of
-from molae_pyg.store import ConformerStore, StoreWriter
+from molae_pyg.store.dataset import ConformerStore, StoredRow
+from molae_pyg.store.format import STORED
+from molae_pyg.store.writer import StoreWriter
 from molae_pyg.tables.reading import read_smiles
 
 
-def compound(smiles: str) -> str:
-    """What ``molae prepare --exclude`` compares; "" if the SMILES cannot be read."""
+def merge(
+    stores: Sequence[str | os.PathLike],
+    output: str | os.PathLike,
+    exclude: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> ConformerStore:
+    """Writes the rows of several stores into one, store after store.
+
+    Rows without a molecule keep their reasons. Called again after an interruption, it resumes.
+
+    Args:
+        stores: Folders of complete stores.
+        output: Folder to write.
+        exclude: File of SMILES, as :func:`~molae_pyg.tables.reading.read_smiles` reads it, to
+            leave out: molecules with the same canonical SMILES without stereochemistry, isotopes
+            and atom labels. Their rows are ``"excluded"``. default: None.
+        progress: Show a bar if stderr is a terminal. default: True.
+
+    Raises:
+        FileNotFoundError: If ``exclude`` is missing.
+        InputError: A ValueError, if ``exclude`` cannot be read or no store is given.
+        StoreError: If a store is missing, incomplete or damaged, or if ``output`` holds something
+            else.
+    """
+    if not stores:
+        raise InputError("no store to merge is given")
+    parts = [ConformerStore(folder) for folder in stores]
+    meta = {"merged": [{"content": part.digest(), **part.meta} for part in parts]}
+    left_out: set[str] = set()
+    if exclude is not None:
+        meta["excluded"] = sha256_of(exclude)
+        left_out = _read_keys(exclude, progress)
+    disable, num_rows = None if progress else True, sum(part.num_rows for part in parts)
+    with (
+        StoreWriter(output, meta) as writer,
+        tqdm(total=num_rows, unit="row", disable=disable) as bar,
+        rdBase.BlockLogs(),
+    ):
+        for row, (part, outcome, index) in enumerate(_rows(parts)):
+            if not writer.is_done(row):
+                content = () if index is None else _molecule(part, index)
+                if left_out and content and compound_key(content[0]) in left_out:
+                    writer.add(row, "excluded", f"in {exclude}", content[0])
+                else:
+                    writer.add(row, outcome.status, outcome.reason, *content)
+            bar.update()
+        writer.finish(num_rows)
+    return ConformerStore(output)
+
+
+def compound_key(smiles: str) -> str:
+    """Returns what ``molae prepare --exclude`` compares; empty if the SMILES cannot be read."""
     try:
         return identity(plain_mol(smiles))
     except ValueError:
         return ""
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("stores", nargs="+", help="folders of complete stores")
-    parser.add_argument("output", help="folder to write")
-    parser.add_argument("--exclude", help="file of SMILES that must not be in the result")
-    return parser.parse_args()
+def _read_keys(path: str | os.PathLike, progress: bool) -> set[str]:
+    try:
+        smiles = read_smiles(path)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    disable = None if progress else True
+    with rdBase.BlockLogs():
+        bar = tqdm(smiles, "exclusions", unit="mol", delay=1.0, disable=disable)
+        return {compound_key(text) for text in bar} - {""}
 
 
-def main() -> None:
-    args = parse_args()
-    stores = [ConformerStore(folder) for folder in args.stores]
-    total, row = sum(store.num_rows for store in stores), 0
-    meta = {"merged": [{"content": store.digest(), **store.meta} for store in stores]}
-    left_out = set()
-    if args.exclude:
-        RDLogger.DisableLog("rdApp.*")
-        meta["excluded"] = sha256_of(args.exclude)
-        smiles = tqdm(read_smiles(args.exclude), "exclusions", unit="mol", delay=1.0, disable=None)
-        left_out = {compound(text) for text in smiles} - {""}
-    bar = tqdm(total=total, unit="row", disable=None)
-    with StoreWriter(args.output, meta) as writer, bar:
-        for store in stores:
-            molecules = iter(range(len(store)))  # in the order of their rows
-            for outcome in store.rows():
-                item = next(molecules) if outcome.status in ("3d", "2d") else None
-                if not writer.is_done(row):
-                    if item is None:
-                        writer.add(row, outcome.status, outcome.reason)
-                    else:
-                        data = store[item]
-                        if left_out and compound(data.smiles) in left_out:
-                            writer.add(row, "excluded", f"in {args.exclude}", data.smiles)
-                        else:
-                            writer.add(
-                                row, outcome.status, outcome.reason,
-                                data.smiles, data.z.numpy(), data.conformers.numpy(),
-                            )  # fmt: skip
-                row += 1
-                bar.update()
-        writer.finish(row)
-    merged = ConformerStore(args.output)
-    print(f"{len(merged)} molecules of {merged.num_rows} rows written to {args.output}")
-    print(merged.outcomes())
+def _rows(
+    parts: Sequence[ConformerStore],
+) -> Iterator[tuple[ConformerStore, StoredRow, int | None]]:
+    """Yields store, outcome and index of the molecule (None without one) of every row."""
+    for part in parts:
+        index = 0  # molecules are in the order of their rows
+        for outcome in part.rows():
+            has_molecule = outcome.status in STORED
+            yield part, outcome, index if has_molecule else None
+            index += has_molecule
 
 
-if __name__ == "__main__":
-    main()
+def _molecule(part: ConformerStore, index: int) -> tuple[str, Any, Any]:
+    data = part[index]
+    return data.smiles, data.z, data.conformers

@@ -17,9 +17,8 @@ from molae_pyg.chem.workers import WorkerPool, available_cores
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import differences
 from molae_pyg.store.engines import ENGINES, Task, make_rows
-from molae_pyg.store.repair import reopen
-from molae_pyg.store.report import PrepareReport, report_on
-from molae_pyg.store.shard import StoreError
+from molae_pyg.store.format import StoreError
+from molae_pyg.store.report import PrepareReport, reopen, report_on
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.store.writer import StoreWriter
 from molae_pyg.tables.reading import ending_of

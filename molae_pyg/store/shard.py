@@ -1,25 +1,4 @@
-"""One file of a conformer store: flat arrays in a safetensors file, read by position.
-
-A shard covers a range of input rows. Molecules stand in the order of their rows, so that the
-bytes of a shard depend on its rows alone, not on the order in which they were finished.
-
-========================  =========  ======================================================
-array                     shape      content
-========================  =========  ======================================================
-``row``, int64            [M]        input row of each molecule, increasing
-``num_atoms``, int32      [M]        atoms n
-``num_conformers``, int32 [M]        conformers k
-``scale``, float32        [M]        Å for one unit of ``pos``
-``pos``, int16            [P, 3]     coordinates / ``scale``; P = Σ n k: molecule by molecule,
-                                     in it conformer by conformer, in it atom by atom
-``z``, uint8              [A]        atomic numbers; A = Σ n
-``smiles``, uint8         [...]      UTF-8, end to end
-``smiles_start``, int64   [M + 1]    its bounds
-``status``, uint8         [R]        of every row of the range: place in :data:`STATUSES`
-``reason``, uint8         [...]      UTF-8, end to end
-``reason_start``, int64   [R + 1]    its bounds
-========================  =========  ======================================================
-"""
+"""One file of a conformer store: written as a whole, read by position."""
 
 import io
 import json
@@ -27,48 +6,17 @@ import math
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from molae_pyg.durable import write_durably
+from molae_pyg.store.format import DTYPES, NUMPY, STATUSES, STORED, Record, ShardEntry, StoreError
 
-#: What can become of a row. The place is the code in the file: add at the end only.
-STATUSES = ("3d", "2d", "failed", "invalid", "timed out", "excluded")
-
-#: Statuses of rows that have a molecule.
-STORED = ("3d", "2d")
-
-#: Largest atomic number; there are none below 1.
-MAX_Z = 118
-
-#: Å for one unit of a stored coordinate, unless a molecule is too wide for it.
-SCALE = 0.001
-
-DTYPES = {
-    "row": "I64",
-    "smiles_start": "I64",
-    "reason_start": "I64",
-    "num_atoms": "I32",
-    "num_conformers": "I32",
-    "scale": "F32",
-    "pos": "I16",
-    "z": "U8",
-    "smiles": "U8",
-    "status": "U8",
-    "reason": "U8",
-}
-"""The arrays in the order of the file, widest first: every one is aligned, as nothing pads them."""
-
-NUMPY = {"I64": "<i8", "I32": "<i4", "F32": "<f4", "I16": "<i2", "U8": "u1"}
 BLOCK = 1 << 20  # bytes read at once for a checksum
-
-
-class StoreError(RuntimeError):
-    """A conformer store cannot be written or read; the message says what to do."""
-
 
 if hasattr(os, "pread"):
     pread = os.pread
@@ -79,22 +27,11 @@ else:  # Windows; there processes do not share the position in the file
         return os.read(file, size)
 
 
-class ShardEntry(NamedTuple):
-    """What ``store.json`` keeps of a shard."""
-
-    name: str
-    rows: int
-    molecules: int
-    atoms: int
-    bytes: int
-    crc32: int
-
-
 def write_shard(path: Path, arrays: dict[str, np.ndarray]) -> ShardEntry:
-    """Writes the arrays under another name, brings them to the disk and moves the file in place.
+    """Writes a shard as a whole: a crash leaves no part of it under its name.
 
-    The header is written here rather than by the safetensors package, whose order of the
-    metadata varies: equal arrays give equal files.
+    The header is written here because the safetensors package puts the arrays in another order,
+    and equal rows have to give equal files in every version of molae_pyg.
     """
     header, end, parts = {"__metadata__": {"format": "molae_pyg.store"}}, 0, []
     for name, dtype in DTYPES.items():
@@ -115,19 +52,19 @@ def write_shard(path: Path, arrays: dict[str, np.ndarray]) -> ShardEntry:
 
 
 class Shard:
-    """A shard that is read, whole arrays or parts of them.
+    """Reads a shard: whole arrays, or parts of them.
 
-    Parts are read by position rather than through a memory map: reading a molecule here and
-    there in files larger than the processor's caches, a map spends most of the time on page
-    faults, and the pages it holds count as memory of the process.
+    Parts are read by position rather than through a memory map. In files larger than the
+    processor's caches, a map spends most of the time of a random read on page faults, and its
+    pages count as memory of the process.
 
     Args:
         folder: The store.
-        entry: Its line in ``store.json``; a file of another size is an error at once.
+        entry: Its entry in ``store.json``; a file of another size is an error at once.
         verify: Whether to compare the checksum before the first part is read.
 
     Raises:
-        StoreError: If the file is missing or not the one that was written.
+        StoreError: If the file is missing, damaged, or another than the one that was written.
     """
 
     def __init__(self, folder: Path, entry: ShardEntry, verify: bool) -> None:
@@ -139,10 +76,10 @@ class Shard:
             size = self.path.stat().st_size
             if size != entry.bytes:
                 raise self.error(f"is {size} bytes long instead of {entry.bytes}")
-            self._layout = self._read_header()
+            self._layout = self._read_layout()
         except FileNotFoundError:
             raise self.error("is missing") from None
-        except (ValueError, KeyError, TypeError, RecursionError, struct.error):
+        except (SafetensorError, ValueError, KeyError, struct.error):
             raise self.error("has a damaged header") from None
         molecules, rows = entry.molecules, entry.rows
         lengths = {"smiles_start": molecules + 1, "reason_start": rows + 1, "status": rows}
@@ -152,22 +89,19 @@ class Shard:
 
     def error(self, what: str) -> StoreError:
         return StoreError(
-            f"{self.path} {what}: copy this file again from where the store came from, or "
+            f"{self.path} {what}: copy this file again from the source of the store, or "
             "prepare the store anew in another folder"
         )
 
     def read(self, name: str) -> np.ndarray:
-        """Reads one array, unverified."""
+        """Reads one array without comparing the checksum."""
         shape, dtype, start = self._layout[name]
         with open(self.path, "rb") as file:
             file.seek(start)
             return np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
 
     def fileno(self) -> int:
-        """The file, open as long as this object lives, to read parts from with :func:`pread`.
-
-        It is verified first.
-        """
+        """Returns the file for :func:`pread`, verified and open as long as this object lives."""
         if self._file is None:
             self.verify()
             self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115
@@ -183,10 +117,10 @@ class Shard:
         return np.frombuffer(content, dtype).reshape(high - low, *shape[1:])
 
     def statuses(self) -> np.ndarray:
-        """Reads the status codes of all rows, places in :data:`STATUSES`, uint8 [R].
+        """Reads the status codes of all rows, indices in :data:`STATUSES`, uint8 [R].
 
         Raises:
-            StoreError: If there is no such status, or not one with a molecule for each molecule.
+            StoreError: If a code is unknown, or the codes do not fit the number of molecules.
         """
         codes = self.read("status")
         if codes.size and codes.max() >= len(STATUSES):
@@ -196,40 +130,41 @@ class Shard:
         return codes
 
     def texts(self, name: str) -> list[str]:
-        """Reads the array of texts ``"smiles"`` or ``"reason"``.
+        """Reads all texts of ``"smiles"`` or ``"reason"``.
 
         Raises:
-            StoreError: If their bounds or characters make no sense.
+            StoreError: If their bounds are out of order, or they are not UTF-8.
         """
-        start, content = self.read(f"{name}_start"), self.read(name).tobytes()
-        if start[0] != 0 or start[-1] != len(content) or (np.diff(start) < 0).any():
-            raise self.error(f"is damaged (bounds of {name})")
-        return [self.decoded(content[low:high], name) for low, high in pairwise(start.tolist())]
+        return [self.decoded(text, name) for text in self._bytes(name)]
 
-    def text(self, name: str, place: int) -> str:
+    def text(self, name: str, index: int) -> str:
         """Reads one of the texts."""
-        low, high = self.part(f"{name}_start", place, place + 2).tolist()
+        low, high = self.part(f"{name}_start", index, index + 2).tolist()
         if not 0 <= low <= high <= self.length(name):
             raise self.error(f"is damaged (bounds of {name})")
         return self.decoded(self.part(name, low, high).tobytes(), name)
 
     def decoded(self, content: bytes, name: str) -> str:
-        """UTF-8 as text."""
+        """Decodes UTF-8."""
         try:
             return content.decode()
         except UnicodeDecodeError:
-            raise self.error(f"is damaged ({name} is no UTF-8)") from None
+            raise self.error(f"is damaged ({name} is not UTF-8)") from None
 
     def start(self, name: str) -> int:
-        """Where an array begins in the file, in bytes."""
+        """Returns the first byte of an array in the file."""
         return self._layout[name][2]
 
     def length(self, name: str) -> int:
-        """Entries of an array along its first axis."""
+        """Returns the length of an array along its first axis."""
         return self._layout[name][0][0]
 
     def verify(self) -> None:
-        """Compares the checksum, once."""
+        """Compares the checksum, once.
+
+        Raises:
+            StoreError: If it differs from that of ``store.json``.
+        """
         if self.verified:
             return
         crc = 0
@@ -240,24 +175,43 @@ class Shard:
             raise self.error("is damaged (its checksum is not that of the file written)")
         self.verified = True
 
-    def _read_header(self) -> dict[str, tuple[tuple[int, ...], np.dtype, int]]:
+    def records(self, first: int) -> Iterator[Record]:
+        """Yields the rows as they were in the journal; ``first`` is the number of the first."""
+        arrays = {name: self.read(name) for name in DTYPES}
+        n, k = arrays["num_atoms"].astype(np.int64), arrays["num_conformers"].astype(np.int64)
+        z_end, pos_end = np.cumsum(n), np.cumsum(n * k)
+        index = {row: i for i, row in enumerate(arrays["row"].tolist())}
+        reasons, smiles = self._bytes("reason"), self._bytes("smiles")
+        statuses = zip(arrays["status"].tolist(), reasons, strict=True)
+        for row, (status, reason) in enumerate(statuses, start=first):
+            if row not in index:
+                yield Record(row, status, reason)
+                continue
+            i = index[row]
+            z = arrays["z"][z_end[i] - n[i] : z_end[i]]
+            pos = arrays["pos"][pos_end[i] - n[i] * k[i] : pos_end[i]]
+            scale = float(arrays["scale"][i])
+            yield Record(row, status, reason, smiles[i], scale, z, pos, int(k[i]))
+
+    def _bytes(self, name: str) -> list[bytes]:
+        start, content = self.read(f"{name}_start"), self.read(name).tobytes()
+        if start[0] != 0 or start[-1] != len(content) or (np.diff(start) < 0).any():
+            raise self.error(f"is damaged (bounds of {name})")
+        return [content[low:high] for low, high in pairwise(start.tolist())]
+
+    def _read_layout(self) -> dict[str, tuple[tuple[int, ...], np.dtype, int]]:
+        """Shape, type and first byte of each array, from the header that safetensors checks."""
         with open(self.path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            if length > self.entry.bytes - 8:
-                raise ValueError("the header is longer than the file")
-            header = json.loads(file.read(length))
-        layout = {}
-        for name, dtype in DTYPES.items():
-            field, start = header[name], 8 + length + header[name]["data_offsets"][0]
-            shape, numpy_dtype = tuple(field["shape"]), np.dtype(NUMPY[dtype])
-            if not all(type(size) is int and size >= 0 for size in shape):
-                raise ValueError(f"{name} has the shape {shape}")
-            if shape[1:] != ((3,) if name == "pos" else ()):
-                raise ValueError(f"{name} has the shape {shape}")
-            end = start + math.prod(shape) * numpy_dtype.itemsize
-            if field["dtype"] != dtype or end != 8 + length + field["data_offsets"][1]:
-                raise ValueError(f"{name} has another type or size")
-            if not 0 <= start <= end <= self.entry.bytes:
-                raise ValueError(f"{name} is outside the file")
-            layout[name] = shape, numpy_dtype, start
+        layout, start = {}, 8 + length
+        with safe_open(self.path, "np") as file:
+            for name in file.offset_keys():  # without gaps between them, or it is an error
+                array = file.get_slice(name)
+                dtype, shape = array.get_dtype(), tuple(array.get_shape())
+                if dtype != DTYPES[name] or shape[1:] != ((3,) if name == "pos" else ()):
+                    raise ValueError(f"{name} has another type or shape")
+                layout[name] = shape, np.dtype(NUMPY[dtype]), start
+                start += math.prod(shape) * layout[name][1].itemsize
+        if layout.keys() != DTYPES.keys():
+            raise ValueError("an array is missing")
         return layout

@@ -1,7 +1,9 @@
-"""Writes a conformer store, row by row, in any order, over as many runs as it takes."""
+"""Writes a conformer store, row by row, in any order, in any number of runs."""
 
 import contextlib
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +13,25 @@ from torch import Tensor
 from molae_pyg.chem.options import InputError
 from molae_pyg.durable import FolderLock
 from molae_pyg.fingerprint import differences
-from molae_pyg.store.journal import Journal, make_record, to_arrays
-from molae_pyg.store.manifest import NAME, Manifest, journal_name, shard_name
-from molae_pyg.store.shard import StoreError, write_shard
-
-
-def _identity(manifest: Manifest) -> dict[str, Any]:
-    meta = manifest.meta if isinstance(manifest.meta, dict) else {"meta": manifest.meta}
-    return {**meta, "shard_rows": manifest.shard_rows}
+from molae_pyg.store.format import (
+    NAME,
+    Manifest,
+    StoreError,
+    make_record,
+    shard_name,
+    to_arrays,
+)
+from molae_pyg.store.journal import Journal, delete_journal
+from molae_pyg.store.shard import write_shard
 
 
 class StoreWriter:
     """Writes a folder for :class:`~molae_pyg.datasets.ConformerStore`.
 
-    Rows may come in any order. Each is in the hands of the operating system when :meth:`add`
-    returns, so that a killed process loses none; a loss of power can lose those of shards that
-    are not sealed. Once all rows of a shard's range are there, the shard is sealed: written
-    under another name, brought to the disk and moved in place. The files depend on the rows
-    alone, not on their order nor on interruptions.
+    Rows may come in any order. Each is committed to the journal when :meth:`add` returns, so that
+    a killed process loses none; a loss of power can lose the last ones. Once all rows of a shard
+    are there, the shard is sealed: written under another name, brought to the disk and moved in
+    place. The files depend on the rows alone, neither on their order nor on interruptions.
 
     To resume after an interruption, open the same folder with the same :obj:`meta` and add the
     rows that are not :meth:`is_done`; then :meth:`finish`. Use it as a context manager or call
@@ -38,21 +41,22 @@ class StoreWriter:
     three times its size (a shard of 50,000 drug-like molecules with 11 conformers has 80 MB).
 
     Args:
-        folder: Where to write; made if need be.
-        meta: What the store was made from and with, such as a hash of the input and the
-            settings; everything JSON can hold.
-        shard_rows: Input rows a shard covers. (default: :obj:`50_000`)
+        folder: Folder to write; made if absent.
+        meta: Input and settings of the store, such as a checksum of the input; everything JSON
+            can hold.
+        shard_rows: Number of input rows in a shard. (default: :obj:`50_000`)
 
     Raises:
-        StoreError: If the folder has a store with other :obj:`meta` or :obj:`shard_rows`, holds
-            something else, or another writer has it open.
+        StoreError: If the folder holds a store with other :obj:`meta` or :obj:`shard_rows`, rows
+            of an earlier version, or other files; if another writer has it open; or if the journal
+            is damaged.
     """
 
     def __init__(self, folder: str | Path, meta: dict[str, Any], shard_rows: int = 50_000) -> None:
         if shard_rows < 1:
             raise InputError(f"shard_rows must be at least 1, got {shard_rows}")
         self.folder = Path(folder).absolute()
-        self._journals: dict[int, Journal] = {}
+        self._journal: Journal | None = None
         self._lock: FolderLock | None = None
         manifest = Manifest(json.loads(json.dumps(meta)), shard_rows)  # as it will be read
         if (self.folder / NAME).exists():
@@ -62,7 +66,7 @@ class StoreWriter:
                 self._tidy()
                 return
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquire()
+        self._lock = locked(self.folder)
         try:
             self._open(manifest)
         except BaseException:
@@ -76,17 +80,16 @@ class StoreWriter:
 
     @property
     def num_done(self) -> int:
-        """Number of rows that are in the store."""
+        """Number of rows in the store."""
         sealed = sum(entry.rows for entry in self._manifest.shards.values())
-        return sealed + sum(journal.count for journal in self._journals.values())
+        return sealed + (0 if self._journal is None else self._journal.num_rows)
 
     def is_done(self, row: int) -> bool:
         """Whether the row is in the store."""
-        number, place = divmod(row, self._manifest.shard_rows)
+        number, index = divmod(row, self._manifest.shard_rows)
         if (entry := self._manifest.shards.get(number)) is not None:
-            return place < entry.rows
-        journal = self._journals.get(number)
-        return journal is not None and bool(journal.done[place])
+            return index < entry.rows
+        return self._journal is not None and row in self._journal
 
     def add(
         self,
@@ -97,44 +100,41 @@ class StoreWriter:
         z: np.ndarray | Tensor | None = None,
         conformers: np.ndarray | Tensor | None = None,
     ) -> None:
-        """Enters what became of an input row.
+        """Adds the outcome of an input row.
 
         Args:
             row: Its number, from 0.
-            status: ``"3d"``, ``"2d"`` (both with a molecule), ``"failed"``, ``"invalid"``,
-                ``"timed out"`` or ``"excluded"`` (without).
-            reason: What did not go by the recipe. (default: none)
-            smiles: Of the molecule. (default: none)
+            status: ``"3d"`` or ``"2d"`` with a molecule, ``"failed"``, ``"invalid"``,
+                ``"timed out"`` or ``"excluded"`` without.
+            reason: What departs from the recipe. (default: nothing)
+            smiles: SMILES of the molecule. (default: none)
             z: Atomic numbers [n]. (default: :obj:`None`, for rows without a molecule)
             conformers: Coordinates in Å [n, K, 3], stored to 0.0005 Å and not centred.
                 (default: :obj:`None`, for rows without a molecule)
 
         Raises:
-            ValueError: If the row is there already or the arguments do not fit together.
-            StoreError: If the store is complete or closed.
+            ValueError: If the row is in the store already or the arguments do not fit together.
+            StoreError: If the store is complete or closed, or the row cannot be written.
         """
-        if self._lock is None:
+        if self._journal is None:
             state = "complete" if self.complete else "closed"
             raise StoreError(f"{self.folder}: row {row} cannot be added, the store is {state}")
         if row < 0 or self.is_done(row):
             raise ValueError(f"row {row} is " + ("negative" if row < 0 else "in the store already"))
-        record = make_record(row, status, reason, smiles, z, conformers)
+        self._journal.add([make_record(row, status, reason, smiles, z, conformers)])
         number = row // self._manifest.shard_rows
-        journal = self._journal(number)
-        journal.append(record)
-        if journal.count == self._manifest.shard_rows:
-            self._seal(number)
-            self._save(self._manifest)
+        if self._journal.count(number) == self._manifest.shard_rows:
+            self._seal([number])
 
     def finish(self, num_rows: int) -> None:
-        """Seals what is left and marks the store as complete.
+        """Seals the remaining shards and marks the store as complete.
 
         Args:
             num_rows: Number of input rows; each must have been added.
 
         Raises:
-            StoreError: If rows are missing, or there are more; the message names them. Nothing
-                is lost, the rows that are missing can still be added.
+            StoreError: If rows are missing, which it names, or there are more than
+                :obj:`num_rows`. Nothing is lost: the missing rows can still be added.
         """
         manifest = self._manifest
         if manifest.complete:
@@ -143,19 +143,31 @@ class StoreWriter:
                     f"{self.folder} is complete with {manifest.num_rows} rows, not {num_rows}"
                 )
             return
-        if self._lock is None:
-            raise StoreError(f"{self.folder}: the writer is closed")
+        if self._journal is None:
+            raise StoreError(f"{self.folder} cannot be finished, the writer is closed")
         self._check_rows(num_rows)
-        for number in list(self._journals):
-            self._seal(number)
-        manifest.complete, manifest.num_rows = True, num_rows
-        self._save(manifest)
+        self._seal(sorted(self._journal.done), num_rows)
+        self._journal.close()
+        delete_journal(self.folder)
         self.close()
 
+    def give_up(self, key: str, why: str) -> None:
+        """Marks an incomplete store, so that nothing is added to it later.
+
+        Its rows stay in the folder; :obj:`meta` of a later run differs in the entry ``key``.
+
+        Args:
+            key: Entry of :obj:`meta`, a mapping.
+            why: The reason.
+        """
+        self._manifest.meta[key] = {**self._manifest.meta[key], "note": why}
+        self._manifest.write(self.folder)
+
     def close(self) -> None:
-        """Lets go of the folder; what was added is kept, and a later writer can go on."""
-        for journal in self._journals.values():
-            journal.close()
+        """Lets another writer open the folder. The rows that were added stay."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -179,34 +191,13 @@ class StoreWriter:
 
     def _tidy(self) -> None:
         """Removes what a kill in the last steps of :meth:`finish` has left in a complete store."""
-        left = [*self.folder.glob("*.tmp"), *self.folder.glob("journal-*.bin")]
+        left = [*self.folder.glob("*.tmp"), *self.folder.glob("journal*")]
         if not left:
             return
         # The files do no harm: a folder that cannot be written, or is being written, keeps them.
         with contextlib.suppress(OSError), FolderLock(self.folder):
             for path in left:
                 path.unlink(missing_ok=True)
-
-    def give_up(self, key: str, why: str) -> None:
-        """Marks a store that is not complete, so that nothing is added to it later.
-
-        Its rows stay in the folder; :obj:`meta` of a later run differs in the entry ``key``.
-
-        Args:
-            key: Entry of :obj:`meta`, a mapping.
-            why: What happened.
-        """
-        self._manifest.meta[key] = {**self._manifest.meta[key], "note": why}
-        self._save(self._manifest)
-
-    def _acquire(self) -> FolderLock:
-        try:
-            return FolderLock(self.folder)
-        except BlockingIOError:
-            raise StoreError(
-                f"{self.folder} is being written by another process: wait until it ends, or "
-                "write to another folder"
-            ) from None
 
     def _open(self, manifest: Manifest) -> None:
         if (self.folder / NAME).exists():  # again, as another writer may just have ended
@@ -215,22 +206,27 @@ class StoreWriter:
             if self._manifest.complete:
                 self.close()
                 return
+            self._check_no_old_journal()
         else:
             self._manifest = manifest
             self._check_empty()
             manifest.write(self.folder)
         for path in self.folder.glob("*.tmp"):  # a crash while writing left them
             path.unlink()
-        for path in sorted(self.folder.glob("journal-*.bin")):
-            number = int(path.stem.removeprefix("journal-"))
-            if number in self._manifest.shards:  # sealed just before a crash
-                path.unlink()
-            else:
-                self._journal(number)
-        for number, journal in list(self._journals.items()):
-            if journal.count == self._manifest.shard_rows:
-                self._seal(number)
-                self._save(self._manifest)
+        self._journal = Journal(self.folder, self._manifest.shard_rows)
+        for number in set(self._journal.done) & set(self._manifest.shards):
+            self._journal.remove(number)  # sealed just before a crash
+        full = self._manifest.shard_rows
+        if ready := [n for n in self._journal.done if self._journal.count(n) == full]:
+            self._seal(ready)
+
+    def _check_no_old_journal(self) -> None:
+        if old := sorted(path.name for path in self.folder.glob("journal-*.bin")):
+            raise StoreError(
+                f"{self.folder} holds rows of an earlier molae_pyg ({', '.join(old[:3])}): "
+                "complete the store with that version, or delete these files and run again, "
+                "which makes their rows anew"
+            )
 
     def _check_empty(self) -> None:
         others = {path.name for path in self.folder.iterdir()} - {"lock", f"{NAME}.tmp"}
@@ -240,29 +236,18 @@ class StoreWriter:
                 "write to a new or empty folder"
             )
 
-    def _journal(self, number: int) -> Journal:
-        if number not in self._journals:
-            shard_rows = self._manifest.shard_rows
-            path = self.folder / journal_name(number)
-            self._journals[number] = Journal(path, number * shard_rows, shard_rows)
-        return self._journals[number]
-
-    def _seal(self, number: int) -> None:
-        """Turns a journal into a shard; :meth:`_save` has to follow."""
-        journal = self._journals[number]
-        records = journal.records()
-        if len(records) != journal.count:
-            raise StoreError(
-                f"{journal.path} is damaged: run again, and its rows that are lost are made anew"
-            )
-        entry = write_shard(self.folder / shard_name(number), to_arrays(records))
-        self._manifest.shards[number] = entry
-
-    def _save(self, manifest: Manifest) -> None:
-        """Writes ``store.json``, then deletes the journals that are no longer needed."""
+    def _seal(self, numbers: Iterable[int], num_rows: int | None = None) -> None:
+        """Turns rows of the journal into shards; with ``num_rows`` the store is complete."""
+        sealed = {}
+        for number in numbers:
+            arrays = to_arrays(self._journal.records(number))
+            sealed[number] = write_shard(self.folder / shard_name(number), arrays)
+        manifest = replace(self._manifest, shards=self._manifest.shards | sealed)
+        manifest.complete, manifest.num_rows = num_rows is not None, num_rows
         manifest.write(self.folder)
-        for number in set(self._journals) & set(manifest.shards):
-            self._journals.pop(number).delete()
+        self._manifest = manifest
+        for number in () if manifest.complete else sealed:
+            self._journal.remove(number)
 
     def _check_rows(self, num_rows: int) -> None:
         manifest, missing, num_missing = self._manifest, [], 0
@@ -270,8 +255,7 @@ class StoreWriter:
             number, size = first // manifest.shard_rows, min(manifest.shard_rows, num_rows - first)
             if number in manifest.shards:
                 continue
-            journal = self._journals.get(number)
-            done = np.zeros(size, bool) if journal is None else journal.done[:size]
+            done = self._journal.done.get(number, np.zeros(size, bool))[:size]
             num_missing += size - int(done.sum())
             if len(missing) < 5:
                 missing += (first + np.flatnonzero(~done)[:5]).tolist()
@@ -284,3 +268,19 @@ class StoreWriter:
             raise StoreError(
                 f"{self.folder}: {self.num_done} rows were added, more than the {num_rows} given"
             )
+
+
+def locked(folder: Path) -> FolderLock:
+    """Returns the lock of a store; a StoreError if another writer has it."""
+    try:
+        return FolderLock(folder)
+    except BlockingIOError:
+        raise StoreError(
+            f"{folder} is being written by another process: wait until it ends, or write to "
+            "another folder"
+        ) from None
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    meta = manifest.meta if isinstance(manifest.meta, dict) else {"meta": manifest.meta}
+    return {**meta, "shard_rows": manifest.shard_rows}

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from readers import deadly, refusing
+from stores import num_journalled
 
 from molae_pyg.chem.items import RecordRefused, read_smiles_record
 from molae_pyg.chem.options import Options
-from molae_pyg.datasets import engines, prepare
+from molae_pyg.store import engines, prepare
 from molae_pyg.store.engines import DEATHS, Task, make_rows
 
 SMILES = ["CCO", "CN", "C1CC", "CC(=O)O", "c1ccccc1", "CCC", "CCl", "C#N", "CCO", "OO"]
@@ -154,7 +155,7 @@ def test_a_killed_ray_worker_loses_no_row_and_makes_none_twice(ray, tmp_path, mo
     def kill() -> None:
         """Kills one as soon as the first rows are done."""
         while not killed and time.monotonic() < deadline:
-            if any(path.stat().st_size for path in store.glob("journal-*")):
+            if num_journalled(store):
                 for pid in ray_workers()[:1]:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)

@@ -11,8 +11,8 @@ import torch
 from stores import META, files, random_rows, write
 
 from molae_pyg.datasets import ConformerStore, StoreError
+from molae_pyg.store.format import DTYPES, NUMPY
 from molae_pyg.store.report import report_on
-from molae_pyg.store.shard import DTYPES, NUMPY
 from molae_pyg.store.sources import MoleculeFile
 
 CASES = Path(__file__).parents[1] / "data" / "cases"

@@ -13,10 +13,13 @@ import pytest
 import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
+from stores import num_journalled
 
 from molae_pyg import cli
 from molae_pyg.chem import featurize, from_sdf, worker
-from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter, preparation, prepare
+from molae_pyg.store import ConformerStore, StoreError, StoreWriter, preparation, prepare
+from molae_pyg.store.format import Manifest
+from molae_pyg.store.journal import Journal
 
 RESOLUTION = 0.0005 + 1e-6  # Å, of a store
 SMILES = [
@@ -121,14 +124,12 @@ def test_other_settings_or_inputs_are_not_mixed(source, store, tmp_path):
         run(other, store, shard_rows=5)
 
 
-def num_journalled(store: Path) -> int:
-    """Rows of a store that nobody has open."""
-    from molae_pyg.store.journal import Journal
-    from molae_pyg.store.manifest import Manifest
-
+def num_done(store: Path) -> int:
+    """Number of rows of a store that nobody has open."""
     sealed = sum(entry.rows for entry in Manifest.read(store).shards.values())
-    journals = [Journal(path, int(path.stem[-5:]) * 5, 5) for path in store.glob("journal-*")]
-    return sealed + sum(journal.count for journal in journals)
+    journal = Journal(store, 5)
+    journal.close()
+    return sealed + journal.num_rows
 
 
 def start(source: Path, store: Path) -> subprocess.Popen:
@@ -144,7 +145,7 @@ def start(source: Path, store: Path) -> subprocess.Popen:
         [sys.executable, "-c", textwrap.dedent(code)], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 120
-    while not sum(path.stat().st_size for path in store.glob("journal-*")):
+    while not num_journalled(store):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -156,7 +157,7 @@ def test_a_killed_run_goes_on_and_does_no_row_twice(source, store, tmp_path, mon
     process = start(source, killed)
     process.kill()
     process.communicate()
-    done = num_journalled(killed)
+    done = num_done(killed)
     assert 0 < done < len(SMILES)
 
     added = []

@@ -11,10 +11,17 @@ import pytest
 
 from molae_pyg.chem import worker
 from molae_pyg.chem.options import RECIPE_VERSION
-from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter, preparation, prepare, repair
-from molae_pyg.store.journal import Journal, make_record, records_of
-from molae_pyg.store.manifest import Manifest
-from molae_pyg.store.shard import Shard
+from molae_pyg.store import (
+    ConformerStore,
+    StoreError,
+    StoreWriter,
+    preparation,
+    prepare,
+    report,
+)
+from molae_pyg.store.format import Manifest, to_arrays
+from molae_pyg.store.journal import Journal
+from molae_pyg.store.shard import DTYPES, Shard
 
 SMILES = ["CCO", "C1CC", "CO", "CN", "CC(=O)O", "CCC", "CF", "C#N", "OO", "CCl", "C=O"]
 
@@ -264,7 +271,9 @@ def killing(monkeypatch, at: int) -> None:
 
         return operation
 
-    monkeypatch.setattr(repair, "replacing", counted(repair.replacing))
+    monkeypatch.setattr(Journal, "__init__", counted(Journal.__init__))
+    monkeypatch.setattr(Journal, "add", counted(Journal.add))
+    monkeypatch.setattr(Journal, "close", counted(Journal.close))
     monkeypatch.setattr(Manifest, "write", counted(Manifest.write))
     monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
 
@@ -277,7 +286,7 @@ def test_a_repair_that_is_killed_loses_nothing(source, whole, damaged, tmp_path,
         with pytest.MonkeyPatch.context() as patch:
             killing(patch, at)
             try:
-                repair.reopen(store, preparation.ended_early)
+                report.reopen(store, preparation.ended_early)
             except Killed:
                 killed = True
             else:
@@ -307,19 +316,14 @@ def test_a_damaged_shard_is_not_repaired(source, damaged, tmp_path):
     assert Manifest.read(store).complete
 
 
-def test_records_of_a_shard_are_those_of_its_journal(source, damaged, tmp_path):
+def test_records_of_a_shard_are_those_it_was_made_of(source, damaged, tmp_path):
     store = restore(damaged, tmp_path / "store")
-    manifest = Manifest.read(store)
-    records = list(records_of(Shard(store, manifest.shards[1], verify=True), 4))
+    shard = Shard(store, Manifest.read(store).shards[1], verify=True)
+    records = list(shard.records(4))
     assert [record.row for record in records] == [4, 5, 6, 7]
-    journal = Journal(tmp_path / "journal.bin", 4, 4)
-    for record in records:
-        journal.append(record)
-    for one, other in zip(records, journal.records(), strict=True):
-        assert one[:5] == other[:5]
-        assert (one.z == other.z).all()
-        assert (one.pos == other.pos).all()
-    journal.close()
+    again = to_arrays(records)
+    for name in DTYPES:
+        assert (again[name] == shard.read(name)).all(), name
 
 
 # Leftovers and full disks ------------------------------------------------------------------------
@@ -327,25 +331,11 @@ def test_records_of_a_shard_are_those_of_its_journal(source, damaged, tmp_path):
 
 def test_leftovers_of_a_kill_in_the_last_steps_are_removed(source, whole, tmp_path):
     store = restore(whole, tmp_path / "store")
-    for name in ("journal-00002.bin", "store.json.tmp", "problems.csv.tmp"):
+    left = ("journal.sqlite", "journal.sqlite-wal", "journal-00002.bin", "store.json.tmp")
+    for name in (*left, "problems.csv.tmp"):
         (store / name).write_bytes(b"left")
     run(source, store)
     assert content(store) == whole
-
-
-def test_a_full_disk_is_reported_with_the_path(source, tmp_path, monkeypatch):
-    class Full:
-        def write(self, frame):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        def truncate(self, end):
-            pass
-
-    journal = Journal(tmp_path / "journal-00000.bin", 0, 4)
-    journal._file.close()
-    journal._file = Full()
-    with pytest.raises(OSError, match=r"No space left on device: '.*journal-00000\.bin'"):
-        journal.append(make_record(0, "failed", "", "", None, None))
 
 
 def test_a_full_disk_while_the_problems_are_written(source, whole, tmp_path, monkeypatch):

@@ -7,8 +7,15 @@ from safetensors.numpy import load_file
 from stores import random_rows
 
 from molae_pyg.chem.report import OUTCOMES
-from molae_pyg.store.journal import make_record, to_arrays
-from molae_pyg.store.shard import DTYPES, STATUSES, STORED, Shard, StoreError, write_shard
+from molae_pyg.store.format import (
+    DTYPES,
+    STATUSES,
+    STORED,
+    StoreError,
+    make_record,
+    to_arrays,
+)
+from molae_pyg.store.shard import Shard, write_shard
 
 NAME = "shard-00000.safetensors"
 

@@ -19,7 +19,7 @@ from torch_geometric.loader import DataLoader
 import molae_pyg.store.files as store_files
 import molae_pyg.store.shard as shard_module
 from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter
-from molae_pyg.store.shard import STATUSES, STORED
+from molae_pyg.store.format import STATUSES, STORED
 from molae_pyg.transforms import ClozeDrop, SampleConformer
 
 ROWS = random_rows(30)
