@@ -23,7 +23,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.transforms import BaseTransform
 
-from molae_pyg import ClozeDrop, MolAE
+from molae_pyg import AblatedMolAE, ClozeDrop, MolAE
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import CONFIGS, check_pretraining, read_yaml
@@ -132,10 +132,10 @@ def run(args: argparse.Namespace, config: dict, output: Path) -> None:
     train, valid = store[~held_out], store[held_out]
 
     L.seed_everything(args.seed, verbose=False)
-    model = MolAE.from_pretrained(args.weights) if args.weights else MolAE(**config["model"])
+    cls = AblatedMolAE if "ablation" in config["model"] else MolAE
+    model = cls.from_pretrained(args.weights) if args.weights else cls(**config["model"])
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{model}: {parameters:,} parameters; {len(train)} molecules, {num_valid} held out")
-    print(f"ablation: {model.config['ablation']}")
     transform = ClozeDrop(**config.get("cloze", {}))
     settings = Pretraining(**config["training"])
     metrics = pretrain(model, cloze_objective, train, valid, output, settings, transform, args.seed)

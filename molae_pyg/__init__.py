@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from molae_pyg._version import __version__
 
 _HOME = {
+    "AblatedMolAE": "molae_pyg.models",
     "MolAE": "molae_pyg.models",
     "MolAEEncoder": "molae_pyg.models",
     "MolAEPredictor": "molae_pyg.models",
@@ -30,7 +31,13 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from molae_pyg.chem import featurize, from_mol, from_pdb, from_sdf, from_smiles
     from molae_pyg.loss import cloze_loss
-    from molae_pyg.models import MolAE, MolAEEncoder, MolAEPredictor, ReferenceMolAE
+    from molae_pyg.models import (
+        AblatedMolAE,
+        MolAE,
+        MolAEEncoder,
+        MolAEPredictor,
+        ReferenceMolAE,
+    )
     from molae_pyg.transforms import ClozeDrop, CoordinateNoise, SampleConformer
 
 

@@ -6,6 +6,7 @@ without them.
 """
 
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -36,6 +37,9 @@ SHIPPED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PENDING = WEIGHTS + ".new"  # weights of a save that was interrupted before its last step
 KEYS = ("class", "version", "config", "recipe", "sha256", "config_sha256")  # of config.json
+
+#: Ablation of a plain MolAE. Files written before AblatedMolAE existed hold one in each config.
+PLAIN = {"drop": True, "decoder_position": True, "decoder_token": "mask", "decoder_pair": "zero"}
 
 _LARGEST_CONFIG = 2**24  # bytes
 _SLACK = 1_000_000  # elements that a model may have besides those in its file
@@ -209,11 +213,22 @@ def _stored_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], bool]]:
 def _build(cls: type[Model], config: dict, shapes: dict, folder: Path) -> Model:
     try:
         with _no_larger_than(shapes):
-            return cls(**config)
+            return cls(**_without_old_keys(cls, config))
     except _BUILD_ERRORS as error:
         raise CheckpointError(
             f"{folder / CONFIG} does not fit {cls.__name__}: {str(error) or repr(error)}"
         ) from error
+
+
+def _without_old_keys(cls: type[Model], config: dict) -> dict:
+    """Returns the config without an ablation of defaults, for a class that takes none."""
+    if "ablation" not in config or "ablation" in inspect.signature(cls).parameters:
+        return config
+    config = dict(config)
+    ablation = config.pop("ablation")
+    if json.dumps(ablation, sort_keys=True) != json.dumps(PLAIN, sort_keys=True):  # true is not 1
+        raise ValueError(f"it has the ablation {ablation!r}, use AblatedMolAE.from_pretrained")
+    return config
 
 
 @contextmanager

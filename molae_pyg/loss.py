@@ -12,11 +12,11 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import token_table
-from molae_pyg.nn.dense import dense_tokens
+from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.heads import DistanceHead
 
 if TYPE_CHECKING:
-    from molae_pyg.models.cloze import ClozeOutput
+    from molae_pyg.models.mol_ae import ClozeOutput
 
 #: Published weights of the terms.
 CLOZE_WEIGHTS = {
@@ -91,10 +91,11 @@ def distance_pairs(
     """
     origin = scatter(pos, batch, reduce="mean")  # [B, 3]
     centred = pos - origin[batch]
-    dense, mask = dense_tokens(centred, pos.new_zeros(2, 3), batch, origin.size(0))  # [B, L, 3]
+    slots = atom_slots(batch, origin.size(0))
+    dense = slots.dense(centred, pos.new_zeros(2, 3))  # [B, L, 3]
     row = batch[drop_mask]  # [M], molecule of each dropped atom
     target = torch.linalg.vector_norm(centred[drop_mask][:, None] - dense[row], dim=-1)  # [M, L]
-    valid = mask[row] & (target > 0)  # an atom's distance to itself does not count
+    valid = slots.mask[row] & (target > 0)  # an atom's distance to itself does not count
     return distance[drop_mask] / DistanceHead.STD, target / DistanceHead.STD, valid
 
 

@@ -1,11 +1,12 @@
 """Official checkpoints and ours, both ways: one table of names."""
 
+import inspect
 import re
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from molae_pyg.checkpoint import CheckpointError, Model
+from molae_pyg.checkpoint import PLAIN, CheckpointError, Model
 from molae_pyg.chem.elements import NUM_TOKENS
 from molae_pyg.official_file import OfficialFile, read_official
 
@@ -186,9 +187,17 @@ def load_official(cls: type[Model], file: OfficialFile) -> Model:
             f"{file.path}: the decoder has {heads!r} heads, the encoder {config['heads']}; "
             "they must be equal"
         )
+    config["num_decoder_layers"] = num_decoder_layers
     ablation = _official_ablation(file)
+    if "ablation" in inspect.signature(cls).parameters:
+        config["ablation"] = ablation
+    elif ablation != PLAIN:
+        raise CheckpointError(
+            f"{file.path} was made with the ablation {ablation}, which {cls.__name__} does not "
+            "have: AblatedMolAE.from_official reads the file"
+        )
     try:
-        model = cls(**config, num_decoder_layers=num_decoder_layers, ablation=ablation)
+        model = cls(**config)
     except ValueError as error:
         raise CheckpointError(
             f"{file.path} was made with settings that {cls.__name__} cannot follow ({error}); "

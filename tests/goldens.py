@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.chem.elements import CLS, MASK, PAD, SEP, atomic_number_table
-from molae_pyg.models import MolAE
+from molae_pyg.models import AblatedMolAE, MolAE
 from molae_pyg.official_checkpoint import OfficialFile, load_official, read_official
 
 FOLDER = Path(__file__).parent / "data" / "goldens"
@@ -37,8 +37,13 @@ def weights(size: str) -> dict[str, Tensor]:
     return {k: torch.from_numpy(v) for k, v in scope["fill"](shapes).items()}
 
 
-def model(size: str, flags: list[str], cls: type[MolAE] = MolAE) -> MolAE:
-    """The recorded model, in evaluation mode, with the official flags of a variant."""
+def model(size: str, flags: list[str], cls: type[MolAE] | None = None) -> MolAE:
+    """The recorded model, in evaluation mode, with the official flags of a variant.
+
+    ``cls`` is by default MolAE for the published flags, AblatedMolAE for all others.
+    """
+    if cls is None:
+        cls = MolAE if flags == ["encoder_unmasked_tokens_only"] else AblatedMolAE
     args = dict.fromkeys(flags, True)
     args.setdefault("encoder_unmasked_tokens_only", False)
     return load_official(cls, OfficialFile(size, weights(size), args)).eval()

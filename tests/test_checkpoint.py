@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from molae_pyg import MolAE, MolAEPredictor, ReferenceMolAE
+from molae_pyg import AblatedMolAE, MolAE, MolAEPredictor, ReferenceMolAE
 from molae_pyg.checkpoint import CheckpointError, load, save
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import of_weights
@@ -18,7 +18,8 @@ from molae_pyg.models import Ablation
 
 def small(**arguments) -> MolAE:
     torch.manual_seed(0)
-    return MolAE(16, 24, 4, 2, 1, num_gaussians=8, **arguments)
+    cls = AblatedMolAE if "ablation" in arguments else MolAE
+    return cls(16, 24, 4, 2, 1, num_gaussians=8, **arguments)
 
 
 @pytest.mark.parametrize(
@@ -32,10 +33,11 @@ def small(**arguments) -> MolAE:
 def test_saved_model_is_the_same_model(tmp_path, arguments):
     model = small(**arguments)
     model.save_pretrained(tmp_path / "new" / "folder")
-    loaded = MolAE.from_pretrained(tmp_path / "new" / "folder")
+    loaded = type(model).from_pretrained(tmp_path / "new" / "folder")
     goldens.assert_same_weights(loaded, model)
     assert loaded.config == model.config
-    assert loaded.ablation == model.ablation == Ablation(**arguments.get("ablation", {}))
+    if arguments:
+        assert loaded.ablation == model.ablation == Ablation(**arguments["ablation"])
     assert not loaded.training
     data = goldens.batch(goldens.arrays("tiny/inputs"))
     names = ("z", "pos", "batch", "drop_mask", "pos_noisy", "z_noisy")
@@ -80,7 +82,7 @@ def test_missing_config(folder):
     ("changes", "message"),
     [
         ({"num_encoder_layers": 3}, "num_encoder_layers"),
-        ({"ablation": {"encoder_noise": True}}, "encoder_noise"),
+        ({"ablation": {"encoder_noise": True}}, "encoder_noise.*AblatedMolAE.from_pretrained"),
         ({"heads": 3}, "not divisible by heads=3"),
     ],
 )
@@ -137,7 +139,8 @@ def test_twin_of_a_saved_model(folder):
 
 
 @pytest.mark.parametrize("name", ["no-such-weights", "../weights", "somewhere/else"])
-def test_unknown_name(name):
+def test_unknown_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=f"no folder '{name}'.*save_pretrained writes such"):
         MolAE.from_pretrained(name)
 

@@ -9,7 +9,7 @@ import goldens
 import pytest
 import torch
 
-from molae_pyg import MolAE, MolAEEncoder
+from molae_pyg import AblatedMolAE, MolAE, MolAEEncoder
 from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.models import Ablation
 from molae_pyg.official_checkpoint import official_name, read_official
@@ -145,8 +145,13 @@ def test_some_other_model(tmp_path):
     ],
 )
 def test_flags_of_the_official_run(tmp_path, weights, args, expected):
-    model = MolAE.from_official(write(tmp_path / "file.pt", weights, **args))
-    assert model.ablation == Ablation(**expected)
+    path = write(tmp_path / "file.pt", weights, **args)
+    assert AblatedMolAE.from_official(path).ablation == Ablation(**expected)
+    if expected:
+        with pytest.raises(CheckpointError, match=r"AblatedMolAE\.from_official reads the file"):
+            MolAE.from_official(path)
+    else:
+        assert type(MolAE.from_official(path)) is MolAE
 
 
 def test_dropout_of_the_official_run(tmp_path, weights):

@@ -14,7 +14,7 @@ from molae_pyg.analysis.distance_geometry import place_dropped
 from molae_pyg.chem.elements import SYMBOLS, atomic_number_table, token_table
 from molae_pyg.loss import distance_pairs
 from molae_pyg.models import ClozeOutput, MolAE
-from molae_pyg.models.cloze import ORDER, kept_atoms_moved
+from molae_pyg.nn.checks import ORDER, kept_atoms_moved
 from molae_pyg.nn.dense import NUM_SPECIAL
 from molae_pyg.nn.heads import DistanceHead
 from molae_pyg.transforms import ClozeDrop

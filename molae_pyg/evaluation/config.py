@@ -12,7 +12,7 @@ import yaml
 from torch_geometric.nn import AttentiveFP, SchNet
 
 from molae_pyg.datasets import MoleculeNet, PCQM4Mv2, prepare
-from molae_pyg.models import MolAE, MolAEEncoder, MolAEPredictor
+from molae_pyg.models import AblatedMolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.training import Finetuning, Pretraining
 from molae_pyg.transforms import ClozeDrop
 
@@ -211,7 +211,7 @@ def check_pretraining(config: dict[str, Any], path: str | Path) -> None:
     check_keys(config, ("data", "model", "cloze", "training"), str(path))
     need_keys(config, ("data", "model", "training"), str(path))
     check_keys(config["data"], arguments(prepare, "source", "store"), f"{path}: data")
-    check_keys(config["model"], arguments(MolAE), f"{path}: model")
+    check_keys(config["model"], arguments(AblatedMolAE), f"{path}: model")
     check_keys(config.get("cloze", {}), arguments(ClozeDrop), f"{path}: cloze")
     check_keys(config["training"], names_of(Pretraining), f"{path}: training")
     for section, build in (("training", Pretraining), ("cloze", ClozeDrop)):

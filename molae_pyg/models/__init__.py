@@ -1,13 +1,12 @@
-"""Models: the encoder, Mol-AE, its reference twin, and a property predictor."""
+"""Models: the encoder, Mol-AE, its ablations and reference twin, and a property predictor."""
 
-from molae_pyg.models.cloze import Ablation, ClozeOutput
-from molae_pyg.models.decoder import MolAEDecoder
+from molae_pyg.models.ablations import AblatedMolAE, Ablation, ReferenceMolAE
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
-from molae_pyg.models.mol_ae import Encoding, MolAE
+from molae_pyg.models.mol_ae import ClozeOutput, Encoding, MolAE, MolAEDecoder
 from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
-from molae_pyg.models.reference import ReferenceMolAE
 
 __all__ = [
+    "AblatedMolAE",
     "Ablation",
     "ClozeOutput",
     "EncoderOutput",

@@ -6,21 +6,21 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
+from molae_pyg import official_checkpoint
 from molae_pyg.chem.elements import CLS, NUM_TOKENS, PAD, SEP, token_table
-from molae_pyg.models.inputs import check_mask, check_molecules
-from molae_pyg.nn.arguments import share, size
+from molae_pyg.nn.arguments import ShowsArguments, share, size
+from molae_pyg.nn.checks import check_mask, check_molecules
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.gaussian import GaussianInit, PairBias
 from molae_pyg.nn.heads import TokenHead
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
-from molae_pyg.official_checkpoint import OfficialReport, load_official_encoder, read_official
 
 
 def init_weights(module: nn.Module) -> None:
-    """The reference's initialisation: matrices and embeddings N(0, 0.02), biases 0.
+    """Initialises as the reference: matrices and embeddings from N(0, 0.02), biases 0.
 
-    Layer norms keep 1 and 0. The Gaussian layer and the last matrix of the token head set
-    themselves.
+    Layer norms keep 1 and 0. The Gaussian layer and the last matrix of the token head have
+    initialisations of their own.
     """
     for m in module.modules():
         if isinstance(m, nn.Linear | nn.Embedding):
@@ -37,32 +37,37 @@ def init_weights(module: nn.Module) -> None:
 
 
 class EncoderOutput(NamedTuple):
-    """What :class:`MolAEEncoder` returns."""
+    """Output of :class:`MolAEEncoder`; N counts the atoms that were not dropped."""
 
-    x: Tensor  #: Atoms that stayed ``[N, C]``, in the order of the input.
-    molecule: Tensor  #: CLS, the molecule representation ``[B, C]``.
-    sep: Tensor  #: SEP ``[B, C]``.
+    x: Tensor  #: Atom representations ``[N, C]``, in the order of the input.
+    molecule: Tensor  #: Molecule representations ``[B, C]`` (the token CLS).
+    sep: Tensor  #: Representations of the token SEP ``[B, C]``.
     state: TransformerOutput  #: The dense state: pair tensor, mask and the norm terms.
 
 
-class MolAEEncoder(nn.Module):
+class MolAEEncoder(ShowsArguments, nn.Module):
     r"""The encoder of Mol-AE, a Transformer over atoms with pair-distance bias.
 
     From `"Mol-AE: Auto-Encoder Based Molecular Representation Learning With 3D Cloze Test
     Objective" <https://proceedings.mlr.press/v235/yang24al.html>`_ (ICML 2024); the architecture
-    is that of Uni-Mol. Invariant to rotations, reflections and translations of ``pos``,
-    equivariant to the order of the atoms. It needs nothing but ``z`` and ``pos``.
+    is that of Uni-Mol. It is invariant to rotations, reflections and translations of ``pos``,
+    equivariant to the order of the atoms, and needs only ``z`` and ``pos``.
 
     Args:
-        hidden_channels: Width C, default 512.
-        ffn_channels: Width of the feed-forward parts, default 2048.
-        heads: Attention heads H, default 64.
-        num_layers: Default 15.
-        num_gaussians: Gaussians per distance K, default 128.
-        dropout: Of embeddings and hidden states, default 0.1.
-        attn_dropout: Of attention probabilities, default 0.1.
+        hidden_channels: Width C, default: 512.
+        ffn_channels: Width of the feed-forward parts, default: 2048.
+        heads: Number of attention heads H, default: 64.
+        num_layers: Number of layers, default: 15.
+        num_gaussians: Number of Gaussians per distance K, default: 128.
+        dropout: Dropout of embeddings and hidden states, default: 0.1.
+        attn_dropout: Dropout of attention probabilities, default: 0.1.
         gaussian_init: ``"reference"`` (default) or ``"intended"``, see
             :class:`~molae_pyg.nn.PairGaussian`.
+
+    Shapes:
+        z ``[N]``, pos ``[N, 3]`` in Å, batch ``[N]`` -> :class:`EncoderOutput`: atoms ``[N, C]``,
+        molecules ``[B, C]``, and the dense state with pairs ``[B, H, L, L]``, where L is 2 (CLS
+        and SEP) plus the atoms of the largest molecule.
     """
 
     def __init__(
@@ -93,7 +98,7 @@ class MolAEEncoder(nn.Module):
         self.transformer = PairTransformer(
             channels, c["ffn_channels"], heads, c["num_layers"], c["dropout"], c["attn_dropout"]
         )
-        # In every official checkpoint and used by nothing: kept, frozen, for a full round trip.
+        # Every official checkpoint holds it and nothing uses it: kept, frozen, for a round trip.
         self.pair_norm = nn.LayerNorm(heads).requires_grad_(False)
         self.register_buffer("token_of_z", token_table(), persistent=False)
         self.reset_parameters()
@@ -117,29 +122,27 @@ class MolAEEncoder(nn.Module):
                 vocabulary become ``[UNK]``.
             pos: Coordinates in Å ``[N, 3]``; converted to the type of the weights.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
-            drop_mask: True = the atom leaves before the first layer ``[N]``; default: none.
-            origin: Where CLS and SEP sit ``[B, 3]``; default: the centroid of all atoms,
+            drop_mask: True = the atom is removed before the first layer ``[N]``; default: none.
+            origin: Position of CLS and SEP ``[B, 3]``; default: the centroid of all atoms,
                 the dropped ones included, as in the reference.
             batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1. Give
-                it where molecules at the end may have no atom, and to save a GPU from waiting.
+                it if molecules at the end may have no atom, and to save a GPU from waiting.
 
         Returns:
-            :class:`EncoderOutput`; its ``x`` has a row for each atom that stayed.
+            :class:`EncoderOutput`; its ``x`` has a row for each atom that is not dropped.
 
         Raises:
             ValueError: Wrong shapes, types, elements or molecule numbers. Values on a GPU fail
                 an assertion there instead, and are not compared in a compiled or exported model.
         """
-        one_molecule = batch is None
-        z, pos, batch, batch_size = check_molecules(
-            z, pos, batch, batch_size, self.embedding.weight.dtype
-        )
+        one_molecule, dtype = batch is None, self.embedding.weight.dtype
+        z, pos, batch, batch_size = check_molecules(z, pos, batch, batch_size, dtype)
         if origin is None:
             origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
         elif origin.shape != (batch_size, 3):
             raise ValueError(f"expected origin [{batch_size}, 3], got {list(origin.shape)}")
-        token, pos = self.token_of_z[z], pos - origin[batch]
-        if drop_mask is not None:  # the atoms really leave: shorter sequences
+        token, pos = self.token_of_z[z], pos - origin[batch]  # [N], [N, 3]
+        if drop_mask is not None:  # the atoms are really removed: shorter sequences
             check_mask(drop_mask, z)
             keep = (~drop_mask).nonzero().squeeze(1)
             token, pos, batch = token[keep], pos[keep], batch[keep]
@@ -150,24 +153,18 @@ class MolAEEncoder(nn.Module):
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
 
     @classmethod
-    def from_official(cls, path: str | os.PathLike) -> tuple["MolAEEncoder", OfficialReport]:
-        """Reads the encoder of an official Mol-AE or Uni-Mol checkpoint (no hydrogens).
-
-        Args:
-            path: The ``.pt`` file.
+    def from_official(
+        cls, path: str | os.PathLike
+    ) -> tuple["MolAEEncoder", official_checkpoint.OfficialReport]:
+        """Reads the encoder of an official ``.pt`` file, Mol-AE or Uni-Mol (no hydrogens).
 
         Returns:
             The encoder, and a report of missing and unexpected keys. The full Mol-AE checkpoint
             has 0 missing and 82 unexpected ones, which belong to decoder and heads.
 
         Raises:
-            molae_pyg.checkpoint.CheckpointError: The file is none, or lacks an encoder key.
+            molae_pyg.checkpoint.CheckpointError: The file is no checkpoint or lacks an encoder key.
         """
-        return load_official_encoder(cls, read_official(path))
-
-    def __repr__(self) -> str:
-        c = self.config
-        return (
-            f"{type(self).__name__}({c['hidden_channels']}, num_layers={c['num_layers']}, "
-            f"heads={c['heads']})"
+        return official_checkpoint.load_official_encoder(
+            cls, official_checkpoint.read_official(path)
         )

@@ -12,8 +12,8 @@ from torch_geometric.utils import cumsum, degree
 from molae_pyg import checkpoint
 from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
-from molae_pyg.nn.arguments import size
-from molae_pyg.nn.heads import PropertyHead, Readout
+from molae_pyg.nn.arguments import ShowsArguments, size
+from molae_pyg.nn.readout import PropertyHead, Readout
 
 
 class PropertyModel(nn.Module):
@@ -129,7 +129,7 @@ class PropertyModel(nn.Module):
         return checkpoint.load(cls, folder).eval()
 
 
-class MolAEPredictor(PropertyModel):
+class MolAEPredictor(ShowsArguments, PropertyModel):
     """Molecular properties from a (pre-trained) encoder; the decoder is left behind.
 
     Predictions come in the units of the training targets: the network works on standardised
@@ -188,6 +188,3 @@ class MolAEPredictor(PropertyModel):
         batch = torch.zeros_like(z, dtype=torch.long) if batch is None else batch.long()
         ptr = cumsum(degree(batch, out.molecule.size(0), dtype=torch.long))  # [B + 1]
         return self.head(out.x, out.molecule, ptr) * self.std + self.mean
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.encoder}, tasks={self.task_names})"

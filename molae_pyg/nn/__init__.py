@@ -2,9 +2,14 @@
 
 from molae_pyg.nn.attention import PairBiasAttention
 from molae_pyg.nn.gaussian import PairBias, PairGaussian
-from molae_pyg.nn.heads import CoordinateHead, DistanceHead, PropertyHead, TokenHead
-from molae_pyg.nn.positional import SinusoidalPosition
-from molae_pyg.nn.transformer import PairTransformer, TransformerLayer, TransformerOutput
+from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
+from molae_pyg.nn.readout import PropertyHead
+from molae_pyg.nn.transformer import (
+    PairTransformer,
+    SinusoidalPosition,
+    TransformerLayer,
+    TransformerOutput,
+)
 
 __all__ = [
     "CoordinateHead",

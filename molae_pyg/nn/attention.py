@@ -1,4 +1,4 @@
-"""Self-attention whose logits start from, and are handed on as, a pair tensor."""
+"""Self-attention whose logits start from a pair tensor and are passed on as one."""
 
 import importlib.util
 from functools import cache
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from molae_pyg.nn.arguments import size
+from molae_pyg.nn.arguments import ShowsArguments, size
 
 
 def plain_attention(
@@ -15,7 +15,7 @@ def plain_attention(
 ) -> tuple[Tensor, Tensor]:
     """The attention of :class:`PairBiasAttention` between its two projections, in PyTorch.
 
-    Where ``overwrite`` says so, the new pair tensor may take the place of the old one.
+    With ``overwrite`` the new pair tensor may take the memory of the old one.
 
     Shapes:
         qkv ``[B, L, 3 C]`` (queries, keys, values), pair ``[B, H, L, L]`` (None: zeros), mask
@@ -49,11 +49,11 @@ def _has_triton() -> bool:
 
 
 def _is_fused(qkv: Tensor) -> bool:
-    """Whether the Triton kernels can have it; there are none for float64."""
+    """Whether the Triton kernels compute it; there are none for float64."""
     return qkv.is_cuda and qkv.dtype != torch.float64 and _has_triton()
 
 
-class PairBiasAttention(nn.Module):
+class PairBiasAttention(ShowsArguments, nn.Module):
     r"""Multi-head self-attention with a running pair tensor (Uni-Mol, Mol-AE).
 
     .. math::
@@ -63,18 +63,18 @@ class PairBiasAttention(nn.Module):
     The logits :math:`a^l` are the pair representation. They stay finite: padded keys are hidden
     in the softmax only.
 
-    On CUDA, Triton kernels compute what :func:`plain_attention` says, without writing the
-    probabilities to memory. They have first derivatives only.
+    On CUDA, Triton kernels compute :func:`plain_attention` without writing the probabilities to
+    memory. They have first derivatives only.
 
     Args:
-        channels: C, divisible by ``heads``.
+        channels: Width C, divisible by ``heads``.
         heads: Number of heads H.
-        dropout: Dropout of the attention probabilities, default 0.1.
+        dropout: Dropout of the attention probabilities, default: 0.1.
 
     Shapes:
         x ``[B, L, C]``, pair ``[B, H, L, L]`` (None: zeros), mask ``[B, L]`` (True = real) ->
         ``[B, L, C]`` and the new pair tensor ``[B, H, L, L]``. With ``overwrite`` the latter may
-        take the place of the old one, which saves a copy where no gradient is wanted.
+        take the memory of the old one, which saves a copy if no gradient is wanted.
     """
 
     def __init__(self, channels: int, heads: int, dropout: float = 0.1):
@@ -82,6 +82,7 @@ class PairBiasAttention(nn.Module):
         size("hidden_channels", channels)
         if channels % size("heads", heads):
             raise ValueError(f"hidden_channels={channels} is not divisible by heads={heads}")
+        self.channels = channels
         self.heads = heads
         self.dropout = dropout
         self.in_proj = nn.Linear(channels, 3 * channels)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
-#: Tokens in front of the atoms: CLS in slot 0, SEP in slot 1.
+#: Number of tokens in front of the atoms: CLS in slot 0, SEP in slot 1.
 NUM_SPECIAL = 2
 
 
@@ -41,15 +41,15 @@ class Slots(NamedTuple):
 def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Slots:
     """Gives each atom its slot: behind CLS and SEP, in flat order.
 
-    The reference puts SEP behind the last atom. The encoder is permutation-equivariant and the
-    decoder is told every token's position, so the slot makes no difference, and slots 0 and 1
-    are the same in every molecule.
+    The reference puts SEP behind the last atom. Here slots 0 and 1 are the same in every molecule.
+    The results are equal: the encoder is permutation-equivariant, and the decoder receives the
+    position of every token.
 
     Args:
         batch: Molecule of each atom ``[N]``, sorted.
         batch_size: Number of molecules B (a molecule may have lost all of its atoms).
-        one_molecule: All atoms are known to belong to one molecule, which saves a GPU from
-            waiting for the size of the largest.
+        one_molecule: True if all atoms belong to one molecule, which saves a GPU from waiting
+            for the size of the largest; default: False.
 
     Returns:
         :class:`Slots` with ``L = 2 + most atoms``.
@@ -62,36 +62,12 @@ def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Sl
     return Slots(batch, slot, number < (num_atoms + NUM_SPECIAL)[:, None])
 
 
-def dense_tokens(
-    x: Tensor, special: Tensor, batch: Tensor, batch_size: int
-) -> tuple[Tensor, Tensor]:
-    """Puts CLS and SEP in front of every molecule's atoms and pads to the longest molecule.
-
-    Args:
-        x: Per-atom values ``[N, ...]``.
-        special: Values of CLS and SEP, ``[2, ...]`` (shared) or ``[B, 2, ...]``.
-        batch: Molecule of each atom ``[N]``, sorted.
-        batch_size: Number of molecules B (a molecule may have lost all of its atoms).
-
-    Returns:
-        The dense tensor ``[B, L, ...]`` with ``L = 2 + most atoms``, zeros where padded, and the
-        mask ``[B, L]``, True where there is a token.
-    """
-    slots = atom_slots(batch, batch_size)
-    return slots.dense(x, special), slots.mask
-
-
-def flat_atoms(dense: Tensor, mask: Tensor) -> Tensor:
-    """Takes the atoms, without CLS, SEP and padding: ``[B, L, ...]`` -> ``[N, ...]``."""
-    return dense[:, NUM_SPECIAL:][mask[:, NUM_SPECIAL:]]
-
-
 def flat_pairs(dense: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Takes all ordered atom pairs of each molecule, in PyG's edge layout.
 
     Args:
         dense: Pair values ``[B, L, L, ...]``.
-        mask: True where there is a token, ``[B, L]``.
+        mask: True where there is a token ``[B, L]``.
 
     Returns:
         ``pair_index [2, P]`` into the flat atoms and the values ``[P, ...]``, where P is the sum

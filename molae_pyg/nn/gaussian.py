@@ -1,4 +1,4 @@
-"""Pair distances as Gaussian features, and these as the attention bias of every head."""
+"""Gaussian features of pair distances, and the attention bias that a network makes of them."""
 
 import math
 from typing import Literal
@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.chem.elements import NUM_TOKENS
-from molae_pyg.nn.arguments import size
+from molae_pyg.nn.arguments import ShowsArguments, size
 
 GaussianInit = Literal["reference", "intended"]
 
-#: Features below exp(-80), 2e-35, are this: on a CPU, exp takes 50 times as long to underflow.
+#: Smallest exponent (exp(-80) is 2e-35): on a CPU, exp takes 50 times as long if it underflows.
 LEAST_EXPONENT = -80.0
 
 
-class PairGaussian(nn.Module):
+class PairGaussian(ShowsArguments, nn.Module):
     r"""Gaussian features of a distance, after an affine map that depends on the pair's elements.
 
     .. math::
@@ -26,9 +26,9 @@ class PairGaussian(nn.Module):
             \qquad \sigma_k = |s_k| + 10^{-5}
 
     Args:
-        num_gaussians: K, default 128.
-        init: ``"reference"`` (default) draws every parameter from N(0, 0.02), as the reference
-            does when it overwrites what it has just set; ``"intended"`` is what it had set:
+        num_gaussians: Number of Gaussians K, default: 128.
+        init: ``"reference"`` (default) draws every parameter from N(0, 0.02), with which the
+            reference overwrites its own initialisation. ``"intended"`` is that initialisation:
             means and widths uniform in 0...3 Å, scale 1, offset 0.
 
     Shapes:
@@ -60,26 +60,23 @@ class PairGaussian(nn.Module):
     def forward(self, distance: Tensor, pair_type: Tensor) -> Tensor:
         t = self.scale(pair_type) * distance.unsqueeze(-1) + self.offset(pair_type)  # [..., 1]
         std = self.std.abs() + 1e-5  # [1, K]
-        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): fewer passes over the
-        # largest tensor of the model than the formula as it stands
+        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): in this form, fewer
+        # passes over the largest tensor of the model
         width = 1 / (math.sqrt(2) * std)
         u = torch.addcmul(-self.mean * width, t, width)  # [..., K]
         exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
         return exponent.clamp(min=LEAST_EXPONENT).exp_()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_gaussians}, init={self.init!r})"
 
-
-class PairBias(nn.Module):
+class PairBias(ShowsArguments, nn.Module):
     r"""The attention bias of all heads from tokens and coordinates.
 
     .. math::
         a^0_{ij} = W_2 \, \mathrm{GELU}(W_1 \, g_{ij}) \in \mathbb{R}^H
 
     Args:
-        heads: H, attention heads.
-        num_gaussians: K, default 128.
+        heads: Number of attention heads H.
+        num_gaussians: Number of Gaussians K, default: 128.
         init: Initialisation of the Gaussian layer, see :class:`PairGaussian`.
 
     Shapes:
@@ -88,6 +85,7 @@ class PairBias(nn.Module):
 
     def __init__(self, heads: int, num_gaussians: int = 128, init: GaussianInit = "reference"):
         super().__init__()
+        self.heads, self.num_gaussians, self.init = heads, num_gaussians, init
         self.gaussian = PairGaussian(num_gaussians, init)
         self.linear1 = nn.Linear(num_gaussians, num_gaussians)
         self.linear2 = nn.Linear(num_gaussians, size("heads", heads))
@@ -106,7 +104,8 @@ def token_pairs(token: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
     """Distances and pair types of all ordered token pairs.
 
     Args:
-        token: Token ids ``[B, L]``. pos: Coordinates in Å ``[B, L, 3]``.
+        token: Token ids ``[B, L]``.
+        pos: Coordinates in Å ``[B, L, 3]``.
 
     Returns:
         Distances in Å ``[B, L, L]`` and types ``token_i * 31 + token_j`` ``[B, L, L]`` (an ordered

@@ -1,19 +1,19 @@
-"""Heads: what the decoder rebuilds (token, coordinate, distance), and molecular properties."""
+"""Heads of the auto-encoder: tokens, coordinates and distances from the decoder's state."""
 
 import math
-from typing import Literal, get_args
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.utils import segment
 
 from molae_pyg.chem.elements import NUM_TOKENS
-from molae_pyg.nn.arguments import size
+from molae_pyg.nn.arguments import ShowsArguments
 
 
-class TokenHead(nn.Module):
-    """Element of an atom: ``LN(GELU(dense(x))) W^T + b``.
+class TokenHead(ShowsArguments, nn.Module):
+    """Logits of an atom's element: ``LN(GELU(dense(x))) W^T + b``.
+
+    Args:
+        channels: Width C.
 
     Shapes:
         x ``[M, C]`` -> logits ``[M, 31]`` over the vocabulary.
@@ -21,6 +21,7 @@ class TokenHead(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
+        self.channels = channels
         self.dense = nn.Linear(channels, channels)
         self.norm = nn.LayerNorm(channels)
         self.out = nn.Linear(channels, NUM_TOKENS)
@@ -34,15 +35,18 @@ class TokenHead(nn.Module):
         return self.out(self.norm(F.gelu(self.dense(x))))
 
 
-class CoordinateHead(nn.Module):
-    r"""Moves atoms along the lines to all others, weighted by what the decoder learned of pairs.
+class CoordinateHead(ShowsArguments, nn.Module):
+    r"""Moves each atom along the lines to all others, with weights from the pair vectors.
 
     .. math::
         w_{ij} &= W_2 \, \mathrm{GELU}(W_1 \, \mathrm{LN}(\Delta_{ij})) \in \mathbb{R} \\
         x'_i &= x_i + \frac{1}{n - 1} \sum_j w_{ij} (x_j - x_i)
 
-    with :math:`\Delta` the decoder's change of the pair tensor and n the tokens of the molecule
-    (atoms, CLS and SEP). E(3)-equivariant in x.
+    with :math:`\Delta` the decoder's change of the pair tensor and n the number of tokens of the
+    molecule (atoms, CLS and SEP). E(3)-equivariant in x.
+
+    Args:
+        heads: Number of heads H.
 
     Shapes:
         delta ``[B, H, L, L]``, pos ``[B, L, 3]``, mask ``[B, L]`` -> ``[B, L, 3]``.
@@ -50,6 +54,7 @@ class CoordinateHead(nn.Module):
 
     def __init__(self, heads: int):
         super().__init__()
+        self.heads = heads
         self.norm = nn.LayerNorm(heads)
         self.linear1 = nn.Linear(heads, heads)
         self.linear2 = nn.Linear(heads, 1)
@@ -66,15 +71,18 @@ class CoordinateHead(nn.Module):
         return pos + move / (num_tokens - 1)
 
 
-class DistanceHead(nn.Module):
-    r"""Distance of two tokens from their pair vector, symmetrised.
+class DistanceHead(ShowsArguments, nn.Module):
+    r"""Distance of two tokens from their pair vector; symmetric.
 
     .. math::
         u_{ij} = W_2 \, \mathrm{LN}(\mathrm{GELU}(W_1 \, a_{ij})), \qquad
         d_{ij} = \mu + \sigma \, (u_{ij} + u_{ji}) / 2
 
-    The published mean and standard deviation of ZINC-like distances make the network's target
-    of unit scale; the head returns Å.
+    The published mean and standard deviation of ZINC-like distances give the network a target of
+    unit scale; the head returns Å.
+
+    Args:
+        heads: Number of heads H.
 
     Shapes:
         pair ``[B, H, L, L]`` -> ``[B, L, L]`` in Å.
@@ -85,6 +93,7 @@ class DistanceHead(nn.Module):
 
     def __init__(self, heads: int):
         super().__init__()
+        self.heads = heads
         self.dense = nn.Linear(heads, heads)
         self.norm = nn.LayerNorm(heads)
         self.out = nn.Linear(heads, 1)
@@ -92,48 +101,3 @@ class DistanceHead(nn.Module):
     def forward(self, pair: Tensor) -> Tensor:
         u = self.out(self.norm(F.gelu(self.dense(pair.permute(0, 2, 3, 1))))).squeeze(-1)
         return self.MEAN + self.STD * (u + u.transpose(1, 2)) / 2
-
-
-Readout = Literal["cls", "mean", "sum", "max", "atomwise"]
-
-
-class PropertyHead(nn.Module):
-    """Molecular properties from the molecule token or from pooled atoms.
-
-    ``out(drop(tanh(dense(drop(h)))))``, where h is the CLS representation (as published) or the
-    atoms pooled by :func:`torch_geometric.utils.segment` (which runs on torch-scatter's kernels
-    where that package is installed). ``"atomwise"`` applies the head to each atom and adds up: for
-    properties that grow with the molecule, such as energies, as in `SchNet
-    <https://arxiv.org/abs/1706.08566>`_.
-
-    Args:
-        channels: Width C.
-        num_tasks: Number of tasks T.
-        dropout: Before both linear layers, default 0.
-        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"`` or ``"atomwise"``.
-
-    Shapes:
-        x ``[N, C]``, molecule ``[B, C]``, ptr ``[B + 1]`` (first atom of each molecule) ->
-        ``[B, T]``.
-    """
-
-    def __init__(
-        self, channels: int, num_tasks: int, dropout: float = 0.0, readout: Readout = "cls"
-    ):
-        super().__init__()
-        if readout not in get_args(Readout):
-            raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
-        self.readout = readout
-        self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, size("num_tasks", num_tasks))
-
-    def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
-        if self.readout == "atomwise":
-            return segment(self._head(x), ptr, reduce="sum")
-        pooled = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)
-        return self._head(pooled)  # [B, C] -> [B, T]
-
-    def _head(self, h: Tensor) -> Tensor:
-        h = torch.tanh(self.dense(self.dropout(h)))
-        return self.out(self.dropout(h))

@@ -1,4 +1,4 @@
-"""The Transformer stack of encoder and decoder."""
+"""The Transformer stack of encoder and decoder, and the positions of the decoder."""
 
 import math
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from molae_pyg.nn.arguments import size
+from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.attention import PairBiasAttention
 
 
 def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
-    r"""How far vectors stray from norm :math:`\sqrt{dim}`, beyond a tolerance of 1.
+    r"""How far the norms of vectors are from :math:`\sqrt{dim}`, beyond a tolerance of 1.
 
     .. math::
         \mathrm{mean}_{b} \; \mathrm{mean}_{i \in b} \;
@@ -21,7 +21,7 @@ def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
 
     Args:
         x: Squared norms ``[B, ...]``.
-        mask: Which of them count ``[B, ...]``.
+        mask: True where a norm counts ``[B, ...]``.
         dim: Length of the vectors.
 
     Returns:
@@ -32,7 +32,7 @@ def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
 
 
 class TransformerOutput(NamedTuple):
-    """Dense state after a stack; its methods are the two terms that keep activations small."""
+    """Dense state after a stack, with the two loss terms that keep activations small."""
 
     x: Tensor  #: ``[B, L, C]``, after the final layer norm.
     hidden: Tensor  #: ``[B, L, C]``, before it.
@@ -54,9 +54,13 @@ class TransformerOutput(NamedTuple):
         valid = self.mask[:, :, None] & self.mask[:, None, :]  # [B, L, L]
         return norm_excess(self.delta().pow(2).sum(1), valid, self.pair.size(1))
 
+    def norms(self) -> tuple[Tensor, Tensor]:
+        """Both loss terms, :meth:`x_norm` and :meth:`pair_norm`."""
+        return self.x_norm(), self.pair_norm()
 
-class TransformerLayer(nn.Module):
-    r"""Pre-norm layer that updates tokens and hands the attention logits on.
+
+class TransformerLayer(ShowsArguments, nn.Module):
+    r"""Pre-norm layer that updates tokens and passes the attention logits on.
 
     .. math::
         x &\leftarrow x + \mathrm{attention}(\mathrm{LN}(x), a) \\
@@ -66,11 +70,11 @@ class TransformerLayer(nn.Module):
         channels: Width C.
         ffn_channels: Width of the feed-forward part.
         heads: Number of heads H.
-        dropout: After attention and after the feed-forward part, default 0.1.
-        attn_dropout: Of the attention probabilities, default 0.1.
+        dropout: Dropout after attention and after the feed-forward part, default: 0.1.
+        attn_dropout: Dropout of the attention probabilities, default: 0.1.
 
     Shapes:
-        As :class:`PairBiasAttention`.
+        Those of :class:`PairBiasAttention`.
     """
 
     def __init__(
@@ -82,10 +86,12 @@ class TransformerLayer(nn.Module):
         attn_dropout: float = 0.1,
     ):
         super().__init__()
+        self.channels, self.heads, self.attn_dropout = channels, heads, attn_dropout
+        self.ffn_channels = size("ffn_channels", ffn_channels)
         self.attn_norm = nn.LayerNorm(channels)
         self.attention = PairBiasAttention(channels, heads, attn_dropout)
         self.ffn_norm = nn.LayerNorm(channels)
-        self.linear1 = nn.Linear(channels, size("ffn_channels", ffn_channels))
+        self.linear1 = nn.Linear(channels, ffn_channels)
         self.linear2 = nn.Linear(ffn_channels, channels)
         self.dropout = nn.Dropout(dropout)
 
@@ -98,23 +104,23 @@ class TransformerLayer(nn.Module):
         return x + self.dropout(out), pair
 
 
-class PairTransformer(nn.Module):
+class PairTransformer(ShowsArguments, nn.Module):
     """A stack of :class:`TransformerLayer` between two layer norms.
 
-    Set ``recompute = True`` to train with less memory: each layer keeps its input alone and is
+    Set ``recompute = True`` to train with less memory: each layer keeps only its input and is
     computed again in the backward pass, which takes about a third longer. Results are the same.
 
     Args:
-        channels: C, default 512.
-        ffn_channels: Width of the feed-forward part, default 2048.
-        heads: H, default 64.
-        num_layers: Default 15; 0 leaves the two norms.
-        dropout: Of the input, the attention and the feed-forward outputs, default 0.1.
-        attn_dropout: Of the attention probabilities, default 0.1.
+        channels: Width C, default: 512.
+        ffn_channels: Width of the feed-forward parts, default: 2048.
+        heads: Number of heads H, default: 64.
+        num_layers: Number of layers, default: 15; 0 leaves the two norms.
+        dropout: Dropout of the input, the attention and the feed-forward outputs, default: 0.1.
+        attn_dropout: Dropout of the attention probabilities, default: 0.1.
 
     Shapes:
-        x ``[B, L, C]``, pair ``[B, H, L, L]`` (None: zeros, where there is a layer), mask
-        ``[B, L]`` (True = real) -> :class:`TransformerOutput`.
+        x ``[B, L, C]``, pair ``[B, H, L, L]`` (None: zeros), mask ``[B, L]`` (True = real) ->
+        :class:`TransformerOutput`.
     """
 
     def __init__(
@@ -127,6 +133,8 @@ class PairTransformer(nn.Module):
         attn_dropout: float = 0.1,
     ):
         super().__init__()
+        self.channels, self.ffn_channels, self.heads = channels, ffn_channels, heads
+        self.num_layers, self.attn_dropout = num_layers, attn_dropout
         self.recompute = False
         self.input_norm = nn.LayerNorm(size("hidden_channels", channels))
         self.dropout = nn.Dropout(dropout)
@@ -138,6 +146,8 @@ class PairTransformer(nn.Module):
 
     def forward(self, x: Tensor, pair: Tensor | None, mask: Tensor) -> TransformerOutput:
         x = self.dropout(self.input_norm(x)) * mask.unsqueeze(-1)  # [B, L, C]
+        if pair is None and not self.layers:
+            pair = x.new_zeros(x.size(0), self.heads, x.size(1), x.size(1))
         pair_in = pair
         for layer in self.layers:
             if self.recompute and torch.is_grad_enabled():
@@ -146,3 +156,34 @@ class PairTransformer(nn.Module):
                 overwrite = pair is not pair_in and not torch.is_grad_enabled()
                 x, pair = layer(x, pair, mask, overwrite)
         return TransformerOutput(self.final_norm(x), x, pair, pair_in, mask)
+
+
+class SinusoidalPosition(ShowsArguments, nn.Module):
+    r"""Fixed positional encoding, sines first, then cosines (Vaswani et al. 2017, tensor2tensor).
+
+    .. math::
+        e(p) = [\sin(p \, f_0), \ldots, \sin(p \, f_{C/2-1}), \cos(p \, f_0), \ldots],
+        \qquad f_m = 10000^{-m / (C/2 - 1)}
+
+    In Mol-AE CLS has position 1, the atoms have 2, 3, ... in the order of the record, and SEP has
+    the last.
+
+    Args:
+        channels: Width C, even and at least 4.
+
+    Shapes:
+        positions ``[...]`` -> ``[..., C]``.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        if channels % 2 or channels < 4:
+            raise ValueError(f"channels must be even and at least 4, not {channels}")
+        self.channels = channels
+        half = channels // 2
+        freq = torch.exp(torch.arange(half) * (-math.log(10000) / (half - 1)))
+        self.register_buffer("freq", freq, persistent=False)
+
+    def forward(self, position: Tensor) -> Tensor:
+        angle = position.unsqueeze(-1).to(self.freq.dtype) * self.freq  # [..., C / 2]
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)

@@ -12,7 +12,7 @@ from torch_geometric.data import Batch, Data
 from molae_pyg import ClozeDrop, CoordinateNoise, MolAE, cloze_loss, from_smiles
 from molae_pyg.analysis import reconstruct
 from molae_pyg.chem.elements import CLS, MASK, UNK, token_table
-from molae_pyg.models import Ablation, ClozeOutput
+from molae_pyg.models import AblatedMolAE, Ablation, ClozeOutput
 
 DOCS = Path(__file__).parents[2] / "docs"
 DROPPED = [1, 4, 7]
@@ -57,9 +57,9 @@ class Oracle(nn.Module):
         return ClozeOutput(logits, pos + shift, distance, zero, zero, zero, zero)
 
 
-def tiny(**settings) -> MolAE:
+def tiny(cls: type[MolAE] = MolAE, **settings) -> MolAE:
     torch.manual_seed(0)
-    return MolAE(64, 128, 8, 2, 1, num_gaussians=32, gaussian_init="intended", **settings).eval()
+    return cls(64, 128, 8, 2, 1, num_gaussians=32, gaussian_init="intended", **settings).eval()
 
 
 # ----------------------------------------------------------------------- the numbers are right
@@ -190,7 +190,7 @@ def test_the_first_conformer_is_used():
 
 def test_masked_instead_of_dropped():
     """A model that sees noised atoms gets the transform's ``z_noisy``."""
-    model = tiny(ablation=Ablation(drop=False, decoder_token="encoder"))
+    model = tiny(AblatedMolAE, ablation=Ablation(drop=False, decoder_token="encoder"))
     result = reconstruct(model, molecule(), CoordinateNoise(ratio=0.3))
     assert result.index.numel() == 3
     assert math.isfinite(result.distance_rmsd)

@@ -211,11 +211,6 @@ def test_dropout_only_in_training(data):
     assert torch.equal(*(encoder(data.z, pos, data.batch).molecule for _ in range(2)))
 
 
-def test_repr():
-    encoder = MolAEEncoder(16, 32, 4, 2, num_gaussians=8)
-    assert repr(encoder) == "MolAEEncoder(16, num_layers=2, heads=4)"
-
-
 @pytest.mark.parametrize("batch", [[0, 1, 0], [0, 0]])
 def test_a_batch_that_is_not_sorted_or_not_per_atom_is_an_error(batch):
     encoder = MolAE.tiny().encoder

@@ -7,7 +7,7 @@ import torch
 from symmetry import assert_close, assert_equivariant, assert_invariant
 from torch.nn.functional import one_hot
 
-from molae_pyg import MolAE, cloze_loss
+from molae_pyg import AblatedMolAE, MolAE, cloze_loss
 from molae_pyg.models import Ablation
 
 
@@ -284,17 +284,17 @@ def test_wrong_shapes(model, data):
 )
 def test_impossible_ablations(ablation, message):
     with pytest.raises(ValueError, match=message):
-        MolAE(16, 16, 4, 1, 1, ablation=ablation)
+        AblatedMolAE(16, 16, 4, 1, 1, ablation=ablation)
 
 
 def test_unknown_ablation():
     with pytest.raises(TypeError, match="encoder_noise"):
-        MolAE(16, 16, 4, 1, 1, ablation={"encoder_noise": True})
+        AblatedMolAE(16, 16, 4, 1, 1, ablation={"encoder_noise": True})
 
 
 def test_ablation_as_object_or_mapping():
     fields = {"drop": False, "decoder_pair": "noisy"}
-    models = [MolAE(16, 16, 4, 1, 1, ablation=a) for a in (fields, Ablation(**fields))]
+    models = [AblatedMolAE(16, 16, 4, 1, 1, ablation=a) for a in (fields, Ablation(**fields))]
     assert models[0].ablation == models[1].ablation == Ablation(**fields)
     assert models[0].config == models[1].config
 
@@ -302,10 +302,6 @@ def test_ablation_as_object_or_mapping():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="hidden_channels=16 is not divisible by heads=3"):
         MolAE(16, 16, 3, 1, 1)
-
-
-def test_repr():
-    assert repr(MolAE.tiny()) == "MolAE(64, num_layers=2, num_decoder_layers=1, heads=8)"
 
 
 # ------------------------------------------------------------------------------ learning

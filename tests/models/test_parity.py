@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from molae_pyg import MolAE, ReferenceMolAE, cloze_loss
-from molae_pyg.nn.dense import dense_tokens
+from molae_pyg.models.ablations import dense_kept
 from molae_pyg.official_checkpoint import official_name
 
 ATOL = {"tiny": 1e-5, "base": 1e-4}
@@ -78,7 +78,9 @@ class Run:
         state, head = self.states["decoder"], self.model.distance_head
         start = torch.zeros(*self.valid.shape, 3)
         start[self.atom] = self.data.pos_noisy
-        pos = self.model._coordinates(state, start)  # [B, L, 3]
+        pos = self.model.coordinate_head(state.delta(), start, state.mask)  # [B, L, 3]
+        if isinstance(self.model, ReferenceMolAE):
+            pos = pos + self.model.pull(state, start)
         assert torch.allclose(self.out.pos, pos[self.atom], atol=1e-5)
         bias = torch.zeros_like(state.pair) if state.pair_in is None else state.pair_in
         return {
@@ -229,22 +231,21 @@ def test_pairs_fed_to_the_decoder_in_the_right_order():
 class PermutedPairs(ReferenceMolAE):
     """Dropped atoms keep their slots, but the pair tensor is handed on in the right order."""
 
-    def _decoder_pair(self, enc, test):
-        length = test.dense_start()[1].size(1)
+    def _decoder_pair(self, enc, test, slots, origin):
+        length = slots.mask.size(1)
         return (enc.state.pair * enc.state.mask[:, None, None, :])[..., :length, :length]
 
 
 class PermutedBlankedPairs(PermutedPairs):
     """As above, with distance and pair type of dropped atoms blanked."""
 
-    def _encode(self, test):
-        kept = ~test.drop_mask
+    def _encode(self, test, slots, origin):
         project = self.encoder.pair_bias.project
-        visible, _ = dense_tokens(kept, kept.new_ones(2), test.batch, test.origin.size(0))
-        visible = F.pad(visible, (0, self._padded_length(visible.size(1)) - visible.size(1)))
+        visible = dense_kept(test, slots)
+        visible = F.pad(visible, (0, self.padded_length(visible.size(1)) - visible.size(1)))
         shown = visible[:, :, None] & visible[:, None, :]
         self.encoder.pair_bias.project = lambda d, t: project(d * shown, t * shown)
-        return super()._encode(test)
+        return super()._encode(test, slots, origin)
 
 
 @pytest.mark.parametrize(

@@ -276,8 +276,5 @@ def test_encoder_is_used_as_it_is():
     assert MolAEPredictor(encoder.config).encoder.config == encoder.config
 
 
-def test_names_and_repr():
-    model = small(num_tasks=2)
-    assert model.task_names == ["task0", "task1"]
-    text = "MolAEPredictor(MolAEEncoder(16, num_layers=1, heads=4), tasks=['task0', 'task1'])"
-    assert repr(model) == text
+def test_default_names():
+    assert small(num_tasks=2).task_names == ["task0", "task1"]

@@ -4,8 +4,8 @@ import goldens
 import pytest
 import torch
 
-from molae_pyg import MolAE, ReferenceMolAE
-from molae_pyg.models.reference import official_order, reorder_pairs
+from molae_pyg import AblatedMolAE, MolAE, ReferenceMolAE
+from molae_pyg.models.ablations import official_order, reorder_pairs
 
 
 @pytest.fixture(scope="module")
@@ -94,4 +94,4 @@ def test_allows_what_the_official_flags_allow():
     ablation = {"drop": True, "decoder_token": "encoder"}
     ReferenceMolAE(16, 16, 4, 1, 1, ablation=ablation)
     with pytest.raises(ValueError, match="drop=False"):
-        MolAE(16, 16, 4, 1, 1, ablation=ablation)
+        AblatedMolAE(16, 16, 4, 1, 1, ablation=ablation)

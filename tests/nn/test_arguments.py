@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from molae_pyg import MolAE, MolAEEncoder
+from molae_pyg import AblatedMolAE, MolAE, MolAEEncoder
 from molae_pyg.models import Ablation
 from molae_pyg.nn import PairBias, PairBiasAttention, PairTransformer, PropertyHead
 
@@ -57,7 +57,7 @@ def test_layers_check_their_own():
 @pytest.mark.parametrize("value", ["none", "true", 1, 0, None])
 @pytest.mark.parametrize("name", ["drop", "decoder_position"])
 def test_ablations_are_real_bools(name, value):
-    for make in (lambda: Ablation(**{name: value}), lambda: MolAE(
+    for make in (lambda: Ablation(**{name: value}), lambda: AblatedMolAE(
         8, 8, 2, 1, 1, ablation={name: value})):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name} must be true or false, got {value!r}"):
             make()
@@ -66,9 +66,9 @@ def test_ablations_are_real_bools(name, value):
 @pytest.mark.parametrize("given", ["none", 3, [("drop", False)], True])
 def test_an_ablation_is_a_mapping(given):
     with pytest.raises(TypeError, match="ablation must be a mapping of drop, decoder_position"):
-        MolAE(8, 8, 2, 1, 1, ablation=given)
+        AblatedMolAE(8, 8, 2, 1, 1, ablation=given)
 
 
 def test_an_unknown_ablation_names_the_known():
     with pytest.raises(TypeError, match="no 'decoder_pos'; the fields are drop, decoder_position"):
-        MolAE(8, 8, 2, 1, 1, ablation={"decoder_pos": False})
+        AblatedMolAE(8, 8, 2, 1, 1, ablation={"decoder_pos": False})

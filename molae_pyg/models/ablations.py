@@ -1,0 +1,288 @@
+"""Mol-AE with the paper's ablations, and exactly as the official code computes it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.utils import scatter
+
+from molae_pyg.chem.elements import CLS, MASK, SEP
+from molae_pyg.models.encoder import EncoderOutput
+from molae_pyg.models.mol_ae import ClozeOutput, MolAE
+from molae_pyg.nn.checks import ClozeTest, check_cloze
+from molae_pyg.nn.dense import Slots, atom_slots
+from molae_pyg.nn.gaussian import GaussianInit, token_pairs
+from molae_pyg.nn.transformer import TransformerOutput
+
+DecoderToken = Literal["mask", "encoder"]
+DecoderPair = Literal["zero", "noisy", "encoder"]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What the paper and the reference vary about the auto-encoder; the defaults are Mol-AE.
+
+    Args:
+        drop: True: dropped atoms are removed from the encoder (3D Cloze Test). False: they stay,
+            masked and noised, as in Uni-Mol (the paper's table 5).
+        decoder_position: Whether the decoder receives atom positions (table 4).
+        decoder_token: ``"mask"`` refills dropped atoms with the [MASK] embedding;
+            ``"encoder"`` passes the encoder's output on (needs ``drop=False``).
+        decoder_pair: The decoder's pair bias: ``"zero"``, ``"noisy"`` (Gaussian features of
+            the noised molecule) or ``"encoder"`` (the encoder's pair tensor, 0 at dropped atoms).
+    """
+
+    drop: bool = True
+    decoder_position: bool = True
+    decoder_token: DecoderToken = "mask"
+    decoder_pair: DecoderPair = "zero"
+
+    def __post_init__(self):
+        for name in ("drop", "decoder_position"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, got {value!r}")
+        if self.decoder_token not in get_args(DecoderToken):
+            raise ValueError(f"decoder_token must be 'mask' or 'encoder': {self.decoder_token!r}")
+        if self.decoder_pair not in get_args(DecoderPair):
+            raise ValueError(
+                f"decoder_pair must be 'zero', 'noisy' or 'encoder': {self.decoder_pair!r}"
+            )
+
+    @classmethod
+    def of(cls, given: "Ablation | Mapping | None") -> "Ablation":
+        """Returns an ablation from a mapping of its fields, or the default for None.
+
+        Raises:
+            TypeError: ``given`` is no mapping, or it has an unknown field.
+            ValueError: A field has a value that is not allowed.
+        """
+        if given is None or isinstance(given, Ablation):
+            return given or cls()
+        known = [field.name for field in fields(cls)]
+        if not isinstance(given, Mapping):
+            raise TypeError(f"ablation must be a mapping of {', '.join(known)}, got {given!r}")
+        if unknown := [name for name in given if name not in known]:
+            raise TypeError(
+                f"ablation has no {', '.join(map(repr, unknown))}; the fields are "
+                f"{', '.join(known)}"
+            )
+        return cls(**given)
+
+
+class AblatedMolAE(MolAE):
+    """:class:`MolAE` with an :class:`Ablation`: the same weights, another path through them.
+
+    Args:
+        hidden_channels: This argument and those up to ``decoder_ffn_channels`` are those of
+            :class:`MolAE`.
+        ablation: What differs from Mol-AE, an :class:`Ablation` or a mapping of its fields;
+            default: nothing.
+
+    Raises:
+        TypeError: The ablation is no mapping, or it has an unknown field.
+        ValueError: An argument has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int = 512,
+        ffn_channels: int = 2048,
+        heads: int = 64,
+        num_layers: int = 15,
+        num_decoder_layers: int = 5,
+        num_gaussians: int = 128,
+        dropout: float = 0.1,
+        attn_dropout: float = 0.1,
+        gaussian_init: GaussianInit = "reference",
+        ablation: Ablation | Mapping | None = None,
+        decoder_ffn_channels: int | None = None,
+    ):
+        ablation = Ablation.of(ablation)
+        super().__init__(
+            hidden_channels, ffn_channels, heads, num_layers, num_decoder_layers, num_gaussians,
+            dropout, attn_dropout, gaussian_init, decoder_ffn_channels,
+        )  # fmt: skip
+        self.ablation = ablation
+        self.config["ablation"] = asdict(ablation)
+        if not ablation.decoder_position:
+            self.decoder.position = NoPosition()
+        self._check_ablation()
+
+    def _check_ablation(self) -> None:
+        if self.ablation.drop and self.ablation.decoder_token == "encoder":
+            raise ValueError(
+                "decoder_token='encoder' needs drop=False: a dropped atom has no encoder output"
+            )
+
+    def forward(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor | None = None,
+        drop_mask: Tensor | None = None,
+        pos_noisy: Tensor | None = None,
+        z_noisy: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> ClozeOutput:
+        """The cloze test as in :meth:`MolAE.forward`, and the same arguments and errors.
+
+        ``z_noisy`` and ``pos_noisy`` enter the networks where the :class:`Ablation` shows them
+        dropped atoms.
+        """
+        dtype, B = self.encoder.embedding.weight.dtype, batch_size
+        test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
+        slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
+        origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
+        enc = self._encode(test, slots, origin)
+        x = self._refill(enc.x, test)  # [N, C]
+        pair = self._decoder_pair(enc, test, slots, origin)
+        dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), slots, pair)
+        rebuilt = self.rebuild(dec, test, slots, origin)
+        return ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
+
+    def _encode(self, test: ClozeTest, slots: Slots, origin: Tensor) -> EncoderOutput:
+        if self.ablation.drop:
+            z, pos, drop_mask = test.z, test.pos, test.drop_mask
+        else:
+            z, pos, drop_mask = test.z_noisy, test.pos_noisy, None
+        return self.encoder(z, pos, test.batch, drop_mask, origin, test.batch_size)
+
+    def _refill(self, x: Tensor, test: ClozeTest) -> Tensor:
+        """Encoder output, of all atoms or of kept ones -> all atoms ``[N, C]``."""
+        if self.ablation.decoder_token == "encoder" or test.drop_mask is None:
+            return x
+        mask = self.encoder.embedding.weight[MASK].to(x.dtype)  # [C]
+        if x.size(0) == test.z.size(0):  # dropped atoms have rows too, which are replaced
+            return torch.where(test.drop_mask[:, None], mask, x)
+        kept = (~test.drop_mask).nonzero().squeeze(1)  # [N']
+        return mask.repeat(test.z.size(0), 1).index_copy(0, kept, x)
+
+    def _decoder_pair(
+        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
+    ) -> Tensor | None:
+        """The decoder's pair bias ``[B, H, L, L]``, None for zeros."""
+        if self.ablation.decoder_pair == "zero":
+            return None
+        if self.ablation.decoder_pair == "noisy":
+            return self.encoder.pair_bias(*self._dense_noisy(test, slots, origin))
+        if not self.ablation.drop:
+            return enc.state.pair
+        kept = dense_kept(test, slots)  # [B, L]
+        pair = enc.state.pair.permute(0, 2, 3, 1)  # [B, L', L', H]
+        inner = enc.state.mask[:, :, None] & enc.state.mask[:, None, :]  # [B, L', L']
+        full = pair.new_zeros(*kept.shape, kept.size(1), pair.size(-1))  # [B, L, L, H]
+        full[kept[:, :, None] & kept[:, None, :]] = pair[inner]
+        return full.permute(0, 3, 1, 2)  # [B, H, L, L]
+
+    def _dense_noisy(self, test: ClozeTest, slots: Slots, origin: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids ``[B, L]`` and centred coordinates ``[B, L, 3]`` of the corrupted molecule."""
+        token = self.encoder.token_of_z[test.z_noisy]  # [N]
+        pos = test.pos_noisy - origin[test.batch]  # [N, 3]
+        special = token.new_tensor([CLS, SEP])
+        return slots.dense(token, special), slots.dense(pos, pos.new_zeros(2, 3))
+
+
+class NoPosition(nn.Module):
+    """In place of :class:`~molae_pyg.nn.SinusoidalPosition`: adds nothing."""
+
+    def forward(self, position: Tensor) -> Tensor:
+        return position.new_zeros(())
+
+
+def dense_kept(test: ClozeTest, slots: Slots) -> Tensor:
+    """True for CLS, SEP and the atoms that were kept ``[B, L]``."""
+    if test.drop_mask is None:
+        return slots.mask
+    return slots.dense(~test.drop_mask, test.drop_mask.new_ones(2))
+
+
+class ReferenceMolAE(AblatedMolAE):
+    r"""Mol-AE with the behaviour of the official code, errors included: same weights, same calls.
+
+    Use it to compare with numbers of the official code; ``ReferenceMolAE.from_pretrained`` reads
+    any saved :class:`MolAE`. It differs in three places (``docs/fidelity.md``):
+
+    1. Dropped atoms keep their slot in the encoder. No other token attends to them, but they
+       attend to the rest, with their noised distances. This matters only if an
+       :class:`~molae_pyg.models.Ablation` feeds encoder output of dropped atoms to the decoder.
+    2. The coordinate head also sums over padding. A padded slot has :math:`\Delta = 0`, hence a
+       constant weight, and sits at the origin, so that atoms are pulled towards the origin in
+       proportion to the padding of the batch.
+    3. ``decoder_pair="encoder"``: the pair tensor is reshaped instead of permuted, which
+       scrambles heads and positions.
+
+    The arguments are those of :class:`AblatedMolAE`.
+    """
+
+    #: The official collater pads the tokens of a batch to a multiple of this.
+    pad_to_multiple = 8
+
+    def _check_ablation(self) -> None:
+        """Allows all that the official flags allow: dropped atoms have encoder output."""
+
+    def padded_length(self, num_tokens: int) -> int:
+        """Number of slots L_pad that the official collater gives a batch."""
+        return -(-num_tokens // self.pad_to_multiple) * self.pad_to_multiple
+
+    def _encode(self, test: ClozeTest, slots: Slots, origin: Tensor) -> EncoderOutput:
+        token, start = self._dense_noisy(test, slots, origin)  # [B, L], [B, L, 3], all atoms
+        visible = dense_kept(test, slots) if self.ablation.drop else slots.mask
+        extra = self.padded_length(token.size(1)) - token.size(1)
+        token, padded, visible = (F.pad(t, (0, extra)) for t in (token, slots.mask, visible))
+        distance, pair_type = token_pairs(token, F.pad(start, (0, 0, 0, extra)))
+        real = padded[:, :, None] & padded[:, None, :]  # pairs with padding: type 0, distance 0
+        bias = self.encoder.pair_bias.project(distance * real, pair_type * real)
+        state = self.encoder.transformer(self.encoder.embedding(token), bias, visible)
+        return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
+
+    def _decoder_pair(
+        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
+    ) -> Tensor | None:
+        if self.ablation.decoder_pair != "encoder":
+            return super()._decoder_pair(enc, test, slots, origin)
+        length = slots.mask.size(1)
+        pair = enc.state.pair * enc.state.mask[:, None, None, :]  # hidden keys are set to 0
+        order = official_order(slots.mask, pair.size(-1))  # [B, L_pad]
+        pair = reorder_pairs(pair, order)  # [B, H, L_pad, L_pad]
+        pair = pair.permute(0, 2, 3, 1).reshape(pair.shape)  # the error: not permuted back
+        return reorder_pairs(pair, order.argsort(dim=1))[..., :length, :length]
+
+    def rebuild(
+        self, dec: TransformerOutput, test: ClozeTest, slots: Slots, origin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logits, pos, distance = super().rebuild(dec, test, slots, origin)
+        start = self._dense_noisy(test, slots, origin)[1]  # [B, L, 3]
+        return logits, pos + slots.flat(self.pull(dec, start)), distance
+
+    def pull(self, dec: TransformerOutput, start: Tensor) -> Tensor:
+        """Moves of the coordinate head due to padding ``[B, L, 3]``."""
+        num_tokens = dec.mask.sum(1)[:, None, None]  # [B, 1, 1]
+        num_padded = self.padded_length(dec.mask.size(1)) - num_tokens
+        w = self.coordinate_head.weight(dec.pair.new_zeros(dec.pair.size(1)))  # of a padded slot
+        return num_padded * w * (0 - start) / (num_tokens - 1)
+
+
+def official_order(mask: Tensor, length: int) -> Tensor:
+    """Returns our slot of each official slot: CLS, atoms, SEP, padding; ours: CLS, SEP, atoms.
+
+    Args:
+        mask: True where there is a token ``[B, L]``.
+        length: Number of official slots L_pad, at least L.
+
+    Returns:
+        ``[B, L_pad]``; slots from L on are padding in both orders.
+    """
+    slot = torch.arange(length, device=mask.device)  # [L_pad]
+    last = mask.sum(1, keepdim=True) - 1  # [B, 1], the official slot of SEP
+    order = torch.where((slot > 0) & (slot < last), slot + 1, slot)
+    return torch.where(slot == last, 1, order)
+
+
+def reorder_pairs(pair: Tensor, order: Tensor) -> Tensor:
+    """Gathers rows and columns of ``[B, H, L, L]`` in the order ``[B, L]``."""
+    batch = torch.arange(pair.size(0), device=pair.device)[:, None, None]
+    return pair[batch, :, order[:, :, None], order[:, None, :]].permute(0, 3, 1, 2)

@@ -1,0 +1,53 @@
+"""The head of molecular properties, and how atoms are pooled for it."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.utils import segment
+
+from molae_pyg.nn.arguments import ShowsArguments, size
+
+Readout = Literal["cls", "mean", "sum", "max", "atomwise"]
+
+
+class PropertyHead(ShowsArguments, nn.Module):
+    """Molecular properties from the molecule token or from pooled atoms.
+
+    The head is ``out(drop(tanh(dense(drop(h)))))``, where h is the CLS representation (as
+    published) or the atoms pooled by :func:`torch_geometric.utils.segment` (which uses the kernels
+    of torch-scatter if that package is installed). ``"atomwise"`` applies the head to each atom
+    and adds up the results, for properties that grow with the molecule, such as energies
+    (`SchNet <https://arxiv.org/abs/1706.08566>`_).
+
+    Args:
+        channels: Width C.
+        num_tasks: Number of tasks T.
+        dropout: Dropout before both linear layers, default: 0.
+        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"`` or ``"atomwise"``.
+
+    Shapes:
+        x ``[N, C]``, molecule ``[B, C]``, ptr ``[B + 1]`` (first atom of each molecule) ->
+        ``[B, T]``.
+    """
+
+    def __init__(
+        self, channels: int, num_tasks: int, dropout: float = 0.0, readout: Readout = "cls"
+    ):
+        super().__init__()
+        if readout not in get_args(Readout):
+            raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
+        self.channels, self.num_tasks, self.readout = channels, num_tasks, readout
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, size("num_tasks", num_tasks))
+
+    def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
+        if self.readout == "atomwise":
+            return segment(self._head(x), ptr, reduce="sum")
+        pooled = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)
+        return self._head(pooled)  # [B, C] -> [B, T]
+
+    def _head(self, h: Tensor) -> Tensor:
+        h = torch.tanh(self.dense(self.dropout(h)))
+        return self.out(self.dropout(h))
