@@ -55,11 +55,12 @@ def resolve_public_name(
 ) -> nodes.Element | None:
     """Links ``molae_pyg.MolAE`` to its place in the API, ``molae_pyg.models.MolAE``."""
     package, _, name = node.get("reftarget", "").partition(".")
-    home = molae_pyg._HOME.get(name.partition(".")[0])
-    if package != "molae_pyg" or home is None:
+    public = getattr(molae_pyg, name.partition(".")[0], None)
+    room = ".".join(getattr(public, "__module__", "").split(".")[:2])  # of molae_pyg.models.mol_ae
+    if package != "molae_pyg" or not room:
         return None
     python = env.get_domain("py")
-    target = f"{home}.{name}"
+    target = f"{room}.{name}"
     return python.resolve_xref(
         env, node["refdoc"], app.builder, node["reftype"], target, node, text
     )

@@ -1,6 +1,6 @@
 """What README and the documentation say is true: code runs, links lead somewhere, flags exist."""
 
-import ast
+import importlib
 import re
 import runpy
 import shlex
@@ -91,12 +91,10 @@ def test_make_targets(page):
 
 @pytest.mark.parametrize("page", sorted((DOCS / "api").glob("*.md")), ids=lambda page: page.stem)
 def test_api_lists_every_public_name(page):
-    source = ROOT / "molae_pyg" / page.stem / "__init__.py"
-    if not source.is_file():  # a single module: it has no list of public names
+    if not (ROOT / "molae_pyg" / page.stem).is_dir():  # a single module without a list of names
         return
     listed = re.findall(r"auto\w+:: (\S+)", page.read_text())
-    (public,) = re.findall(r"^__all__ = (\[.*?\])", source.read_text(), re.S | re.M)
-    assert set(ast.literal_eval(public)) <= set(listed)
+    assert set(importlib.import_module(f"molae_pyg.{page.stem}").__all__) <= set(listed)
 
 
 def test_the_checks_see_what_they_look_for():

@@ -44,7 +44,7 @@ def test_public_name_resolves(name):
 
 
 def test_unknown_name():
-    with pytest.raises(AttributeError, match="no attribute 'MolBE'"):
+    with pytest.raises(AttributeError, match="No molae_pyg attribute MolBE"):
         molae_pyg.MolBE  # noqa: B018
 
 

@@ -1,0 +1,15 @@
+from ._version import __version__ as __version__
+from .chem import featurize as featurize
+from .chem import from_mol as from_mol
+from .chem import from_pdb as from_pdb
+from .chem import from_sdf as from_sdf
+from .chem import from_smiles as from_smiles
+from .loss import cloze_loss as cloze_loss
+from .models import AblatedMolAE as AblatedMolAE
+from .models import MolAE as MolAE
+from .models import MolAEEncoder as MolAEEncoder
+from .models import MolAEPredictor as MolAEPredictor
+from .models import ReferenceMolAE as ReferenceMolAE
+from .transforms import ClozeDrop as ClozeDrop
+from .transforms import CoordinateNoise as CoordinateNoise
+from .transforms import SampleConformer as SampleConformer
