@@ -1,15 +1,18 @@
-"""Pictures of predictions."""
+"""Plots of predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from molae_pyg.analysis.panels import COLOURS, INK, Panel, Picture, colours_of, style
+
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 
 def parity_plot(
@@ -20,7 +23,7 @@ def parity_plot(
     Args:
         y_true: Measured values ``[n]``, NaN = missing.
         predictions: Model name -> predicted values ``[n]``.
-        label: What is measured, with its unit.
+        label: Name of the measured quantity, with its unit.
         path: The PNG to write.
 
     Raises:
@@ -28,20 +31,40 @@ def parity_plot(
             ``y_true`` or are not finite where a value was measured.
     """
     y_true, predictions = _known(y_true, predictions)
-    values = np.concatenate([y_true, *predictions.values()])
-    margin = 0.05 * (values.max() - values.min()) or 0.5  # all values may be one
+    panels = parity_panels({name: (y_true, y) for name, y in predictions.items()})
+    Path(path).write_bytes(Picture(label, panels).png(transparent=False))
+
+
+def parity_panels(
+    of_models: Mapping[str, tuple[np.ndarray, np.ndarray]], unit: str = ""
+) -> list[Panel]:
+    """Returns panels of predicted against measured values, one a model, all on the same axes.
+
+    Args:
+        of_models: Model name -> measured and predicted values ``[n]``, NaN = missing label.
+        unit: Unit of the values. (default: empty, if it is not known)
+    """
+    of_models = {
+        name: (y[~np.isnan(y)], predicted[~np.isnan(y)])
+        for name, (y, predicted) in of_models.items()
+    }
+    values = np.concatenate([part for pair in of_models.values() for part in pair])
+    margin = 0.05 * (values.max() - values.min()) or 0.5  # all values may be equal
     limits = (values.min() - margin, values.max() + margin)
-    figure = _figure(3.6 * len(predictions), 4.8)
-    panels = figure.subplots(1, len(predictions), sharey=True, squeeze=False)
-    for panel, (name, predicted) in zip(panels[0], predictions.items(), strict=True):
-        rmse = np.sqrt(np.mean((predicted - y_true) ** 2))
-        panel.plot(limits, limits, color="0.7", linewidth=1, zorder=0)
-        panel.scatter(y_true, predicted, s=14, alpha=0.6, linewidths=0)
-        panel.set(xlim=limits, ylim=limits, aspect="equal", xlabel="measured")
-        panel.set_title(f"{name}\nRMSE {rmse:.3f}", fontsize=10)
-    panels[0][0].set_ylabel("predicted")
-    figure.suptitle(label, fontsize=11)  # above all panels: an axis is too short for long names
-    figure.savefig(path, dpi=150)
+    labels = [f"{what}, {unit}" if unit else what for what in ("measured", "predicted")]
+
+    def draw(y: np.ndarray, predicted: np.ndarray, axes: Axes) -> None:
+        axes.plot(limits, limits, color=INK, linewidth=0.8, zorder=0)
+        axes.scatter(y, predicted, s=10, alpha=0.5, color=COLOURS[0], linewidths=0)
+        axes.set(xlim=limits, ylim=limits, aspect="equal")
+        axes.locator_params(nbins=5)
+        style(axes, *labels, grid=None)
+
+    panels = []
+    for name, (y, predicted) in of_models.items():
+        rmse = f"{np.sqrt(np.mean((predicted - y) ** 2)):#.3g}".rstrip(".")  # 3.00, 184
+        panels.append(Panel(f"{name}: RMSE {rmse}", partial(draw, y, predicted)))
+    return panels
 
 
 def roc_plot(y_true: np.ndarray, predictions: Mapping[str, np.ndarray], path: str | Path) -> None:
@@ -60,21 +83,22 @@ def roc_plot(y_true: np.ndarray, predictions: Mapping[str, np.ndarray], path: st
     y_true, predictions = _known(y_true, predictions)
     if set(np.unique(y_true)) != {0.0, 1.0}:
         raise ValueError(f"a ROC curve needs labels 0 and 1, got {np.unique(y_true)[:5]}")
-    figure = _figure(4.6, 4.6)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    for name, predicted in predictions.items():
-        false, true, _ = roc_curve(y_true, predicted)
-        axes.plot(false, true, label=f"{name}, AUC {roc_auc_score(y_true, predicted):.3f}")
-    axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
-    figure.savefig(path, dpi=150)
+    colours = colours_of(predictions)
 
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+        for name, predicted in predictions.items():
+            false, true, _ = roc_curve(y_true, predicted)
+            axes.plot(false, true, color=colours[name])
+        axes.set_aspect("equal")
+        style(axes, "false positive rate", "true positive rate")
 
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure  # not pyplot: works without a display, leaves no state
-
-    return Figure(figsize=(width, height), layout="constrained")
+    legend = {
+        f"{name}: AUC {roc_auc_score(y_true, predicted):.3f}": colours[name]
+        for name, predicted in predictions.items()
+    }
+    picture = Picture("ROC curve", [Panel("", draw, height=4.4)], "large", legend)
+    Path(path).write_bytes(picture.png(transparent=False))
 
 
 def _known(

@@ -1,25 +1,58 @@
 """The report of a pre-training run: one HTML page that needs nothing else."""
 
-import base64
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
-from html import escape
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from molae_pyg.analysis.curves import Curve, draw_curve, series
+from molae_pyg.analysis.page import HTML, Page
+from molae_pyg.analysis.panels import COLOURS, Panel, Picture, style
 from molae_pyg.loss import CLOZE_WEIGHTS
 
-RECENT = 10  # logged values behind the "training" column of the summary
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-#: What the model is asked for, in words; the names are those of the columns after ``train_``.
+TRAIN, VALID = COLOURS[:2]
+RECENT = 10  # logged values that the training column of the summary averages
+SMOOTH_PARTS = 60  # a smoothed point is the mean of about 1/60 of the run
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One plot of a run.
+
+    Args:
+        title: What is plotted.
+        train: Column of the training set's values.
+        valid: Column of the held-out set's values. (default: :obj:`None`, no such values)
+        kind: ``"linear"``, ``"from_zero"`` (linear, the axis starts at 0), ``"log"`` or
+            ``"share"`` (0 to 1, shown in per cent).
+        y: Name of the vertical axis, with its unit.
+    """
+
+    title: str
+    train: str
+    valid: str | None = None
+    kind: str = "linear"
+    y: str = ""
+
+
+def _both(name: str, title: str, kind: str, y: str) -> Curve:
+    return Curve(title, f"train_{name}", f"val_{name}", kind, y)
+
+
+#: What a model is judged by; the names are those of the columns after ``train_``.
 QUALITY = {
-    "token_accuracy": ("Dropped atoms with the right element", "share"),
-    "distance_mae": ("Mean error of distances in Å", "from_zero"),
-    "coordinate_rmsd": ("RMSD of coordinates in Å", "from_zero"),
+    "token_accuracy": ("Dropped atoms with the right element", "share", "dropped atoms"),
+    "distance_mae": ("Mean error of distances in Å", "from_zero", "error, Å"),
+    "coordinate_rmsd": ("RMSD of coordinates in Å", "from_zero", "RMSD, Å"),
 }
 TERMS = {
     "token": "Element loss",
@@ -30,68 +63,97 @@ TERMS = {
     "decoder_x_norm": "Decoder norm, states",
     "decoder_pair_norm": "Decoder norm, pairs",
 }
-
-
-def _both(name: str, title: str, kind: str) -> Curve:
-    return Curve(title, f"train_{name}", f"val_{name}", kind)
-
-
+#: Section -> size of its panels, and the curves.
 SECTIONS = {
-    "Course": [
-        _both("total", "Total loss", "log"),
-        *(_both(name, *words) for name, words in QUALITY.items()),
-    ],
-    "Terms of the loss": [
-        _both(name, f"{title} (weight {CLOZE_WEIGHTS[name]:g})", "log")
-        for name, title in TERMS.items()
-    ],
-    "Optimiser": [
-        Curve("Gradient norm before clipping", "train_grad_norm", kind="log"),
-        Curve("Learning rate", "lr", kind="from_zero"),
-        Curve("Molecules per second", "molecules_per_second", kind="from_zero"),
-    ],
+    "Course": (
+        "large",
+        [
+            _both("total", "Total loss", "log", "loss"),
+            *(_both(name, *words) for name, words in QUALITY.items()),
+        ],
+    ),
+    "Terms of the loss": (
+        "medium",
+        [
+            _both(name, f"{title} (weight {CLOZE_WEIGHTS[name]:g})", "log", "loss")
+            for name, title in TERMS.items()
+        ],
+    ),
+    "Optimiser": (
+        "medium",
+        [
+            Curve("Gradient norm before clipping", "train_grad_norm", None, "log", "norm"),
+            Curve("Learning rate", "lr", None, "from_zero", "learning rate"),
+            Curve("Molecules per second", "molecules_per_second", None, "from_zero", "1 / s"),
+        ],
+    ),
 }
 
 
 def training_report(folder: str | Path, file: str | Path | None = None) -> Path:
     """Writes the report of a pre-training run: settings, results and curves on one HTML page.
 
-    The page loads nothing from elsewhere and runs no script; pictures are part of it. It can be
-    made while the run goes on. What was not logged is left out, and the page says so.
+    The page is one file without scripts, and loads nothing. It can be made during the run. What
+    was not logged is left out, and the page says so.
 
     Args:
-        folder: Of the run, as :func:`~molae_pyg.training.pretrain` leaves it: ``course.jsonl`` or
-            ``metrics.csv`` and, where present, ``run.json`` (settings),
+        folder: Folder of the run, as :func:`~molae_pyg.training.pretrain` leaves it:
+            ``course.jsonl`` or ``metrics.csv`` and, where present, ``run.json`` (settings),
             ``environment.json`` (device, versions) and pictures ``reconstruction*.png``, see
             :func:`~molae_pyg.analysis.reconstruction_plot`.
-        file: The page to write, default ``report.html`` in the folder.
+        file: The page to write. (default: ``report.html`` in the folder)
 
     Returns:
         The path of the page.
 
     Raises:
         FileNotFoundError: The folder has no metrics.
-        ValueError: The metrics are empty or have no ``step``, or a JSON file is none.
+        ValueError: The metrics are empty or have no ``step``, or a JSON file cannot be read.
     """
     from molae_pyg.training.course import read_metrics  # loads Lightning
 
     folder = Path(folder)
-    file = folder / "report.html" if file is None else Path(file)
+    file = folder / HTML if file is None else Path(file)
     metrics = read_metrics(folder)
-    missing: list[str] = []
-    parts = [
-        _section("Summary", _table(_progress(metrics)) + _results(metrics)),
-        *_curves(metrics, missing),
-        _section("Reconstructions", _reconstructions(folder)),
-        _section("Settings", _json_table(folder / "run.json")),
-        _section("Environment", _json_table(folder / "environment.json")),
-    ]
+    page = Page(f"Pre-training: {folder.resolve().name}", "training report")
+    page.heading("Summary")
+    page.facts(_progress(metrics))
+    page.table(_results(metrics))
+    missing = [title for heading in SECTIONS for title in _add_curves(page, heading, metrics)]
+    if pictures := sorted(folder.glob("reconstruction*.png")):
+        page.heading("Reconstructions")
+        for picture in pictures:
+            page.image(picture)
+    for heading, name in (("Settings", "run.json"), ("Environment", "environment.json")):
+        if (folder / name).is_file():
+            page.heading(heading)
+            page.facts(_flat(_read_json(folder / name)))
     if missing:
-        parts.append(f'<p class="note">Not logged: {escape("; ".join(missing))}.</p>')
-    title = f"Pre-training: {folder.resolve().name}"
-    page = PAGE.substitute(title=escape(title), body="\n".join(part for part in parts if part))
-    file.write_text(page, encoding="utf-8")
+        page.text(f"Not logged: {'; '.join(missing)}.")
+    page.write(file)
     return file
+
+
+def series(metrics: pd.DataFrame, column: str | None) -> pd.Series:
+    """Returns the finite values of a column by step, steps increasing; empty if there are none.
+
+    A run that was resumed at a checkpoint has done some updates twice. What was written later
+    counts: every earlier row of the same or a later step is skipped.
+    """
+    if column not in metrics:
+        return pd.Series(dtype=float)
+    values = pd.to_numeric(metrics[column], errors="coerce")
+    values.index = metrics["step"].to_numpy()
+    values = values[np.isfinite(values.to_numpy())]
+    later = np.minimum.accumulate(values.index.to_numpy()[::-1])[::-1]  # least step from here on
+    follows = np.append(later, np.inf)[1:]  # least step behind each row
+    return values[values.index < follows]
+
+
+def smoothed(values: pd.Series) -> pd.Series:
+    """Returns the moving mean over about 1/60 of the points."""
+    window = max(1, len(values) // SMOOTH_PARTS)
+    return values.rolling(window, center=True, min_periods=1).mean()
 
 
 def _progress(metrics: pd.DataFrame) -> Iterator[tuple[str, str]]:
@@ -117,68 +179,82 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def _results(metrics: pd.DataFrame) -> str:
-    """A table of the last values on both sets."""
-    rows = []
-    for name, title in {
-        "total": "Total loss",
-        **{name: words for name, (words, _) in QUALITY.items()},
-        **TERMS,
-    }.items():
+def _results(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The last values on both sets."""
+    rows = {}
+    titles = {name: title for name, (title, *_) in QUALITY.items()}
+    for name, title in {"total": "Total loss", **titles, **TERMS}.items():
         train, valid = series(metrics, f"train_{name}"), series(metrics, f"val_{name}")
         if len(train) or len(valid):
             show = "{:.1%}" if name == "token_accuracy" else "{:.4g}"
             last = (train.iloc[-RECENT:].mean(), valid.iloc[-1] if len(valid) else float("nan"))
-            rows.append([title, *("-" if pd.isna(x) else show.format(x) for x in last)])
-    if not rows:
-        return ""
-    return _table(rows, ["", f"training, mean of the last {RECENT} logged", "held out, last"])
+            rows[title] = ["-" if pd.isna(x) else show.format(x) for x in last]
+    columns = [f"training, mean of the last {RECENT} logged", "held out, last"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
-def _curves(metrics: pd.DataFrame, missing: list[str]) -> Iterator[str]:
-    """A section for each group of plots; titles of those without data go to ``missing``."""
-    for heading, curves in SECTIONS.items():
-        figures = []
-        for curve in curves:
-            picture = draw_curve(metrics, curve)
-            if picture is None:
-                missing.append(curve.title)
-            else:
-                figures.append(_figure(picture, curve.title))
-        size = "large" if heading == "Course" else "small"
-        content = f'<div class="{size}">{"".join(figures)}</div>' if figures else ""
-        yield _section(heading, content)
+def _add_curves(page: Page, heading: str, metrics: pd.DataFrame) -> list[str]:
+    """Adds the plots of a section; returns the titles of those that have no data."""
+    size, curves = SECTIONS[heading]
+    panels, legend, missing = [], {}, []
+    for curve in curves:
+        train, valid = series(metrics, curve.train), series(metrics, curve.valid)
+        if train.empty and valid.empty:
+            missing.append(curve.title)
+            continue
+        panels.append(Panel(curve.title, partial(draw_curve, train, valid, curve)))
+        if curve.valid is not None:
+            legend |= {"training": TRAIN} if len(train) else {}
+            legend |= {"held out": VALID} if len(valid) else {}
+    if panels:
+        page.heading(heading)
+        page.picture(heading, Picture("", panels, size, legend))
+    return missing
 
 
-def _reconstructions(folder: Path) -> str:
-    files = sorted(folder.glob("reconstruction*.png"))
-    return "".join(_figure(file.read_bytes(), file.stem, "white") for file in files)
+def draw_curve(train: pd.Series, valid: pd.Series, curve: Curve, axes: Axes) -> None:
+    """Draws values by step: of the training set smoothed, over the pale ones, and held-out ones."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    smooth = smoothed(train)
+    if len(train) > SMOOTH_PARTS:
+        axes.plot(train.index, train, color=TRAIN, alpha=0.3, linewidth=0.7)
+    point = {"marker": "o", "markersize": 3}
+    only = point if len(train) == 1 else {}
+    axes.plot(smooth.index, smooth, color=TRAIN, linewidth=1.5, **only)
+    axes.plot(valid.index, valid, color=VALID, linewidth=1.2, **point)
+    _scale(axes, curve.kind, pd.concat([part for part in (train, valid) if len(part)]))
+    style(axes, "update", curve.y)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 20k, 1M
 
 
-def _figure(picture: bytes, caption: str, style: str = "plot") -> str:
-    data = base64.b64encode(picture).decode()
-    return (
-        f'<figure class="{style}"><figcaption>{escape(caption)}</figcaption>'
-        f'<img alt="{escape(caption)}" src="data:image/png;base64,{data}"></figure>'
-    )
+def _scale(axes: Axes, kind: str, values: pd.Series) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_major_formatter(plain)
+    if kind == "log" and (values > 0).all():
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    elif kind == "from_zero":
+        axes.set_ylim(bottom=0)
+    elif kind == "share":
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _section(heading: str, content: str) -> str:
-    return f"<section><h2>{escape(heading)}</h2>{content}</section>" if content else ""
-
-
-def _json_table(file: Path) -> str:
-    """The values of a JSON file, nested names joined by dots; empty where there is no file."""
-    if not file.is_file():
-        return ""
+def _read_json(file: Path) -> Any:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is not JSON: {error}") from None
-    return _table(list(_flat(content)))
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The values, nested names joined by dots."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flat(inner, f"{name}.{key}" if name else str(key))
@@ -190,59 +266,3 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _table(rows: Any, head: list[str] | None = None) -> str:
-    """Rows of text, the first cell naming the row."""
-    lines = []
-    if head is not None:
-        cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-        lines.append(f"<thead><tr>{cells}</tr></thead>")
-    for name, *cells in rows:
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
-    return f"<table>{''.join(lines)}</table>" if lines else ""
-
-
-# The policy holds the page to what it promises: no scripts, nothing from elsewhere.
-PAGE = Template("""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --paper: #fff; --ink: #222; --soft: #6b6b6b; --line: #ddd; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #16181b; --ink: #ddd; --soft: #9a9a9a; --line: #35383c; }
-}
-body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
-  max-width: 72rem; margin: 2rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.5rem; font-weight: 600; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; font-weight: 600; margin: 2.2rem 0 .8rem;
-  border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
-table { border-collapse: collapse; margin: 0 0 1.2rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .2rem 1.4rem .2rem 0; vertical-align: top;
-  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
-section { overflow-x: auto; }
-th { font-weight: 400; color: var(--soft); }
-.large, .small { display: grid; gap: 1.2rem 1.6rem; }
-.large { grid-template-columns: repeat(auto-fill, minmax(min(27rem, 100%), 1fr)); }
-.small { grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
-figure { margin: 0; }
-figcaption { font-size: .9rem; }
-img { display: block; width: 100%; height: auto; }
-.white { margin-bottom: 1.2rem; }
-.white img { box-sizing: border-box; padding: .8rem; background: #fff; border-radius: 6px; }
-.note { color: var(--soft); font-size: .9rem; margin-top: 2rem; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$body
-</body>
-</html>
-""")

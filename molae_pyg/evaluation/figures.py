@@ -1,132 +1,138 @@
-"""Pictures of the report, as PNG."""
+"""Pictures of a comparison's report."""
 
-import io
-from typing import Any
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from sklearn.calibration import calibration_curve
 
+from molae_pyg.analysis.panels import COLOURS, INK, Panel, Picture, colours_of, style, wrapped
+from molae_pyg.analysis.plots import parity_panels
 from molae_pyg.evaluation.significance import Intervals
+from molae_pyg.metrics import LOWER_IS_BETTER
 
-INK = "#7d7d7d"  # readable on white and on black
-COLOURS = (
-    *("#3f86d1", "#e0792b", "#4ca64c", "#a05fc4", "#c9a227", "#c44f6b", "#4fb3b3", "#8a8a8a"),
-    *("#5b7a3d", "#b07a5a", "#6a6ad1"),
-)
-FEW = 20  # molecules; a calibration curve of fewer says nothing
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FEW = 20  # molecules; a calibration curve of fewer means nothing
+MOLECULES = 30  # behind each point of a calibration curve
+NAME = 1.6  # inches for a model's name beside its interval
+#: Units of regression targets, by data set; those of other data sets are not known.
+UNITS = {
+    "chembl2321810": "-log10(mol/L)",
+    "esol": "log10(mol/L)",
+    "freesolv": "kcal/mol",
+    "lipo": "log D",
+    "qm7": "kcal/mol",
+    "qm8": "atomic units",
+    "qm9": "Hartree",
+}
+Predictions = dict[str, tuple[np.ndarray, np.ndarray]]  # model -> labels, predictions [n, T]
 
 
-def intervals(names: list[str], found: Intervals, title: str) -> bytes:
-    """Means and simultaneous intervals, one line a model."""
-    order = np.argsort(found.means)
-    drawn = Figure(figsize=(6.4, 0.8 + 0.34 * len(names)), layout="constrained")
-    axes = drawn.subplots()
-    axes.errorbar(
-        found.means[order], range(len(order)), xerr=found.half_width, fmt="o",
-        color=COLOURS[0], ecolor=INK, markersize=5, capsize=3,
-    )  # fmt: skip
-    axes.set_yticks(range(len(order)), [names[i] for i in order])
-    _plain(axes, title)
-    axes.grid(axis="x", color=INK, alpha=0.25, linewidth=0.5)
-    return _png(drawn)
+def intervals(
+    names: list[str], found: Intervals, dataset: str, metric: str, num_splits: int
+) -> Picture:
+    """Draws means and simultaneous intervals, one line a model, the best on top."""
+    order = np.argsort(found.means)[:: -1 if metric in LOWER_IS_BETTER else 1]
+    labels = [wrapped(names[i], NAME) for i in order]
+    sizes = [1 + label.count("\n") for label in labels]  # lines of text
+    places = np.cumsum(sizes) - np.array(sizes) / 2
+
+    def draw(axes: Axes) -> None:
+        axes.errorbar(
+            found.means[order], places, xerr=found.half_width, fmt="o", color=COLOURS[0],
+            ecolor=INK, markersize=5, capsize=3,
+        )  # fmt: skip
+        axes.set_yticks(places, labels)
+        axes.set_ylim(0, sum(sizes))
+        axes.locator_params(axis="x", nbins=6)
+        style(axes, label_of(dataset, metric), "", grid="x")
+
+    caption = f"{dataset}: simultaneous intervals of the mean over {num_splits} splits"
+    return Picture(caption, [Panel("", draw, height=0.8 + 0.24 * sum(sizes))], "large")
 
 
 def predictions(
-    of_models: dict[str, tuple[np.ndarray, np.ndarray]], task_types: list[str], title: str
-) -> bytes | None:
-    """Predicted against true values of the first task that has values, else the calibration."""
-    if "regression" not in task_types:
-        return _calibration(of_models, title)
-    task = task_types.index("regression")
-    first = {model: (y[:, task], predicted[:, task]) for model, (y, predicted) in of_models.items()}
-    return _parity(first, title)
+    of_models: Predictions, targets: list[tuple[str, str]], dataset: str, of_run: str
+) -> tuple[dict[str, Picture], list[str]]:
+    """Draws the predictions of every target.
+
+    Each regression target has a picture, with a panel a model. All targets of classes share a
+    picture, with a panel a target.
+
+    Args:
+        of_models: Test rows of each model.
+        targets: Name and task type of each target.
+        dataset: Name of the data set.
+        of_run: Which runs are drawn, such as ``"seed 0"``.
+
+    Returns:
+        Ending of the file's name -> picture; the targets with too few labels to be drawn.
+    """
+    pictures, classes, few = {}, [], []
+    single = len(targets) == 1
+    for t, (target, task_type) in enumerate(targets):
+        of_target = {model: (y[:, t], p[:, t]) for model, (y, p) in of_models.items()}
+        num_labels = min((~np.isnan(y)).sum() for y, _ in of_target.values())
+        if num_labels < (1 if task_type == "regression" else FEW):
+            few.append(target)
+        elif task_type == "classification":
+            classes.append(Panel("" if single else target, partial(_calibration, of_target)))
+        else:
+            caption = f"{dataset}, {target}: predicted against measured values, {of_run}"
+            panels = parity_panels(of_target, UNITS.get(dataset, "unit of the labels"))
+            pictures["" if single else f"-{t + 1}"] = Picture(caption, panels)
+    if classes:
+        size = "large" if single else "small"
+        caption = f"{dataset}: calibration, {of_run}"
+        pictures[""] = Picture(caption, classes, size, colours_of(of_models))
+    return pictures, few
 
 
-def _parity(of_models: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> bytes:
-    columns = min(4, len(of_models))
-    rows = -(-len(of_models) // columns)
-    drawn = Figure(figsize=(2.5 * columns, 2.6 * rows), layout="constrained")
-    panels = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    y = np.concatenate([y for y, _ in of_models.values()])
-    limits = np.nanmin(y), np.nanmax(y)
-    for panel, (model, (y, predicted)) in zip(panels, of_models.items(), strict=False):
-        panel.plot(limits, limits, color=INK, linewidth=0.8)
-        panel.scatter(y, predicted, s=6, alpha=0.5, color=COLOURS[0], linewidths=0)
-        _plain(panel, model)
-    for panel in panels[len(of_models) :]:
-        panel.set_visible(False)
-    for panel in panels[max(0, len(of_models) - columns) : len(of_models)]:
-        panel.tick_params(labelbottom=True)  # also above an empty place
-    drawn.suptitle(f"{title}: predicted against measured, seed 0", color=INK, fontsize=10)
-    return _png(drawn)
+def _calibration(of_models: Predictions, axes: Axes) -> None:
+    from sklearn.calibration import calibration_curve
 
-
-def _calibration(of_models: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> bytes | None:
-    drawn = Figure(figsize=(5.6, 4.2), layout="constrained")
-    axes = drawn.subplots()
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
-    for number, (model, (y, predicted)) in enumerate(of_models.items()):
+    axes.axline((0.5, 0.5), slope=1, color=INK, linewidth=0.8)
+    for (y, predicted), colour in zip(
+        of_models.values(), colours_of(of_models).values(), strict=True
+    ):
         known = ~np.isnan(y)
-        if known.sum() < FEW:
-            return None
-        share, mean = calibration_curve(y[known], predicted[known], n_bins=8, strategy="quantile")
-        axes.plot(
-            mean, share, marker="o", markersize=3, linewidth=1, color=_colour(number), label=model
+        bins = int(np.clip(known.sum() // MOLECULES, 2, 8))
+        share, mean = calibration_curve(
+            y[known], predicted[known], n_bins=bins, strategy="quantile"
         )
-    axes.set_xlabel("predicted probability", color=INK)
-    axes.set_ylabel("share of class 1", color=INK)
-    _plain(axes, f"{title}: calibration, seed 0")
-    _legend(axes)
-    return _png(drawn)
+        axes.plot(mean, share, marker="o", markersize=3, linewidth=1, color=colour)
+    axes.locator_params(nbins=5)
+    style(axes, "predicted probability", "share of class 1")
 
 
-def learning_curves(models: dict[str, list[dict[str, Any]]], title: str) -> bytes | None:
-    """The validation score of each epoch of the first run of each model that was trained here."""
-    drawn = Figure(figsize=(6.4, 3.4), layout="constrained")
-    axes = drawn.subplots()
-    metric, shown = "", 0
-    for number, (model, runs) in enumerate(models.items()):
-        metric, file = runs[0]["metric"], runs[0]["folder"] / "metrics.csv"
-        if not file.is_file():
-            continue
-        course = pd.read_csv(file)
-        if f"val_{metric}" not in course:
-            continue
-        course = course.dropna(subset=[f"val_{metric}"])
-        x, y = course["epoch"] + 1, course[f"val_{metric}"]
-        axes.plot(x, y, marker=".", linewidth=1, color=_colour(number), label=model)
-        shown += 1
-    if not shown:
+def learning_curves(models: dict[str, list[dict[str, Any]]], dataset: str) -> Picture | None:
+    """Draws the validation score by epoch of the first run of each model that was trained here."""
+    colours, courses = colours_of(models), {}
+    for model, (run, *_) in models.items():
+        column, file = f"val_{run['metric']}", run["folder"] / "metrics.csv"
+        course = pd.read_csv(file) if file.is_file() else pd.DataFrame()
+        if {"epoch", column} <= set(course):
+            courses[model] = course.dropna(subset=[column])[["epoch", column]].to_numpy().T
+    if not courses:
         return None
-    axes.set_xlabel("epoch", color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _plain(axes, f"{title}: validation {metric}, seed 0")
-    _legend(axes)
-    return _png(drawn)
+    run = next(iter(models.values()))[0]
+
+    def draw(axes: Axes) -> None:
+        for model, (epoch, score) in courses.items():
+            axes.plot(epoch + 1, score, marker=".", linewidth=1, color=colours[model])
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        style(axes, "epoch", f"validation {label_of(dataset, run['metric'])}")
+
+    caption = f"{dataset}: learning curves, seed {run['seed']}"
+    legend = {model: colours[model] for model in courses}
+    return Picture(caption, [Panel("", draw)], "large", legend)
 
 
-def _colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
-
-
-def _plain(axes, title: str) -> None:
-    axes.set_title(title, color=INK, fontsize=9)
-    axes.tick_params(colors=INK, labelsize=8)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
-
-
-def _legend(axes) -> None:
-    axes.legend(
-        fontsize=8, frameon=False, labelcolor=INK, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
-
-
-def _png(drawn: Figure) -> bytes:
-    out = io.BytesIO()
-    drawn.savefig(out, dpi=130, format="png", transparent=True)
-    return out.getvalue()
+def label_of(dataset: str, metric: str) -> str:
+    """Name of a score on a data set, with its unit if it has one."""
+    unit = UNITS.get(dataset, "") if metric in ("rmse", "mae") else ""
+    return f"{metric}, {unit}" if unit else metric

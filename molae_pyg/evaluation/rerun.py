@@ -18,8 +18,8 @@ import torch
 from molae_pyg.durable import sha256_of
 from molae_pyg.evaluation.compare import make_run
 from molae_pyg.evaluation.models import Job, digest_of
-from molae_pyg.evaluation.report import predictions_of
 from molae_pyg.evaluation.runs import RESULT, Key, check_place, check_same, only_process
+from molae_pyg.evaluation.score_tables import predictions_of
 from molae_pyg.evaluation.sealed import EXPECTED, read_sealed
 from molae_pyg.evaluation.sources import identity_of, load_dataset
 from molae_pyg.splits import load_split

@@ -1,48 +1,16 @@
 import base64
+import io
 import json
-import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import image
+from pages import Parsed, assert_legible, needs_browser, read_page
 
 from molae_pyg.analysis import training_report
-from molae_pyg.analysis.training_report import _duration
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, text, and the rows of all tables."""
-
-    VOID = ("meta", "img")
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open, self.tags, self.words, self.rows = [], [], [], []
-        self.feed(text)
-        assert self.open == [], "a tag was not closed"
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] in (["th"], ["td"]):
-            self.rows[-1].append(data)
-        elif self.open[-1:] != ["style"]:
-            self.words.append(data.strip())
-
-    def row(self, name: str) -> list[str]:
-        return next(row[1:] for row in self.rows if row[0] == name)
-
-    def attributes(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.tags if name == tag]
+from molae_pyg.analysis.panels import new_figure, png_of
+from molae_pyg.analysis.training_report import Curve, _duration, draw_curve, series, smoothed
 
 
 def metrics(**columns: list[float]) -> pd.DataFrame:
@@ -61,11 +29,11 @@ SHORT = metrics(
 )
 
 
-def report(folder, table: pd.DataFrame = SHORT, **files: object) -> Page:
+def report(folder, table: pd.DataFrame = SHORT, **files: object) -> Parsed:
     table.to_csv(folder / "metrics.csv", index=False)
     for name, content in files.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
-    return Page(training_report(folder).read_text(encoding="utf-8"))
+    return read_page(training_report(folder))
 
 
 def test_summary(tmp_path):
@@ -121,15 +89,15 @@ def test_nothing_but_steps(tmp_path):
     assert page.attributes("img") == []
 
 
-def test_a_run_that_went_on_counts_its_last_attempt(tmp_path):
+def test_a_resumed_run_counts_its_last_attempt(tmp_path):
     page = report(tmp_path, metrics(step=[9, 19, 29, 19], val_total=[4.0, 9.0, 9.0, 3.0]))
     assert page.row("Total loss") == ["-", "3"]
     assert page.row("updates") == ["20"]
 
 
-def test_a_run_that_goes_on(tmp_path):
+def test_a_run_in_progress(tmp_path):
     SHORT.to_json(tmp_path / "course.jsonl", orient="records", lines=True)
-    assert Page(training_report(tmp_path).read_text()).row("updates") == ["20"]
+    assert read_page(training_report(tmp_path)).row("updates") == ["20"]
 
 
 def test_settings_and_environment(tmp_path):
@@ -158,18 +126,19 @@ def test_everything_is_escaped(tmp_path):
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "b", "i"})
 
 
-def test_the_page_needs_nothing_else(tmp_path):
+def test_pictures_of_the_folder_are_shown(tmp_path):
     (tmp_path / "reconstruction_a.png").write_bytes(b"picture")
     page = report(tmp_path)
-    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object"})
-    sources = [image["src"] for image in page.attributes("img")]
-    pictures = [base64.b64decode(re.sub("^data:image/png;base64,", "", s)) for s in sources]
+    sources = [image["src"].partition(",")[2] for image in page.attributes("img")]
+    pictures = [base64.b64decode(source) for source in sources]
     assert pictures[-1] == b"picture"
     assert all(picture.startswith(b"\x89PNG") for picture in pictures[:-1])
-    text = (tmp_path / "report.html").read_text()
-    assert "http:" not in text
-    assert "https:" not in text
-    assert "url(" not in text
+
+
+@needs_browser
+def test_page_in_a_browser(tmp_path):
+    report(tmp_path, run={"a-long-name-" * 20: "value " * 50, "path": "/a" * 200})
+    assert_legible(tmp_path / "report.html", tmp_path)
 
 
 def test_another_file(tmp_path):
@@ -187,3 +156,44 @@ def test_errors(tmp_path):
     with pytest.raises(ValueError, match=r"run\.json is not JSON"):
         training_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
+
+
+COLUMN = "train_total"
+
+
+def table(steps: list[int], values: list[float]) -> pd.DataFrame:
+    return pd.DataFrame({"step": steps, COLUMN: values})
+
+
+def test_a_series_is_what_was_logged():
+    values = series(table([9, 19, 29], [3.0, np.nan, 1.0]), COLUMN)
+    assert values.to_dict() == {9: 3.0, 29: 1.0}
+    assert series(table([9], [np.inf]), COLUMN).empty
+    assert series(table([9], [1.0]), "val_total").empty
+    assert series(table([9], [1.0]), None).empty
+
+
+def test_what_was_done_twice_counts_once():
+    """Steps 29 and 39 were done again; of the first attempt's 49 nothing is left."""
+    metrics = table([9, 19, 29, 39, 49, 29, 39], [5, 4, -1, -1, -1, 3, 2])
+    assert series(metrics, COLUMN).to_dict() == {9: 5, 19: 4, 29: 3, 39: 2}
+    assert series(table([9, 9, 9], [1, 2, 3]), COLUMN).to_dict() == {9: 3}
+
+
+def test_smoothing_is_a_moving_mean():
+    short = pd.Series(np.arange(50.0))
+    assert smoothed(short).equals(short)
+    noisy = pd.Series(np.random.default_rng(0).normal(size=6000))
+    assert smoothed(noisy).std() == pytest.approx(0.1, rel=0.2)  # of 100 points
+
+
+@pytest.mark.parametrize("kind", ["linear", "from_zero", "log", "share"])
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.0, 0.2], [0.9, 0.1, 0.01]])
+def test_drawing(kind, values):
+    train = pd.Series(values)
+    figure = new_figure(4, 3)
+    draw_curve(train, train, Curve("Loss", COLUMN, "val_total", kind, "loss"), figure.subplots())
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("update", "loss")
+    pixels = image.imread(io.BytesIO(png_of(figure)))
+    assert pixels[0, 0, 3] == 0  # no background
+    assert pixels[..., 3].max() > 0.9

@@ -1,56 +1,64 @@
 """The report: tables counted by hand, a page that stands alone."""
 
-import importlib
 import json
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
+from pages import Parsed, assert_legible, needs_browser, read_page
 
-from molae_pyg.evaluation import sealed
+from molae_pyg.evaluation import report, score_tables, sealed
+from molae_pyg.metrics import evaluate, evaluate_tasks
 
-
-@pytest.fixture
-def report(monkeypatch):
-    return importlib.import_module("molae_pyg.evaluation.report")
+ATTACK = "<script>alert(1)& $\\frac{1}$ *a* | `b` [c](d) Größe"
+LONG = "a-name-without-any-space-" * 5
 
 
 def write_runs(
-    folder: Path, protocol: str, dataset: str, errors: dict[str, float], kind: str, runs: int = 3
+    folder: Path,
+    protocol: str,
+    dataset: str,
+    errors: dict[str, float],
+    kinds: list[str],
+    runs: int = 3,
+    names: list[str] | None = None,
+    n: int = 60,
 ) -> None:
     """Runs of models whose predictions are so far off; folds of cv5x5, seeds of other protocols."""
     generator = np.random.default_rng(0)
-    y = generator.normal(size=60)
+    names = names or ["a b"]
+    is_class = np.array(kinds) == "classification"
+    latent = generator.normal(size=(n, len(kinds)))
+    metric = "rmse" if len(kinds) == 1 else "standardised_rmse"
+    metric = metric if not is_class.any() else "roc_auc" if is_class.all() else "mixed_error"
     for number in range(runs):
         if protocol == "cv5x5":
-            y = generator.normal(size=60)
+            latent = generator.normal(size=latent.shape)
+        y = np.where(is_class, latent > 0, latent).astype(float)
         for model, error in errors.items():
-            predicted = y + error * generator.normal(size=60)
-            true = y if kind == "regression" else (y > 0).astype(float)
-            if kind == "classification":
-                predicted = 1 / (1 + np.exp(-predicted))
+            predicted = latent + error * generator.normal(size=latent.shape)
+            predicted = np.where(is_class, 1 / (1 + np.exp(-predicted)), predicted)
             seed, fold = (number // 5, number % 5) if protocol == "cv5x5" else (number, 0)
             place = folder / protocol / dataset / model / f"{seed}-{fold}"
             place.mkdir(parents=True)
-            rows = pd.DataFrame(
-                {"row": range(60), "part": "test", "a b true": true, "a b predicted": predicted}
-            )
-            rows.to_csv(place / "predictions.csv", index=False)
-            metric = "rmse" if kind == "regression" else "roc_auc"
-            score = float(np.sqrt(np.mean((predicted - true) ** 2)))
-            if kind == "classification":
-                score = 1 - error / 10
+            rows: dict = {"row": range(n), "part": "test"}
+            for t, name in enumerate(names):
+                rows |= {f"{name} true": y[:, t], f"{name} predicted": predicted[:, t]}
+            pd.DataFrame(rows).to_csv(place / "predictions.csv", index=False)
+            scores = evaluate(y, predicted, kinds)
             split = "split" + (str(number) if protocol == "cv5x5" else "")
             result = {
                 **{"dataset": dataset, "protocol": protocol, "model": model, "seed": seed},
-                **{"fold": fold, "metric": metric, "task_types": [kind], "task_names": ["a b"]},
-                **{"smiles_sha256": "s", "labels_sha256": "l", "scale": None},
-                **{"test": {metric: score}, "valid": {metric: score}, "seconds": 2.0},
+                **{"fold": fold, "metric": metric, "task_types": kinds, "task_names": names},
+                **{"smiles_sha256": "s", "labels_sha256": "l"},
+                **{"scale": [1.0] * len(kinds) if len(kinds) > 1 else None},
+                **{"test": scores, "valid": scores, "seconds": 2.0},
                 **{"split_sha256": split, "weights_sha256": None, "settings": {}, "sizes": {}},
-                "tasks": {"a b": {metric: score}},
+                "tasks": evaluate_tasks(y, predicted, kinds, names),
                 "data": {"num_conformers": 10},
                 "environment": {"device": "cpu", "commit": "abc"},
             }
@@ -61,26 +69,31 @@ def write_runs(
             sealed.seal(place / "result.json", result)
 
 
+def make_report(folder: Path, monkeypatch) -> tuple[Parsed, str]:
+    """The page of the runs in a folder, as HTML and as Markdown."""
+    monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
+    report.main()
+    page = read_page(folder / "report" / "report.html")
+    markdown = (folder / "report" / "report.md").read_text()
+    for picture in re.findall(r"\]\(([^)]+\.png)\)", markdown):
+        assert (folder / "report" / unquote(picture)).stat().st_size > 1000
+    return page, markdown
+
+
 @pytest.fixture
-def runs(report, tmp_path) -> Path:
+def runs(tmp_path) -> Path:
     errors = {"good": 0.1, "close": 0.101, "bad": 2.0}
-    write_runs(tmp_path, "scaffold", "esol", errors, "regression")
-    write_runs(tmp_path, "scaffold", "bace", errors, "classification")
-    write_runs(tmp_path, "cv5x5", "esol", errors, "regression", runs=10)
+    write_runs(tmp_path, "scaffold", "esol", errors, ["regression"])
+    write_runs(tmp_path, "scaffold", "bace", errors, ["classification"])
+    write_runs(tmp_path, "cv5x5", "esol", errors, ["regression"], runs=10)
     integrity = {"rows": 60, "invalid": 2}
     (tmp_path / "scaffold" / "esol" / "integrity.json").write_text(json.dumps(integrity))
     return tmp_path
 
 
-def test_page(report, runs, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["report.py", str(runs)])
-    report.main()
-    html = (runs / "report" / "report.html").read_text()
-    assert not re.search(r"(src|href)=\"?http|<script", html)  # nothing from elsewhere
-    assert html.count("<img") == html.count('src="data:image/png;base64,') >= 6
-    markdown = (runs / "report" / "report.md").read_text()
-    for picture in re.findall(r"\]\(([^)]+\.png)\)", markdown):
-        assert (runs / "report" / picture).stat().st_size > 1000
+def test_page(runs, monkeypatch):
+    page, markdown = make_report(runs, monkeypatch)
+    assert len(page.attributes("img")) == 3 * 2 + 1 + 3 + 1  # panels, calibration, courses, Tukey
     assert "## Protocol cv5x5" in markdown
     assert "1,234,567" in markdown
     assert "| esol | 10 | 60 | 2 |" in markdown  # conformers, rows, invalid
@@ -88,45 +101,109 @@ def test_page(report, runs, monkeypatch, capsys):
     assert "**0.0" in good or "**0.1" in good
     assert re.search(r"^\| bad \| 3\.00 \| 0 \| [^*]* \| [^*]* \|$", markdown, re.M)
     assert "| mol-ae | 0.83 | 84.1 |" in markdown or "| mol-ae | 84.1 | 0.83 |" in markdown
+    assert "by Tukey's HSD over the splits." in markdown
+    assert "by 1,000 test sets drawn with replacement from the test set (95 %)." in markdown
     assert len(json.loads((runs / "report" / "results.json").read_text())) == 9 + 9 + 30
 
 
-def test_ties_on_one_split_and_over_folds(report, runs):
+@needs_browser
+def test_page_in_a_browser(tmp_path, monkeypatch):
+    errors = {"good": 0.1, LONG: 0.2, ATTACK: 0.5, "bad": 2.0}
+    write_runs(tmp_path, "scaffold", f"{ATTACK} {LONG}", errors, ["regression"], runs=1)
+    page, _ = make_report(tmp_path, monkeypatch)
+    assert page.row(ATTACK)
+    assert_legible(tmp_path / "report" / "report.html", tmp_path)
+
+
+def test_every_target_is_drawn(tmp_path, monkeypatch):
+    errors = {"good": 0.1, ATTACK: 2.0}
+    regression = [f"y{t} {ATTACK}" for t in range(12)]
+    classes = [f"c{t} {LONG}" for t in range(27)]
+    write_runs(tmp_path, "scaffold", "qm8", {"good": 0.1}, ["regression"] * 12, 1, regression)
+    write_runs(tmp_path, "scaffold", "sider", errors, ["classification"] * 27, 1, classes)
+    mixed = ["regression", "classification"]
+    write_runs(tmp_path, "random", "both", errors, mixed, 2, ["logS", "active"])
+    page, markdown = make_report(tmp_path, monkeypatch)
+    for target in regression:
+        assert f"qm8, {target}: predicted against measured values, seed 0" in page.words
+    for target in classes:
+        assert page.words.count(target) == 1
+        assert page.row(f"{target}, roc_auc")
+    assert "both, logS: predicted against measured values, seed 0" in page.words
+    assert "both: calibration, seed 0" in page.words
+    curves = 3
+    assert len(page.attributes("img")) == 12 + 27 + 2 + 1 + curves
+    assert len(re.findall(r"\.png\)", markdown)) == 12 + 1 + 2 + curves
+
+
+def test_one_model_with_one_run(tmp_path, monkeypatch):
+    write_runs(tmp_path, "scaffold", "mine", {"mean": 1.0}, ["regression"], runs=1)
+    page, markdown = make_report(tmp_path, monkeypatch)
+    assert any(word.startswith("Significance is not tested on mine") for word in page.words)
+    assert not any(word.startswith("Bold") for word in page.words)
+    assert page.row("mean")[0].replace(".", "").isdigit()
+    assert "mean rank" not in markdown
+
+
+def test_missing_scores_and_labels(tmp_path, monkeypatch):
+    write_runs(tmp_path, "scaffold", "few", {"good": 0.1, "bad": 1.0}, ["classification"], n=16)
+    for place in (tmp_path / "scaffold" / "few" / "bad").iterdir():
+        result = json.loads((place / "result.json").read_text())
+        result["test"] = {"roc_auc": None if place.name == "0-0" else float("nan")}
+        (place / "result.json").unlink()
+        del result[sealed.OWN], result[sealed.FILES]
+        sealed.seal(place / "result.json", result)
+    page, _ = make_report(tmp_path, monkeypatch)
+    assert page.row("bad") == ["0", "—"]
+    assert "few: too few test labels to draw a b." in page.words
+    assert any(word.startswith("Significance is not tested on few") for word in page.words)
+
+
+def test_spread():
+    assert score_tables.spread_of([1.0, 3.0]) == "2.000 ± 1.414"
+    assert score_tables.spread_of([1.0, np.nan, 3.0]) == "2.000 ± 1.414 (2 of 3)"
+    assert score_tables.spread_of([0.0]) == "0.000"
+    assert score_tables.spread_of([np.nan]) == "—"
+
+
+def test_ties_on_one_split_and_over_folds(runs):
     found, left_out = report.load(runs)
     assert not left_out
-    assert report.ties(found["scaffold"]["esol"]) == {"good", "close"}
-    assert report.ties(found["cv5x5"]["esol"]) == {"good", "close"}
+    assert score_tables.ties(found["scaffold"]["esol"]) == {"good", "close"}
+    assert score_tables.ties(found["cv5x5"]["esol"]) == {"good", "close"}
 
 
-def test_ensemble_is_better_than_its_members_and_needs_one_split(report, runs):
+def test_ensemble_is_better_than_its_members_and_needs_one_split(runs):
     found, left_out = report.load(runs)
     assert not left_out
     members = found["scaffold"]["esol"]["bad"]
-    assert report.ensemble(members) < min(report.scores_of(members))
-    assert report.ensemble(found["cv5x5"]["esol"]["bad"]) is None
-    assert report.ensemble(members[:1]) is None
+    assert score_tables.ensemble(members) < min(score_tables.scores_of(members))
+    assert score_tables.ensemble(found["cv5x5"]["esol"]["bad"]) is None
+    assert score_tables.ensemble(members[:1]) is None
 
 
-def test_models_are_compared_on_splits_that_all_have(report, runs):
+def test_models_are_compared_on_splits_that_all_have(runs):
     models = report.load(runs)[0]["cv5x5"]["esol"]
     models["bad"] = models["bad"][:4]
-    names, scores = report.paired(models)
+    names, scores = score_tables.paired(models)
     assert scores.shape == (4, 3)
-    assert scores[2, names.index("good")] == report.scores_of(models["good"])[2]
+    assert scores[2, names.index("good")] == score_tables.scores_of(models["good"])[2]
 
 
-def test_targets_have_a_table_of_their_own(report):
+def test_targets_have_a_table_of_their_own():
     def run(logs: float, auc: float) -> dict:
         return {"tasks": {"logS": {"rmse": logs, "mae": 9.0}, "active": {"roc_auc": auc}}}
 
-    table = report.target_table({"good": [run(0.1, 0.9), run(0.3, 0.7)], "bad": [run(1.0, 0.5)]})
+    table = score_tables.target_table(
+        {"good": [run(0.1, 0.9), run(0.3, 0.7)], "bad": [run(1.0, 0.5)]}
+    )
     assert table.to_dict() == {
         "good": {"logS, rmse": "0.200 ± 0.141", "active, roc_auc": "0.800 ± 0.141"},
         "bad": {"logS, rmse": "1.000", "active, roc_auc": "0.500"},
     }
-    assert report.target_table({"good": [{"tasks": {"y": {"rmse": 1.0}}}]}).empty
+    assert score_tables.target_table({"good": [{"tasks": {"y": {"rmse": 1.0}}}]}).empty
 
 
-def test_no_runs(report, tmp_path):
+def test_no_runs(tmp_path):
     with pytest.raises(SystemExit, match="has no finished run"):
         report.load(tmp_path)
