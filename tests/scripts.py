@@ -16,6 +16,7 @@ HOMES = {
     "moleculenet": "molae_pyg.evaluation.compare",
     "ogb_leaderboard": "molae_pyg.evaluation.ogb",
     "pcqm4m": "molae_pyg.evaluation.pcqm4m",
+    "pretrain": "molae_pyg.evaluation.pretraining",
     "report": "molae_pyg.evaluation.report",
     "rerun": "molae_pyg.evaluation.rerun",
     "search": "molae_pyg.evaluation.search",

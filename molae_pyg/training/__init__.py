@@ -1,6 +1,6 @@
 """Training: fine-tuning and pre-training runs around bare models, their batches and schedule."""
 
-from molae_pyg.inference import predict
+from molae_pyg.inference import predict as predict  # its earlier home
 from molae_pyg.training.data import PretrainingBatches, PretrainingData
 from molae_pyg.training.finetuning import finetune
 from molae_pyg.training.objectives import ClozeModule, PretrainingModule, cloze_objective
@@ -14,8 +14,6 @@ from molae_pyg.training.trainer import NonFiniteLossError
 ClozeBatches, ClozeData = PretrainingBatches, PretrainingData  # their earlier names
 
 __all__ = [
-    "ClozeBatches",
-    "ClozeData",
     "ClozeModule",
     "CostSampler",
     "Finetuning",
@@ -31,6 +29,5 @@ __all__ = [
     "padding_waste",
     "plan_batches",
     "polynomial_decay",
-    "predict",
     "pretrain",
 ]
