@@ -24,7 +24,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.transforms import BaseTransform
 
-from molae_pyg import ClozeDrop, MolAE
+from molae_pyg import AblatedMolAE, ClozeDrop, MolAE
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import CONFIGS, check_pretraining, read_yaml
@@ -131,8 +131,9 @@ def _hold_out(
 
 
 def _build(settings: dict[str, Any], weights: str | None) -> MolAE:
-    """Returns the model; an ``ablation`` in the settings needs the class that can build it."""
-    return MolAE.from_pretrained(weights) if weights else MolAE(**settings)
+    """Returns the model of the weights, or a new one of the settings."""
+    cls = AblatedMolAE if "ablation" in settings else MolAE
+    return cls.from_pretrained(weights) if weights else cls(**settings)
 
 
 def _draw(
