@@ -6,14 +6,14 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from molae_pyg import official_checkpoint
 from molae_pyg.chem.elements import CLS, NUM_TOKENS, PAD, SEP, token_table
 from molae_pyg.nn.arguments import ShowsArguments, share, size
 from molae_pyg.nn.checks import check_mask, check_molecules
 from molae_pyg.nn.dense import atom_slots
-from molae_pyg.nn.gaussian import GaussianInit, PairBias
+from molae_pyg.nn.gaussian import GaussianInit, PairBias, PairGaussian
 from molae_pyg.nn.heads import TokenHead
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
+from molae_pyg.official_checkpoint import OfficialReport, load_official_encoder, read_official
 
 
 def init_weights(module: nn.Module) -> None:
@@ -27,12 +27,10 @@ def init_weights(module: nn.Module) -> None:
             nn.init.normal_(m.weight, std=0.02)
         if isinstance(m, nn.Linear):
             nn.init.zeros_(m.bias)
-        if isinstance(m, nn.Embedding) and m.padding_idx is not None:
+        elif isinstance(m, nn.Embedding) and m.padding_idx is not None:
             nn.init.zeros_(m.weight[m.padding_idx])
     for m in module.modules():
-        if isinstance(m, PairBias):
-            m.gaussian.reset_parameters()
-        elif isinstance(m, TokenHead):
+        if isinstance(m, PairGaussian | TokenHead):
             m.reset_parameters()
 
 
@@ -46,12 +44,11 @@ class EncoderOutput(NamedTuple):
 
 
 class MolAEEncoder(ShowsArguments, nn.Module):
-    r"""The encoder of Mol-AE, a Transformer over atoms with pair-distance bias.
+    """The encoder of `Mol-AE <https://proceedings.mlr.press/v235/yang24al.html>`_ (ICML 2024).
 
-    From `"Mol-AE: Auto-Encoder Based Molecular Representation Learning With 3D Cloze Test
-    Objective" <https://proceedings.mlr.press/v235/yang24al.html>`_ (ICML 2024); the architecture
-    is that of Uni-Mol. It is invariant to rotations, reflections and translations of ``pos``,
-    equivariant to the order of the atoms, and needs only ``z`` and ``pos``.
+    It is a Transformer over atoms whose attention starts from a bias of pair distances, as in
+    Uni-Mol. It is invariant to rotations, reflections and translations of ``pos``, equivariant to
+    the order of the atoms, and needs only ``z`` and ``pos``.
 
     Args:
         hidden_channels: Width C, default: 512.
@@ -61,13 +58,11 @@ class MolAEEncoder(ShowsArguments, nn.Module):
         num_gaussians: Number of Gaussians per distance K, default: 128.
         dropout: Dropout of embeddings and hidden states, default: 0.1.
         attn_dropout: Dropout of attention probabilities, default: 0.1.
-        gaussian_init: ``"reference"`` (default) or ``"intended"``, see
-            :class:`~molae_pyg.nn.PairGaussian`.
+        gaussian_init: See :class:`~molae_pyg.nn.PairGaussian`, default: ``"reference"``.
 
     Shapes:
-        z ``[N]``, pos ``[N, 3]`` in Å, batch ``[N]`` -> :class:`EncoderOutput`: atoms ``[N, C]``,
-        molecules ``[B, C]``, and the dense state with pairs ``[B, H, L, L]``, where L is 2 (CLS
-        and SEP) plus the atoms of the largest molecule.
+        z ``[N]``, pos ``[N, 3]`` in Å, batch ``[N]`` -> :class:`EncoderOutput` with atoms
+        ``[N, C]`` and molecules ``[B, C]``.
     """
 
     def __init__(
@@ -153,18 +148,11 @@ class MolAEEncoder(ShowsArguments, nn.Module):
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
 
     @classmethod
-    def from_official(
-        cls, path: str | os.PathLike
-    ) -> tuple["MolAEEncoder", official_checkpoint.OfficialReport]:
+    def from_official(cls, path: str | os.PathLike) -> tuple["MolAEEncoder", OfficialReport]:
         """Reads the encoder of an official ``.pt`` file, Mol-AE or Uni-Mol (no hydrogens).
 
-        Returns:
-            The encoder, and a report of missing and unexpected keys. The full Mol-AE checkpoint
-            has 0 missing and 82 unexpected ones, which belong to decoder and heads.
-
-        Raises:
-            molae_pyg.checkpoint.CheckpointError: The file is no checkpoint or lacks an encoder key.
+        Returns it with a report of missing and unexpected keys. The full Mol-AE checkpoint has 0
+        missing and 82 unexpected ones, which belong to decoder and heads. Raises
+        :class:`~molae_pyg.checkpoint.CheckpointError` if the file lacks an encoder key.
         """
-        return official_checkpoint.load_official_encoder(
-            cls, official_checkpoint.read_official(path)
-        )
+        return load_official_encoder(cls, read_official(path))

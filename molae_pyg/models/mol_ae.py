@@ -14,9 +14,10 @@ from molae_pyg.chem.elements import MASK
 from molae_pyg.models.encoder import MolAEEncoder, init_weights
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
-from molae_pyg.nn.dense import Slots, atom_slots, flat_pairs
+from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
+from molae_pyg.nn.readout import flat_pairs
 from molae_pyg.nn.transformer import PairTransformer, SinusoidalPosition, TransformerOutput
 
 
@@ -72,10 +73,10 @@ class MolAE(ShowsArguments, nn.Module):
 
     From `"Mol-AE: Auto-Encoder Based Molecular Representation Learning With 3D Cloze Test
     Objective" <https://proceedings.mlr.press/v235/yang24al.html>`_ (ICML 2024). The encoder
-    receives the atoms that were kept, at their true coordinates. Dropped atoms come back as
-    ``[MASK]`` embeddings. The decoder receives the positions of atoms in the record but no
-    coordinates, and rebuilds elements, coordinates and distances. The default size is the
-    published one (63,383,011 parameters); :meth:`small` and :meth:`tiny` are smaller.
+    receives the kept atoms at their true coordinates. Dropped atoms come back as ``[MASK]``
+    embeddings. The decoder receives positions in the record, no coordinates, and the heads rebuild
+    elements, coordinates and distances. The default size is the published one (63,383,011
+    parameters); :meth:`small` and :meth:`tiny` are smaller.
 
     Args:
         hidden_channels: Width C, default: 512.
@@ -86,10 +87,8 @@ class MolAE(ShowsArguments, nn.Module):
         num_gaussians: Number of Gaussians per distance K, default: 128.
         dropout: Dropout of embeddings and hidden states, default: 0.1.
         attn_dropout: Dropout of attention probabilities, default: 0.1.
-        gaussian_init: ``"reference"`` (default) or ``"intended"``, see
-            :class:`~molae_pyg.nn.PairGaussian`.
-        decoder_ffn_channels: Width of the decoder's feed-forward parts, default: that of the
-            encoder's.
+        gaussian_init: See :class:`~molae_pyg.nn.PairGaussian`, default: ``"reference"``.
+        decoder_ffn_channels: As ``ffn_channels``, of the decoder; default: the same width.
     """
 
     def __init__(
@@ -156,8 +155,7 @@ class MolAE(ShowsArguments, nn.Module):
                 answers for every atom.
             pos_noisy: Start of the coordinate head in Å ``[N, 3]``; required with ``drop_mask``
                 (a start at the true coordinates would give the answer away).
-            z_noisy: Elements as corrupted ``[N]``, 0 = [MASK]; checked, but used only by
-                :class:`AblatedMolAE`.
+            z_noisy: Elements as corrupted ``[N]``; used by :class:`AblatedMolAE` only.
             batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
 
         Returns:
@@ -171,15 +169,12 @@ class MolAE(ShowsArguments, nn.Module):
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
         slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
         origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
-        # Encode the atoms that are kept, N' of N.
         enc = self.encoder(test.z, test.pos, test.batch, drop_mask, origin, test.batch_size)
-        x = enc.x  # [N', C]
-        # Refill: [MASK] where an atom was dropped.
-        if drop_mask is not None:
+        x = enc.x  # [N', C], the atoms that were kept
+        if drop_mask is not None:  # refill with [MASK]
             mask = self.encoder.embedding.weight[MASK].to(x.dtype)  # [C]
             kept = (~drop_mask).nonzero().squeeze(1)  # [N']
             x = mask.repeat(z.numel(), 1).index_copy(0, kept, x)  # [N, C]
-        # Decode, and ask the heads.
         dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), slots)
         rebuilt = self.rebuild(dec, test, slots, origin)
         return ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
@@ -199,15 +194,8 @@ class MolAE(ShowsArguments, nn.Module):
     ) -> Encoding:
         """Molecule, atom and pair representations of complete molecules.
 
-        Args:
-            z: Atomic numbers ``[N]``.
-            pos: Coordinates in Å ``[N, 3]``.
-            batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
-            batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
-
-        Returns:
-            :class:`Encoding`, all flat. Gradients are kept; use ``model.eval()`` and
-            ``torch.no_grad()`` for inference.
+        The arguments are those of :meth:`MolAEEncoder.forward`. Gradients are kept; use
+        ``model.eval()`` and ``torch.no_grad()`` for inference.
         """
         out = self.encoder(z, pos, batch, batch_size=batch_size)
         pair_index, pair = flat_pairs(out.state.pair.permute(0, 2, 3, 1), out.state.mask)
@@ -221,23 +209,9 @@ class MolAE(ShowsArguments, nn.Module):
         cache: bool = True,
         precision: str = "auto",
     ) -> np.ndarray:
-        """Molecule embeddings of SMILES, each the mean over its conformers.
+        """Vectors of n SMILES, float32 ``[n, C]``, each the mean over its conformers.
 
-        Args:
-            smiles: n SMILES, a list, column or generator; equivalent ones give equal embeddings.
-            num_conformers: Number of ETKDG conformers per molecule, default: 1.
-            batch_size: Number of molecules per forward pass, default: 32.
-            cache: Whether embeddings are kept in a file in ``$MOLAE_CACHE``, by default
-                ``~/.cache/molae_pyg``, and read from there; default: True.
-            precision: ``"auto"`` (default): bf16 if the hardware computes in it, else fp32;
-                or ``"32-true"``, ``"bf16-mixed"``.
-
-        Returns:
-            float32 ``[n, C]``.
-
-        Raises:
-            ValueError: A SMILES is invalid or gave no coordinates; the message names its row.
-            TypeError: ``smiles`` is a single string, a file, a mapping, a set or a table.
+        Arguments and errors are those of :func:`molae_pyg.inference.embed`.
         """
         from molae_pyg.inference.embed import embed_smiles  # loads RDKit
 
@@ -249,24 +223,19 @@ class MolAE(ShowsArguments, nn.Module):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike) -> "MolAE":
-        """Reads a model that :meth:`save_pretrained` wrote; exact, and in evaluation mode.
+        """Reads a folder of :meth:`save_pretrained`, or weights that ship with the package by name.
 
-        Args:
-            name_or_path: A folder, or the name of weights that ship with the package.
-
-        Raises:
-            molae_pyg.checkpoint.CheckpointError: There is no such model, or a file does not fit.
+        The weights are exact and the model is in evaluation mode. Raises
+        :class:`~molae_pyg.checkpoint.CheckpointError` if there is no such model or it is damaged.
         """
         return checkpoint.load(cls, name_or_path).eval()
 
     @classmethod
     def from_official(cls, checkpoint_path: str | os.PathLike) -> "MolAE":
-        """Reads a checkpoint file of the official Mol-AE code; size and heads come from it.
+        """Reads a checkpoint file of the official Mol-AE code, in the size of its tensors.
 
-        Raises:
-            molae_pyg.checkpoint.CheckpointError: The file is no checkpoint, or keys are missing or
-                unknown (a Uni-Mol checkpoint has no decoder: use
-                :meth:`MolAEEncoder.from_official`).
+        Raises :class:`~molae_pyg.checkpoint.CheckpointError` if keys are missing or unknown (a
+        Uni-Mol checkpoint has no decoder: use :meth:`MolAEEncoder.from_official`).
         """
         file = official_checkpoint.read_official(checkpoint_path)
         return official_checkpoint.load_official(cls, file).eval()

@@ -1,7 +1,6 @@
 """Self-attention whose logits start from a pair tensor and are passed on as one."""
 
 import importlib.util
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -9,13 +8,13 @@ from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments, size
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
 
 def plain_attention(
     qkv: Tensor, pair: Tensor | None, mask: Tensor, heads: int, p: float, overwrite: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The attention of :class:`PairBiasAttention` between its two projections, in PyTorch.
-
-    With ``overwrite`` the new pair tensor may take the memory of the old one.
 
     Shapes:
         qkv ``[B, L, 3 C]`` (queries, keys, values), pair ``[B, H, L, L]`` (None: zeros), mask
@@ -43,14 +42,9 @@ def plain_attention(
     return out.reshape(B, L, C), logits
 
 
-@cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def _is_fused(qkv: Tensor) -> bool:
     """Whether the Triton kernels compute it; there are none for float64."""
-    return qkv.is_cuda and qkv.dtype != torch.float64 and _has_triton()
+    return qkv.is_cuda and qkv.dtype != torch.float64 and HAS_TRITON
 
 
 class PairBiasAttention(ShowsArguments, nn.Module):

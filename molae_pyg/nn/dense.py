@@ -20,11 +20,8 @@ class Slots(NamedTuple):
     def dense(self, x: Tensor, special: Tensor) -> Tensor:
         """Puts per-atom values into their slots, behind those of CLS and SEP.
 
-        Args:
-            x: Per-atom values ``[N, ...]``.
-            special: Values of CLS and SEP, ``[2, ...]`` (shared) or ``[B, 2, ...]``.
-
-        Returns:
+        Shapes:
+            x ``[N, ...]`` atoms, special ``[2, ...]`` or ``[B, 2, ...]`` CLS and SEP ->
             ``[B, L, ...]``, zeros where padded.
         """
         batch_size, length = self.mask.shape
@@ -41,15 +38,14 @@ class Slots(NamedTuple):
 def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Slots:
     """Gives each atom its slot: behind CLS and SEP, in flat order.
 
-    The reference puts SEP behind the last atom. Here slots 0 and 1 are the same in every molecule.
-    The results are equal: the encoder is permutation-equivariant, and the decoder receives the
-    position of every token.
+    The reference puts SEP behind the last atom. Results are equal: the encoder is equivariant to
+    permutations, and the decoder receives the position of every token.
 
     Args:
         batch: Molecule of each atom ``[N]``, sorted.
         batch_size: Number of molecules B (a molecule may have lost all of its atoms).
-        one_molecule: True if all atoms belong to one molecule, which saves a GPU from waiting
-            for the size of the largest; default: False.
+        one_molecule: Whether there is one molecule only, which saves a GPU from waiting for the
+            size of the largest; default: False.
 
     Returns:
         :class:`Slots` with ``L = 2 + most atoms``.
@@ -60,22 +56,3 @@ def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Sl
     most = batch.size(0) if one_molecule else num_atoms.max().item()
     number = torch.arange(NUM_SPECIAL + most, device=batch.device)  # [L]
     return Slots(batch, slot, number < (num_atoms + NUM_SPECIAL)[:, None])
-
-
-def flat_pairs(dense: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Takes all ordered atom pairs of each molecule, in PyG's edge layout.
-
-    Args:
-        dense: Pair values ``[B, L, L, ...]``.
-        mask: True where there is a token ``[B, L]``.
-
-    Returns:
-        ``pair_index [2, P]`` into the flat atoms and the values ``[P, ...]``, where P is the sum
-        of the squared atom counts (an atom is paired with itself too).
-    """
-    atom = mask[:, NUM_SPECIAL:]
-    number = (atom.flatten().cumsum(0) - 1).view(atom.shape)  # [B, L - 2], flat number of an atom
-    valid = atom[:, :, None] & atom[:, None, :]  # [B, L - 2, L - 2]
-    molecule, first, second = valid.nonzero(as_tuple=True)  # [P] each
-    index = torch.stack([number[molecule, first], number[molecule, second]])
-    return index, dense[molecule, first + NUM_SPECIAL, second + NUM_SPECIAL]

@@ -60,8 +60,7 @@ class PairGaussian(ShowsArguments, nn.Module):
     def forward(self, distance: Tensor, pair_type: Tensor) -> Tensor:
         t = self.scale(pair_type) * distance.unsqueeze(-1) + self.offset(pair_type)  # [..., 1]
         std = self.std.abs() + 1e-5  # [1, K]
-        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): in this form, fewer
-        # passes over the largest tensor of the model
+        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): the fewest passes
         width = 1 / (math.sqrt(2) * std)
         u = torch.addcmul(-self.mean * width, t, width)  # [..., K]
         exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
@@ -103,13 +102,9 @@ class PairBias(ShowsArguments, nn.Module):
 def token_pairs(token: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
     """Distances and pair types of all ordered token pairs.
 
-    Args:
-        token: Token ids ``[B, L]``.
-        pos: Coordinates in Å ``[B, L, 3]``.
-
-    Returns:
-        Distances in Å ``[B, L, L]`` and types ``token_i * 31 + token_j`` ``[B, L, L]`` (an ordered
-        pair: the type is not symmetric).
+    Shapes:
+        token ids ``[B, L]``, pos ``[B, L, 3]`` in Å -> distances in Å ``[B, L, L]`` and types
+        ``token_i * 31 + token_j`` ``[B, L, L]``, which are not symmetric.
     """
     # vector_norm has gradient 0, not NaN, at distance 0.
     distance = torch.linalg.vector_norm(pos[:, :, None] - pos[:, None, :], dim=-1)

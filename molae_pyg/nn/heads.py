@@ -12,9 +12,6 @@ from molae_pyg.nn.arguments import ShowsArguments
 class TokenHead(ShowsArguments, nn.Module):
     """Logits of an atom's element: ``LN(GELU(dense(x))) W^T + b``.
 
-    Args:
-        channels: Width C.
-
     Shapes:
         x ``[M, C]`` -> logits ``[M, 31]`` over the vocabulary.
     """
@@ -45,9 +42,6 @@ class CoordinateHead(ShowsArguments, nn.Module):
     with :math:`\Delta` the decoder's change of the pair tensor and n the number of tokens of the
     molecule (atoms, CLS and SEP). E(3)-equivariant in x.
 
-    Args:
-        heads: Number of heads H.
-
     Shapes:
         delta ``[B, H, L, L]``, pos ``[B, L, 3]``, mask ``[B, L]`` -> ``[B, L, 3]``.
     """
@@ -72,7 +66,7 @@ class CoordinateHead(ShowsArguments, nn.Module):
 
 
 class DistanceHead(ShowsArguments, nn.Module):
-    r"""Distance of two tokens from their pair vector; symmetric.
+    r"""Distance of two tokens from their pair vector.
 
     .. math::
         u_{ij} = W_2 \, \mathrm{LN}(\mathrm{GELU}(W_1 \, a_{ij})), \qquad
@@ -80,9 +74,6 @@ class DistanceHead(ShowsArguments, nn.Module):
 
     The published mean and standard deviation of ZINC-like distances give the network a target of
     unit scale; the head returns Å.
-
-    Args:
-        heads: Number of heads H.
 
     Shapes:
         pair ``[B, H, L, L]`` -> ``[B, L, L]`` in Å.

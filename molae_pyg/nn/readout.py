@@ -1,4 +1,4 @@
-"""The head of molecular properties, and how atoms are pooled for it."""
+"""What is read out of representations: molecular properties, and pairs of atoms."""
 
 from typing import Literal, get_args
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.utils import segment
 
 from molae_pyg.nn.arguments import ShowsArguments, size
+from molae_pyg.nn.dense import NUM_SPECIAL
 
 Readout = Literal["cls", "mean", "sum", "max", "atomwise"]
 
@@ -51,3 +52,18 @@ class PropertyHead(ShowsArguments, nn.Module):
     def _head(self, h: Tensor) -> Tensor:
         h = torch.tanh(self.dense(self.dropout(h)))
         return self.out(self.dropout(h))
+
+
+def flat_pairs(dense: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Takes all ordered atom pairs of each molecule, in PyG's edge layout.
+
+    Shapes:
+        dense ``[B, L, L, ...]``, mask ``[B, L]`` (True = token) -> pair_index ``[2, P]`` into the
+        flat atoms and values ``[P, ...]``; P is the sum of the squared atom counts.
+    """
+    atom = mask[:, NUM_SPECIAL:]
+    number = (atom.flatten().cumsum(0) - 1).view(atom.shape)  # [B, L - 2], flat number of an atom
+    valid = atom[:, :, None] & atom[:, None, :]  # [B, L - 2, L - 2]
+    molecule, first, second = valid.nonzero(as_tuple=True)  # [P] each
+    index = torch.stack([number[molecule, first], number[molecule, second]])
+    return index, dense[molecule, first + NUM_SPECIAL, second + NUM_SPECIAL]

@@ -19,13 +19,8 @@ def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
         \mathrm{mean}_{b} \; \mathrm{mean}_{i \in b} \;
         \mathrm{relu} \left( \left| \sqrt{|x_i|^2 + 10^{-10}} - \sqrt{dim} \right| - 1 \right)
 
-    Args:
-        x: Squared norms ``[B, ...]``.
-        mask: True where a norm counts ``[B, ...]``.
-        dim: Length of the vectors.
-
-    Returns:
-        A scalar: the mean over molecules of each molecule's mean.
+    Shapes:
+        x ``[B, ...]`` squared norms, mask ``[B, ...]`` (True = counts) -> a scalar.
     """
     excess = F.relu(((x + 1e-10).sqrt() - math.sqrt(dim)).abs() - 1) * mask
     return (excess.flatten(1).sum(1) / (mask.flatten(1).sum(1) + 1e-10)).mean()
@@ -165,8 +160,7 @@ class SinusoidalPosition(ShowsArguments, nn.Module):
         e(p) = [\sin(p \, f_0), \ldots, \sin(p \, f_{C/2-1}), \cos(p \, f_0), \ldots],
         \qquad f_m = 10000^{-m / (C/2 - 1)}
 
-    In Mol-AE CLS has position 1, the atoms have 2, 3, ... in the order of the record, and SEP has
-    the last.
+    In Mol-AE CLS has position 1, the atoms 2, 3, ... in the order of the record, SEP the last.
 
     Args:
         channels: Width C, even and at least 4.

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from torch import nn
 
-from molae_pyg import AblatedMolAE, MolAE, MolAEEncoder
-from molae_pyg.models import Ablation
+from molae_pyg import models
+from molae_pyg import nn as layers
+from molae_pyg.models import AblatedMolAE, Ablation, MolAE, MolAEEncoder
 from molae_pyg.nn import PairBias, PairBiasAttention, PairTransformer, PropertyHead
 
 WRONG_SIZES = [0, -1, 2.0, "2", None, True, [2], float("nan")]
@@ -72,3 +74,52 @@ def test_an_ablation_is_a_mapping(given):
 def test_an_unknown_ablation_names_the_known():
     with pytest.raises(TypeError, match="no 'decoder_pos'; the fields are drop, decoder_position"):
         AblatedMolAE(8, 8, 2, 1, 1, ablation={"decoder_pos": False})
+
+
+# ------------------------------------------------------------------------ how modules are shown
+
+#: Each class with arguments that differ from every default.
+SHOWN = [
+    "PairGaussian(16, init='intended')",
+    "PairBias(4, num_gaussians=16, init='intended')",
+    "PairBiasAttention(8, heads=4, dropout=0.2)",
+    "TransformerLayer(8, ffn_channels=12, heads=4, dropout=0.2, attn_dropout=0.3)",
+    "PairTransformer(8, ffn_channels=12, heads=4, num_layers=2, dropout=0.2, attn_dropout=0.3)",
+    "SinusoidalPosition(8)",
+    "TokenHead(8)",
+    "CoordinateHead(4)",
+    "DistanceHead(4)",
+    "PropertyHead(8, num_tasks=3, dropout=0.2, readout='max')",
+    "MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.2, "
+    "attn_dropout=0.3, gaussian_init='intended')",
+    "MolAEDecoder(PairTransformer(8, ffn_channels=12, heads=4, num_layers=2, dropout=0.2, "
+    "attn_dropout=0.3))",
+    "MolAE(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, num_gaussians=16, "
+    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', decoder_ffn_channels=20)",
+    *(
+        f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, "
+        "num_gaussians=16, dropout=0.2, attn_dropout=0.3, gaussian_init='intended', "
+        "ablation={'drop': False, 'decoder_position': False, 'decoder_token': 'encoder', "
+        "'decoder_pair': 'noisy'}, decoder_ffn_channels=20)"
+        for name in ("AblatedMolAE", "ReferenceMolAE")
+    ),
+    "MolAEPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
+    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended'), num_tasks=2, pooler_dropout=0.1, "
+    "readout='sum', task_names=['a', 'b'], task_type=['regression', 'classification'])",
+]
+NAMES = vars(layers) | vars(models)
+
+
+@pytest.mark.parametrize("text", SHOWN, ids=lambda text: text.split("(")[0])
+def test_a_module_shows_the_call_that_builds_it(text):
+    assert repr(eval(text, NAMES.copy())) == text
+
+
+def test_no_module_is_left_out():
+    public = {name for room in (layers, models) for name in room.__all__}
+    modules = {name for name in public if issubclass(NAMES[name], nn.Module)} - {"PropertyModel"}
+    assert modules == {text.split("(")[0] for text in SHOWN}
+
+
+def test_a_width_that_is_not_given_is_shown_as_such():
+    assert repr(MolAE.tiny()).endswith("decoder_ffn_channels=None)")

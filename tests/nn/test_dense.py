@@ -1,6 +1,6 @@
 import torch
 
-from molae_pyg.nn.dense import atom_slots, flat_pairs
+from molae_pyg.nn.dense import atom_slots
 
 BATCH = torch.tensor([0, 0, 0, 2])  # molecule 1 has no atoms
 MASK = torch.tensor(
@@ -33,11 +33,3 @@ def test_no_atom_left_in_any_molecule():
     assert dense[:, :2].shape == (2, 2, 3)
     assert slots.mask.sum(1).tolist() == [2, 2]
     assert slots.flat(dense).shape == (0, 3)
-
-
-def test_pairs_name_the_flat_atoms():
-    value = torch.arange(3 * 5 * 5).view(3, 5, 5)
-    index, pair = flat_pairs(value, MASK)
-    assert index.tolist() == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 3], [0, 1, 2, 0, 1, 2, 0, 1, 2, 3]]
-    # molecule 0: rows and columns 2, 3, 4; molecule 2: its only atom is in slot 2
-    assert pair.tolist() == [12, 13, 14, 17, 18, 19, 22, 23, 24, 62]

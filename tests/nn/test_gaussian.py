@@ -105,10 +105,6 @@ def test_gradient_at_distance_zero_is_finite(init):
         assert parameter.grad.isfinite().all(), name
 
 
-def test_repr():
-    assert str(PairGaussian(16)) == "PairGaussian(16, init='reference')"
-
-
 def test_far_from_every_gaussian_features_are_next_to_nothing():
     layer = PairGaussian(4, init="intended")
     torch.nn.init.constant_(layer.std, 0.01)
