@@ -30,7 +30,7 @@ def merge(
     Args:
         stores: Folders of complete stores.
         output: Folder to write.
-        exclude: File of SMILES, as :func:`~molae_pyg.tables.reading.read_smiles` reads it, to
+        exclude: File of SMILES, as :func:`~molae_pyg.tables.text_file.read_smiles` reads it, to
             leave out: molecules with the same canonical SMILES without stereochemistry, isotopes
             and atom labels. Their rows are ``"excluded"``. default: None.
         progress: Show a bar if stderr is a terminal. default: True.

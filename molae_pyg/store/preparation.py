@@ -21,7 +21,7 @@ from molae_pyg.store.format import StoreError
 from molae_pyg.store.report import PrepareReport, reopen, report_on
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.store.writer import StoreWriter
-from molae_pyg.tables.reading import ending_of
+from molae_pyg.tables.text_file import ending_of
 
 _LOOKS = 256  # records between two looks at how much of the file is read
 

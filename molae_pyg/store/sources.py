@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 from molae_pyg.chem.items import Reader, Record, read_sdf_record, read_smiles_record
 from molae_pyg.chem.sdf import is_packed, sdf_blocks, unpacked
 from molae_pyg.store import official_lmdb
-from molae_pyg.tables.reading import ending_of, smiles_of_lines, smiles_of_table
+from molae_pyg.tables.text_file import ending_of, smiles_of_lines, smiles_of_table
 
 _SMALL = 2**25  # bytes; counting the records of such a file takes seconds at most
 
@@ -25,12 +25,12 @@ class MoleculeFile:
 
     - ``.smi``, ``.txt``: SMILES, one a line; a name may follow. Blank lines do not count.
     - ``.csv``, ``.tsv``: a table with a column of SMILES (see
-      :data:`~molae_pyg.tables.reading.SMILES_NAMES`) below a header.
+      :data:`~molae_pyg.tables.text_file.SMILES_NAMES`) below a header.
     - ``.sdf``: its 3D coordinates are used as they are.
     - ``.lmdb``: records of Uni-Mol and Mol-AE with their conformers; needs the lmdb package.
 
     All but the last may be compressed, ``.gz``. Iterating gives the records in the order of the
-    file; they are those that :func:`~molae_pyg.tables.reading.read_smiles`,
+    file; they are those that :func:`~molae_pyg.tables.text_file.read_smiles`,
     :func:`~molae_pyg.tables.reading.read_table` and :func:`~molae_pyg.chem.from_sdf` read.
 
     Args:

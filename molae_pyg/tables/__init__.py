@@ -1,1 +1,1 @@
-"""Tables: text files become columns, columns become molecules and targets."""
+"""Tables: text files become columns, columns become SMILES and targets."""

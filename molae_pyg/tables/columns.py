@@ -1,17 +1,48 @@
-"""What each column of a table is: a target, of which type, or not, and why."""
+"""The cells of a table: numbers, classes, missing labels, and which columns can be a target."""
 
+import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from molae_pyg.tables.labels import NEGATIVE, POSITIVE, is_missing, number, oddity, two_classes
-from molae_pyg.tables.labels import word as word_of
 from molae_pyg.tables.text_file import SMILES
 
-_SOME = 20  # different words that may be classes
-# Last words of names that sort or describe rows.
+#: Texts for a missing label, in any case.
+MISSING = frozenset(
+    ("", "nan", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "#value!", "#div/0!", "#null!")
+    + ("none", "null", "nil", "missing", "unknown", "undefined", "not available")
+    + ("nt", "n.t.", "n/t", "nd", "n.d.", "n/d", "not tested", "not determined", "not measured")
+    + ("-", "--", "\u2013", "\u2014", "?", ".", "-nan", "1.#qnan", "-1.#ind")
+)
+#: Words for class 1 and for class 0, in lower case.
+POSITIVE = frozenset(
+    ("1", "true", "t", "yes", "y", "active", "act", "positive", "pos", "+", "toxic", "tox")
+    + ("hit", "high", "mutagenic", "mutagen", "inhibitor", "binder", "binding", "permeable")
+    + ("soluble", "approved", "pass", "passed", "present", "substrate", "blocker", "agonist")
+    + ("bbb+", "carcinogenic", "sensitizer", "sensitiser", "responder", "bioactive")
+)
+NEGATIVE = frozenset(
+    ("0", "false", "f", "no", "n", "inactive", "inact", "negative", "neg", "-", "nontoxic")
+    + ("non-hit", "miss", "low", "nonmutagenic", "noninhibitor", "nonbinder", "impermeable")
+    + ("insoluble", "fail", "failed", "absent", "nonsubstrate", "nonblocker", "bbb-", "decoy")
+    + ("safe", "noncarcinogenic", "nonsensitizer", "nonsensitiser", "nonresponder")
+)
+_PLAIN = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = re.compile(_PLAIN)
+_CENSORED = re.compile(rf"(?:[<>]{{1,2}}=?|[~≥≤≈≳≲=]|=[<>]|ca\.?)\s*{_PLAIN}(?:\s*[^\d\s]\S*)?")
+_COMMAS = re.compile(r"[+-]?\d+(?:,\d+)+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\d+(?:\.\d{3})+,\d+")
+_OTHER_NUMBER = re.compile(
+    rf"{_PLAIN}\s*(?:[%°µ\u03bc]\S*|[A-Za-z]+(?:/\S+)?|(?:±|\+/?-|-|\u2013)\s*{_PLAIN}|[*#†?]|\(.*\))"
+    r"|[+-]?inf(?:inity)?"
+    r"|[+-]?\d{1,3}(?:[ '\u2019\u00a0\u202f]\d{3})+(?:[.,]\d+)?"
+    rf"|[$€£]\s*{_PLAIN}",
+    re.IGNORECASE,
+)
+_NEGATION = re.compile(r"(?:non|not|in|un|im|anti|no)[\s_-]*")
+_SOME = 20  # largest number of different words that may be classes
+# Last words of the names of columns that sort or describe rows.
 _INDEX = frozenset(
     ("id", "ids", "cid", "sid", "idx", "row", "rows", "batch", "plate", "well", "molid", "rowid")
     + ("compoundid", "sampleid", "drugid", "substanceid", "split", "splits", "fold", "folds")
@@ -23,7 +54,7 @@ _INDEX = frozenset(
     + ("relation", "unit", "units", "qualifier", "formula", "link", "url", "version", "replicate")
     + ("unnamed", "timestamp", "entry", "record")
 )
-# Names made of such words alone count rows; a refractive index is a property.
+# A name of such words alone counts rows; a refractive index is a property.
 _COUNTERS = frozenset(("number", "num", "no", "nr", "n", "#", "index", "indices"))
 _BESIDE = frozenset(("count", "position", "level", "col", "column", "mol", "molecule", "compound"))
 _BESIDE |= {"sample", "original", "data", "df", "smiles", "drug", "substance", "structure", "line"}
@@ -33,32 +64,29 @@ _LABEL = frozenset(
 )
 _GRADES = POSITIVE | NEGATIVE | {"medium", "moderate", "weak", "strong", "intermediate", "partial"}
 _GRADES |= {"inconclusive", "equivocal", "mild", "severe", "very low", "very high", "unspecified"}
-_SMILES = re.compile(
-    r"(?=.*[CNOcno])(?:\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops*]|[-=#$:~/\\.()]|%\d\d|\d)+"
-)
 
 
 class Column:
-    """The cells of a column: numbers as numbers, other texts once each.
+    """The cells of a column: numbers, and each different text once.
 
     Args:
-        name: Its name in the header.
+        name: Name in the header.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.texts: list[str] = []  # the different ones that are no finite numbers
-        self._places: dict[str, int] = {}  # of each of them, in `texts`
-        # Of some rows each: the different numbers and places, and for each row which of them.
+        self.texts: list[str] = []  # different cells that are not finite numbers
+        self._places: dict[str, int] = {}  # text -> index in `texts`
+        # For each batch of rows: different numbers, different places, and which of them a row has.
         self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def extend(self, cells: Sequence[str]) -> None:
-        """Takes in the cells of further rows."""
+        """Adds the cells of further rows."""
         codes = {text: code for code, text in enumerate(dict.fromkeys(cells))}
         read = [self._read(text) for text in codes]
         values = np.array([value for value, _ in read], np.float64)
         places = np.array([place for _, place in read], np.int32)
-        kind = np.min_scalar_type(len(codes))  # a byte a cell where there are few
+        kind = np.min_scalar_type(len(codes))  # a byte a cell for few different ones
         self._parts.append((values, places, np.fromiter(map(codes.get, cells), kind, len(cells))))
 
     def _read(self, text: str) -> tuple[float, int]:
@@ -72,12 +100,12 @@ class Column:
 
     @property
     def values(self) -> np.ndarray:
-        """Numbers, NaN where a cell holds none, ``[n]`` float64."""
+        """Numbers, NaN in cells without one, ``[n]`` float64."""
         return np.concatenate([np.zeros(0), *(values[code] for values, _, code in self._parts)])
 
     @property
     def places(self) -> np.ndarray:
-        """Places in :attr:`texts`, -1 where a cell is a number, ``[n]`` int32."""
+        """Indices in :attr:`texts`, -1 for numbers, ``[n]`` int32."""
         found = (places[code] for _, places, code in self._parts)
         return np.concatenate([np.zeros(0, np.int32), *found])
 
@@ -103,36 +131,36 @@ class Content:
         self._repeats = repeats
 
     def words(self) -> Counter:
-        """The different labels as words, with the number of rows of each."""
+        """Returns the different labels as words, with the number of rows of each."""
         words = Counter()
         for text, count in self.present.items():
-            words[word_of(text)] += count
+            words[word(text)] += count
         for value, count in zip(self.numbers.tolist(), self._repeats.tolist(), strict=True):
-            words[word_of(repr(value))] += count
+            words[word(repr(value))] += count
         return words
 
     def num_different(self) -> int:
-        """Number of different labels, words in different cases counted as such."""
+        """Returns the number of different labels; upper and lower case are different here."""
         return len(self.numbers) + len(self.present)
 
     def rows_of(self, texts: Sequence[str]) -> np.ndarray:
-        """Rows whose cell is one of these texts."""
+        """Returns the rows with one of these texts."""
         wanted = [place for place, text in enumerate(self.column.texts) if text in texts]
         return np.flatnonzero(np.isin(self.places, wanted))
 
     def as_classes(self, classes: dict[str, int]) -> np.ndarray:
-        """Labels ``[n]`` from the class of each word; NaN for words that have none."""
+        """Returns labels ``[n]`` from the class of each word; NaN for words without a class."""
         y = np.full(len(self.values), np.nan)
         for place, text in enumerate(self.column.texts):
             if text in self.present:
-                y[self.places == place] = classes.get(word_of(text), np.nan)
+                y[self.places == place] = classes.get(word(text), np.nan)
         for value in self.numbers.tolist():
-            y[self.values == value] = classes.get(word_of(repr(value)), np.nan)
+            y[self.values == value] = classes.get(word(repr(value)), np.nan)
         return y
 
 
 def no_target(column: Column) -> str:
-    """Returns why a column is no target where none is named; empty if it may be one."""
+    """Returns why a column cannot be the target by itself; empty if it can."""
     if is_index_name(column.name):
         return "an identifier"
     content = Content(column)
@@ -155,7 +183,7 @@ def no_target(column: Column) -> str:
 
 
 def bounds_beside(columns: Sequence[Column]) -> str:
-    """What to say where a column beside the labels, such as ChEMBL's relation, marks bounds."""
+    """Returns a warning if a column beside the labels, such as ChEMBL's relation, marks bounds."""
     for column in columns:
         if {"relation", "qualifier", "operator"}.intersection(_name_words(column.name)[-1:]):
             content = Content(column)
@@ -177,7 +205,7 @@ def _may_be_classes(name: str, words: Counter, num_labels: int) -> bool:
 
 
 def is_index_name(name: str) -> bool:
-    """Whether a name is that of a column which counts, sorts or describes rows."""
+    """Whether a column with this name counts, sorts or describes rows."""
     words = _name_words(name)
     if not words:
         return not name.strip()
@@ -190,6 +218,78 @@ def is_index_name(name: str) -> bool:
 
 
 def _name_words(name: str) -> list[str]:
-    """``"CompoundID_2"`` -> ``["compound", "id"]``."""
+    """Splits ``"CompoundID_2"`` into ``["compound", "id"]``."""
     found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+|#", name)
     return [word.lower() for word in found]
+
+
+def number(text: str) -> float | None:
+    """Returns the number in a cell, written with a point; None if there is none."""
+    text = text.strip().replace("\u2212", "-")  # the minus sign of word processors
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell is a missing label."""
+    return text.strip().lower() in MISSING
+
+
+def oddity(text: str) -> str:
+    """Returns in which unreadable form a cell holds a number; empty if it does not.
+
+    ``"censored"`` (``>10``), ``"commas"`` (``5,3``), ``"other"`` (``5 nM``, ``5 ± 1``, ``1 000``,
+    ``inf``).
+    """
+    text = text.strip().replace("\u2212", "-")
+    if _CENSORED.fullmatch(text):
+        return "censored"
+    if _COMMAS.fullmatch(text):
+        return "commas"
+    value = number(text)
+    if _OTHER_NUMBER.fullmatch(text) or (value is not None and value in (math.inf, -math.inf)):
+        return "other"
+    return ""
+
+
+def word(text: str) -> str:
+    """Returns a cell as a class: in lower case, without blanks around it; ``1.0`` is ``1``."""
+    value = number(text)
+    if value is None or value in (math.inf, -math.inf):
+        return " ".join(text.lower().split())
+    return f"{value:g}" if value == int(value) and abs(value) < 1e6 else repr(value)
+
+
+def two_classes(words: Collection[str]) -> tuple[dict[str, int], bool] | None:
+    """Decides which words are class 0 and which class 1.
+
+    Args:
+        words: The different :func:`word` of a column, without missing labels.
+
+    Returns:
+        The class of each word, and whether it is certain, as for 0 and 1 and for known words. Of
+        two other words, the second by number, or else by the alphabet, is class 1. None if there
+        are more than two words and one of them is unknown.
+    """
+    plain = {text: text.replace("-", "").replace(" ", "") if len(text) > 1 else text
+             for text in words}  # fmt: skip
+    known = {}
+    for text, bare in plain.items():
+        if text in POSITIVE or bare in POSITIVE:
+            known[text] = 1
+        elif text in NEGATIVE or bare in NEGATIVE:
+            known[text] = 0
+    if len(known) == len(words) and len({*known.values()}) == min(2, len(words)):
+        return known, True
+    if len(words) != 2:
+        return None
+    first, second = sorted(words, key=_order)
+    for negative, positive in ((first, second), (second, first)):
+        found = _NEGATION.match(negative)
+        if found and negative[found.end() :] == positive:
+            return {negative: 0, positive: 1}, True
+    return {first: 0, second: 1}, False
+
+
+def _order(text: str) -> tuple[bool, float, str]:
+    value = number(text)
+    return value is None, 0.0 if value is None else value, text

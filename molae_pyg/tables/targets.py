@@ -1,4 +1,4 @@
-"""A column of a table read as a target: numbers, two classes, or an error that says why not."""
+"""Reads a column as a target: numbers, two classes, or an error with the reason."""
 
 import os
 from collections.abc import Mapping
@@ -8,29 +8,28 @@ from typing import NamedTuple
 import numpy as np
 
 from molae_pyg.metrics import TaskType
-from molae_pyg.tables.columns import Column, Content, no_target
-from molae_pyg.tables.labels import oddity, two_classes
+from molae_pyg.tables.columns import Column, Content, no_target, oddity, two_classes
 
-_TYPES = ("regression", "classification")
+TYPES = ("regression", "classification")
 DeclaredTypes = TaskType | Mapping[str, TaskType] | None
-_FEW = 10  # different integers that may be classes
-_SOME = 20  # different cells that are looked at as words
-_NAMED = 12  # columns named in a description
-_SHOWN = 6  # words and rows named in a message
+_FEW = 10  # largest number of different integers that may be classes
+_SOME = 20  # largest number of different cells that may be classes
+_NAMED = 12  # columns in a description
+_SHOWN = 6  # words and rows in a message
 
 
 class Reading(NamedTuple):
     """A column read as a target."""
 
-    #: What it is in words, such as ``"2 classes (3 no = 0, 2 yes = 1)"``.
+    #: Description, such as ``"2 classes (3 no = 0, 2 yes = 1)"``.
     text: str
-    #: Its type.
+    #: Type of the target.
     task_type: TaskType = "regression"
     #: Labels ``[n]`` float64, NaN = missing; None if it cannot be read.
     y: np.ndarray | None = None
-    #: Why it cannot be read, and the remedy.
+    #: Reason why it cannot be read, and the remedy.
     problem: str = ""
-    #: What was decided that somebody could see in another way.
+    #: A decision that may be wrong.
     doubt: str = ""
 
 
@@ -39,7 +38,7 @@ def read_target(column: Column, task_type: TaskType | None) -> Reading:
 
     Args:
         column: The column.
-        task_type: What it is declared to be. None: found out, and an error where that is open.
+        task_type: Declared type. None: inferred; a column that allows several is a problem.
     """
     content = Content(column)
     if content.num_labels == 0:
@@ -50,11 +49,11 @@ def read_target(column: Column, task_type: TaskType | None) -> Reading:
         return _numbers(content)
     if task_type == "classification":
         return _classes(content)
-    return _found_out(content)
+    return _inferred(content)
 
 
-def _found_out(content: Content) -> Reading:
-    """What a column is of which nothing has been declared."""
+def _inferred(content: Content) -> Reading:
+    """Infers the type of a column."""
     name, numbers = content.column.name, content.numbers
     if content.present:  # words, perhaps beside numbers
         return _classes(content)
@@ -122,7 +121,7 @@ def _classes(content: Content) -> Reading:
 
 
 def _word(content: Content, text: str) -> str:
-    """A class as it is written in the file, if it is a word."""
+    """Returns a class as it is written in the file."""
     return next((cell for cell in content.present if cell.lower() == text), text)
 
 
@@ -149,7 +148,7 @@ def _no_classes(content: Content) -> Reading:
 
 
 def _unreadable(content: Content) -> Reading | None:
-    """What is wrong with a column that holds numbers in a form that is not read."""
+    """Returns the problem of a column with numbers in an unreadable form, or None."""
     kinds: dict[str, list[str]] = {}
     for text in content.present:
         if kind := oddity(text):
@@ -185,10 +184,10 @@ def _labels(content: Content) -> str:
 def candidates(
     columns: list[Column], types: DeclaredTypes, path: str | os.PathLike
 ) -> tuple[list[Column], dict[str, str]]:
-    """Returns the one column that may be a target, and why the others are none.
+    """Returns the one column that can be the target, and why the others cannot.
 
     Raises:
-        ValueError: If there is none, or several, which it lists with their types.
+        ValueError: If there is none, or several; the message lists them with their types.
     """
     reasons = [(column, no_target(column)) for column in columns]
     found = [column for column, reason in reasons if not reason]
@@ -209,16 +208,16 @@ def candidates(
 
 
 def type_of(column: Column, types: DeclaredTypes) -> TaskType | None:
-    """The type that is declared of a column."""
+    """Returns the declared type of a column."""
     return types.get(column.name) if isinstance(types, Mapping) else types
 
 
 def describe(readings: Mapping[str, Reading], left_out: Mapping[str, str]) -> str:
-    """One line: what was taken as a target, as what, and why other columns were not taken."""
+    """Returns a line with the type of each target and why the other columns are not targets."""
     parts = [f"{name}: {reading.text}" for name, reading in readings.items()]
     if len(parts) > _NAMED:
         types = [reading.task_type for reading in readings.values()]
-        counts = ", ".join(f"{types.count(kind)} {kind}" for kind in _TYPES if kind in types)
+        counts = ", ".join(f"{types.count(kind)} {kind}" for kind in TYPES if kind in types)
         parts = [f"{len(parts)} targets ({counts}): {', '.join(list(readings)[:_NAMED])}, ..."]
     others = [f"{name or 'a column without a name'} ({why})" for name, why in left_out.items()]
     if others:

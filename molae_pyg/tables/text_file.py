@@ -1,4 +1,4 @@
-"""Text and tables, read line by line: the one way from a file to its rows."""
+"""Texts, tables and lists of SMILES, read row by row. It loads no torch: workers import it."""
 
 import codecs
 import csv
@@ -6,11 +6,22 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
+from molae_pyg.chem.sdf import unpacked
+
+#: Names of a SMILES column in any case; the first that is found counts.
+SMILES_NAMES = (
+    *("smiles", "canonical_smiles", "isomeric_smiles", "smi"),
+    *("mol", "molecule", "structure"),
+)
+#: Endings of tables and of lists with one SMILES a line; each also with ``.gz``, in any case.
+TABLES, LISTS = (".csv", ".tsv"), (".smi", ".txt")
+
 _BLOCK = 2**16  # bytes read at once
-_LONGEST = 2**26  # characters of a cell; beyond, a quote has been left open
-_SAMPLE = 50  # rows that help to find the separator of a table
+_LONGEST = 2**26  # characters of a cell; in a longer one a quote has been left open
+_SAMPLE = 50  # lines that the separator of a table is found from
 SEPARATORS = (",", ";", "\t")
 _OTHER_FILES = {
     b"PK\x03\x04": "an archive, such as a workbook of Excel. Save the table as CSV (UTF-8).",
@@ -21,17 +32,18 @@ _OTHER_FILES = {
     b"PAR1": "a Parquet file. Save the table as CSV.",
 }
 _DIRECTIVE = re.compile(r'"?sep=(.)"?\s*')  # what Excel writes above a header
-#: What is written like a SMILES of common elements; words are not.
+_LINE = re.compile(r"\s*(\S+)(\s+\|[^|]*\|(?=\s|$))?")  # a SMILES, and the extension of CXSMILES
+#: Texts that look like a SMILES of common elements; words do not.
 SMILES = re.compile(r"(?:\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops*]|[-=#$:~/\\.()]|%\d\d|\d)+")
 
 
 def lines_of_text(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Iterator[str]:
     r"""Yields the lines of a text, each with its end: ``\n``, ``\r\n`` or ``\r``.
 
-    A byte order mark is no part of the text.
+    A byte order mark is removed.
 
     Raises:
-        ValueError: If the file is not in this encoding or holds a NUL; the message names file,
+        ValueError: If the file is not in this encoding or holds a NUL byte; the message names file,
             line and remedy.
     """
     try:
@@ -51,7 +63,12 @@ def lines_of_text(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Ite
         except UnicodeDecodeError as error:
             before = rest + error.object[: error.start].decode(encoding, "replace")
             number += sum(1 for _ in io.StringIO(before + "x", newline=""))
-            raise ValueError(_not_text(path, number, encoding, error.object)) from None
+            bom = error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+            raise ValueError(
+                f"{os.fspath(path)}, line {number} cannot be read as {encoding}: it is in "
+                f"{'UTF-16' if bom else 'another'} encoding. Save the file as UTF-8, or declare "
+                "its encoding with encoding= (--encoding), such as 'latin-1' or 'utf-16'."
+            ) from None
         if "\0" in text:
             number += sum(1 for _ in io.StringIO(text[: text.index("\0") + 1], newline=""))
             raise ValueError(
@@ -64,29 +81,21 @@ def lines_of_text(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Ite
         yield from lines
 
 
-def _not_text(path: str | os.PathLike, number: int, encoding: str, content: bytes) -> str:
-    looks = "it is in UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "it is in another"
-    return (
-        f"{os.fspath(path)}, line {number} cannot be read as {encoding}: {looks} encoding. "
-        "Save the file as UTF-8, or declare its encoding with encoding= (--encoding), such as "
-        "'latin-1', 'cp1252' or 'utf-16'."
-    )
-
-
 class TableRows:
     """A table with a header, row by row.
 
-    Cells may be quoted, and quoted cells may hold separators and line breaks. Blank lines are no
-    rows, before and below the header. Cells that a row lacks are empty.
+    Cells may be quoted, and quoted cells may hold separators and line breaks. Blank lines are
+    skipped. Cells that a row lacks are empty.
 
     Args:
-        lines: The lines of the file, each with its end.
-        path: The file, for messages.
-        smiles_names: Names, in lower case, of which the header has one, the first found counts;
-            they tell which of comma, semicolon and tab separates the cells.
+        file: The open file.
+        path: Its path, for messages.
+        encoding: Its encoding.
+        smiles_column: Name of the SMILES column, which decides whether comma, semicolon or tab
+            separates the cells. default: None, one of :data:`SMILES_NAMES`.
 
     Attributes:
-        columns: The names in the header, without blanks around them.
+        columns: Names in the header, without blanks around them.
 
     Raises:
         ValueError: If there is no header; when iterating, if a quote is left open or a row has
@@ -94,21 +103,27 @@ class TableRows:
     """
 
     def __init__(
-        self, lines: Iterator[str], path: str | os.PathLike, smiles_names: Sequence[str]
+        self,
+        file: BinaryIO,
+        path: str | os.PathLike,
+        encoding: str,
+        smiles_column: str | None = None,
     ) -> None:
         self._path = os.fspath(path)
+        self._smiles_column = smiles_column
+        self._names = (smiles_column.strip().lower(),) if smiles_column else SMILES_NAMES
+        lines = lines_of_text(file, path, encoding)
         sample = self._sample(lines)
-        separator = self._separator(sample, smiles_names)
-        self._taken: list[str] = []  # lines of the row at hand
-        self._smiles: int | None = None  # place of the column
-        self._rows = csv.reader(self._fed(sample, lines), delimiter=separator, strict=True)
-        self._separator_char = separator
+        self._mark = self._separator(sample)
+        self._taken: list[str] = []  # lines of the current row
+        self._smiles: int | None = None  # index of the SMILES column
+        self._rows = csv.reader(self._fed(sample, lines), delimiter=self._mark, strict=True)
         header = self._next("the header")
         if header is None:
             raise ValueError(f"{self._path} is empty: a table has a header and rows")
         self.columns = [name.strip() for name in header]
         lower = [name.lower() for name in self.columns]
-        self._smiles = next((lower.index(name) for name in smiles_names if name in lower), None)
+        self._smiles = next((lower.index(name) for name in self._names if name in lower), None)
 
     def __iter__(self) -> Iterator[list[str]]:
         width, number = len(self.columns), 0
@@ -124,8 +139,45 @@ class TableRows:
             yield cells
             number += 1
 
+    def indices(self, names: Sequence[str], repeated: str = "raise") -> list[int]:
+        """Returns the indices of columns.
+
+        Raises:
+            ValueError: If one is missing, or occurs twice and ``repeated`` is not ``"first"``.
+        """
+        stripped = [str(name).strip() for name in names]
+        absent = [name for name in stripped if name not in self.columns]
+        if absent or not names:
+            raise ValueError(
+                f"{self._path}: no column {absent or 'given for the targets'}. "
+                f"Columns: {self.columns}"
+            )
+        twice = [name for name in stripped if stripped.count(name) > 1]
+        if repeated == "raise":
+            twice += [name for name in stripped if self.columns.count(name) > 1]
+        if twice:
+            raise ValueError(
+                f"{self._path}: column {twice[0]!r} occurs twice; give each its own name"
+            )
+        return [self.columns.index(name) for name in stripped]
+
+    def smiles_index(self) -> int:
+        """Returns the index of the SMILES column.
+
+        Raises:
+            ValueError: If it is missing, or its name occurs twice.
+        """
+        if self._smiles_column is not None:
+            return self.indices([self._smiles_column])[0]
+        if self._smiles is None:
+            raise ValueError(
+                f"{self._path}: found no SMILES column; name it with smiles_column, or call it "
+                f"{SMILES_NAMES[0]!r} in the file. Columns: {self.columns}"
+            )
+        return self.indices([self.columns[self._smiles]])[0]
+
     def _sample(self, lines: Iterator[str]) -> list[str]:
-        """The first lines, without blank ones above the header."""
+        """Returns the first lines, without blank ones above the header."""
         sample: list[str] = []
         for line in lines:
             if sample or line.strip(' \t\r\n,;"'):
@@ -134,15 +186,15 @@ class TableRows:
                 break
         return sample
 
-    def _separator(self, sample: list[str], smiles_names: Sequence[str]) -> str:
-        """The separator by which the header has a column of SMILES, else most cells."""
+    def _separator(self, sample: list[str]) -> str:
+        """Returns the separator with which the header has a SMILES column, else most cells."""
         if sample and (found := _DIRECTIVE.fullmatch(sample[0])):
             del sample[0]
             return found[1]
         best, separator = (False, 0), "\t" if ".tsv" in self._path.lower() else ","
         for candidate in sorted(SEPARATORS, key=lambda mark: mark != separator):
-            header = _first_row(sample, candidate)
-            score = (any(name.strip().lower() in smiles_names for name in header), len(header))
+            header = next(csv.reader(sample, delimiter=candidate), [])
+            score = (any(name.strip().lower() in self._names for name in header), len(header))
             if score > best:
                 best, separator = score, candidate
         return separator
@@ -154,10 +206,10 @@ class TableRows:
                 yield line
 
     def _next(self, what: str) -> list[str] | None:
-        """The cells of the next row that is not blank, or None at the end of the file."""
+        """Returns the cells of the next row that is not blank, or None at the end of the file."""
         while True:
             self._taken.clear()
-            limit = csv.field_size_limit(_LONGEST)  # of the whole process: put back at once
+            limit = csv.field_size_limit(_LONGEST)  # of the whole process: restored at once
             try:
                 cells = next(self._rows)
             except StopIteration:
@@ -174,21 +226,20 @@ class TableRows:
     def _open_quote(self, what: str, reason: str) -> str:
         where = what if what == "the header" else f"{what} (the first below the header is 0)"
         return (
-            f"{self._path}, {where}: a quote is left open or does not stand around a whole cell "
+            f"{self._path}, {where}: a quote is left open or does not enclose a whole cell "
             f'({reason}): {self._taken[0].strip()[:80]!r}. Close it, or double it ("").'
         )
 
     def _swallows(self) -> bool:
-        """Whether a row of several lines is made of rows, one a line, by a quote left open.
+        """Whether a quote left open has made a row out of several rows.
 
-        Its first and last line are then rows without regard to quotes, with SMILES in place and
-        numbers in the same columns. A note of several lines is not.
+        Its first and last line are then rows themselves if quotes are ignored: SMILES are in their
+        column, and numbers in the same columns. A note of several lines does not look like this.
         """
         if self._smiles is None:
             return False
         first, last = (
-            line.rstrip("\r\n").split(self._separator_char)
-            for line in (self._taken[0], self._taken[-1])
+            line.rstrip("\r\n").split(self._mark) for line in (self._taken[0], self._taken[-1])
         )
         if len(first) != len(self.columns) or len(last) != len(self.columns):
             return False
@@ -206,5 +257,43 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _first_row(sample: list[str], separator: str) -> list[str]:
-    return next(csv.reader(sample, delimiter=separator), [])
+def read_smiles(path: str | Path, encoding: str = "utf-8") -> list[str]:
+    """Reads SMILES from a list (one a line) or a table, as ``molae prepare`` does.
+
+    The first word of a line is read, with the extension of CXSMILES (``|...|``) that may follow;
+    the rest is a name. Blank lines are skipped. A table (``.csv``, ``.tsv``) has a header with one
+    of :data:`SMILES_NAMES`. ``.gz`` is unpacked.
+
+    Raises:
+        ValueError: If the file cannot be read (see :func:`~molae_pyg.tables.reading.read_table`)
+            or holds no SMILES.
+    """
+    kind = ending_of(path)
+    if kind not in TABLES + LISTS:
+        raise ValueError(f"{path}: the name must end in {', '.join(TABLES + LISTS)} (or .gz)")
+    cells = smiles_of_table if kind in TABLES else smiles_of_lines
+    with unpacked(path) as (file, _):
+        smiles = list(cells(file, path, encoding))
+    if not smiles:
+        raise ValueError(f"{path} holds no SMILES")
+    return smiles
+
+
+def ending_of(path: str | os.PathLike) -> str:
+    """Returns the ending of a name in lower case without ``.gz``, such as ``".csv"``."""
+    name = os.path.basename(os.fspath(path)).lower().removesuffix(".gz")
+    return os.path.splitext(name)[1]
+
+
+def smiles_of_lines(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Iterator[str]:
+    """Yields the SMILES of an open list; see :func:`read_smiles`."""
+    for line in lines_of_text(file, path, encoding):
+        if found := _LINE.match(line):
+            yield " ".join(part.strip() for part in found.groups() if part)
+
+
+def smiles_of_table(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Iterator[str]:
+    """Yields the SMILES of every row of an open table, without blanks around it."""
+    rows = TableRows(file, path, encoding)
+    index = rows.smiles_index()
+    return (cells[index].strip() for cells in rows)

@@ -123,7 +123,7 @@ def test_every_row_is_a_row(write):
         ('n,smiles,y\n"a,C,1\nb,CC,2\nc",CO,3\nd,CN,4\n', "a.csv", "row 0 .*below it are rows"),
         ('smiles\tn\nC\t"x\nCC\ty\nCO\tz"\nCN\tw\n', "a.tsv", "row 0 .*below it are rows"),
         ('n,smiles,y\n"a,C,1\nb,CC,2\n"c",CO,3\n', "a.csv", "row 0 .*quote is left open"),
-        ('smiles,y\nC,1\n"CC"x,2\n', "a.csv", "row 1 .*stand around a whole cell"),
+        ('smiles,y\nC,1\n"CC"x,2\n', "a.csv", "row 1 .*enclose a whole cell"),
         ("smiles,y\nC,1\nCC,2,3\n", "a.csv", "row 1 .* has 3 cells, the header 2"),
         ("smiles,y\nC,1,5\n", "a.csv", "row 0 .* has 3 cells, the header 2"),
         ('smiles,"y\nC,1\n', "a.csv", "the header: a quote is left open"),
