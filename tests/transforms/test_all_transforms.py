@@ -48,6 +48,17 @@ def test_repr_shows_every_argument(cls):
     assert vars(again) == vars(whole)
 
 
+def test_reprs_of_the_defaults_do_not_change():
+    """Runs that were started with an earlier version are compared with them."""
+    assert [repr(cls()) for cls in ALL] == [
+        "ClozeDrop(0.15, noise=1.0, kind='uniform', keep=0.05)",
+        "CoordinateNoise(1.0, kind='uniform', ratio=0.15, keep=0.05, random=0.05)",
+        "CropAtoms(256)",
+        "RemoveHydrogens(trailing_only=False)",
+        "SampleConformer()",
+    ]
+
+
 @pytest.mark.parametrize("cls", ALL)
 def test_a_repr_is_read_back(cls):
     assert vars(eval(repr(cls()), vars(transforms).copy())) == vars(cls())
