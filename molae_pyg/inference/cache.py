@@ -1,4 +1,4 @@
-"""Embeddings on disk, so that no molecule is embedded twice. An aid: no call fails for its sake."""
+"""A cache of embeddings on the disk. No call fails because of it."""
 
 import hashlib
 import os
@@ -13,8 +13,8 @@ import numpy as np
 
 from molae_pyg.fingerprint import digest
 
-_AT_ONCE = 500  # values of one SQL statement
-_WAIT = 5.0  # s for another process that writes
+_AT_ONCE = 500  # largest number of values of one SQL statement
+_WAIT = 5.0  # seconds to wait for another process that writes
 _CHECK = 8  # bytes of a checksum
 _TABLES = """
 CREATE TABLE IF NOT EXISTS names (reader TEXT, smiles TEXT, molecule TEXT, checksum BLOB,
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def cache_folder() -> Path:
-    """``$MOLAE_CACHE``, or ``molae_pyg`` in the user's folder for caches."""
+    """Returns ``$MOLAE_CACHE``, or ``molae_pyg`` in the user's folder for caches."""
     if folder := os.environ.get("MOLAE_CACHE"):
         return Path(folder)
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
@@ -37,14 +37,13 @@ def cache_folder() -> Path:
 class EmbeddingCache:
     """Vectors by canonical SMILES and settings, in an SQLite file that processes may share.
 
-    Whatever is wrong with the file or its folder costs a warning, not the call: the cache is then
-    empty, and stays so. Each entry has a checksum; one that does not fit is taken as absent, and a
-    warning says so.
+    If the file or its folder cannot be used, a warning says so and the cache stays empty. Each
+    entry has a checksum; a damaged entry is ignored, with a warning.
 
     Args:
-        folder: Gets ``embeddings.sqlite``.
-        reader: What turns a SMILES into a canonical one: library and version.
-        settings: Everything besides the molecule that a vector depends on.
+        folder: Folder of ``embeddings.sqlite``.
+        reader: Library and version that make SMILES canonical.
+        settings: Everything except the molecule that a vector depends on.
     """
 
     def __init__(self, folder: Path, reader: str, settings: Mapping[str, object]) -> None:
@@ -62,12 +61,12 @@ class EmbeddingCache:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction; waits while another process writes."""
+        """Opens a connection for one transaction, which waits while another process writes."""
         with closing(sqlite3.connect(self.file, timeout=_WAIT)) as database, database:
             yield database
 
     def _attempt(self, work: Callable[[], Result], otherwise: Result) -> Result:
-        """The result of the work; after an error, a warning, and ``otherwise`` from then on."""
+        """Returns the result of ``work``. After an error warns, and then returns ``otherwise``."""
         if not self._works:
             return otherwise
         try:
@@ -83,17 +82,17 @@ class EmbeddingCache:
             return otherwise
 
     def molecules(self, smiles: Sequence[str]) -> dict[str, str]:
-        """The canonical SMILES of those strings that were read before."""
+        """Returns the canonical SMILES of the strings that were read before."""
         return self._select("names", ("reader", "smiles", "molecule"), self.reader, smiles)
 
     def vectors(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
-        """The vectors ``[C]`` float32 of those canonical SMILES that have one."""
+        """Returns the vectors ``[C]`` float32 of the canonical SMILES that have one."""
         columns = ("settings", "molecule", "vector")
         found = self._select("vectors", columns, self.settings, molecules)
         return {molecule: np.frombuffer(vector, "<f4") for molecule, vector in found.items()}
 
     def keep(self, molecules: Mapping[str, str], vectors: Mapping[str, np.ndarray]) -> None:
-        """Keeps canonical SMILES by SMILES, and vectors ``[C]`` float32 by canonical SMILES."""
+        """Saves canonical SMILES by SMILES, and vectors ``[C]`` float32 by canonical SMILES."""
         names = [(self.reader, *item) for item in molecules.items()]
         rows = [(self.settings, key, v.astype("<f4").tobytes()) for key, v in vectors.items()]
 
@@ -110,7 +109,7 @@ class EmbeddingCache:
     def _select(
         self, table: str, columns: tuple[str, str, str], group: str, keys: Sequence[str]
     ) -> dict[str, Any]:
-        """Values by key, of one group, those with a right checksum."""
+        """Returns the values of a group by key, if their checksum is right."""
         of_group, of_key, value = columns
         query = f"SELECT {of_key}, {value}, checksum FROM {table} WHERE {of_group} = ? AND {of_key}"
 
@@ -128,7 +127,7 @@ class EmbeddingCache:
         if len(found) < len(rows):
             warnings.warn(
                 f"{len(rows) - len(found)} entries of the cache of embeddings {self.file} are "
-                "damaged: they are computed again and replaced. If this comes again, delete the "
+                "damaged: they are computed again and replaced. If this happens again, delete the "
                 "file and check the disk",
                 stacklevel=2,
             )
@@ -136,7 +135,7 @@ class EmbeddingCache:
 
 
 def _checksum(row: tuple) -> bytes:
-    """Of a row's values, each with its type, so that none passes for another."""
+    """Returns the checksum of a row, with the type and length of each value."""
     found = hashlib.sha256()
     for value in row:
         content = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")

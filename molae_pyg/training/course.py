@@ -1,4 +1,4 @@
-"""The course of a training run: an append-only log while it runs, a table when it is done."""
+"""The values that a run logs: an append-only log while it trains, a table when it is finished."""
 
 import json
 import os
@@ -17,14 +17,13 @@ TABLE = "metrics.csv"
 
 
 class Course:
-    """An append-only log of a run, one JSON object a line.
+    """An append-only log of a run, one JSON object per line.
 
-    A checkpoint keeps the :meth:`position` in the log that belongs to it. Resuming from the
-    checkpoint removes what came later (:meth:`rewind`), so that a run that was killed has the log
-    of one that was not.
+    A checkpoint contains its :meth:`position` in the log. Resuming from the checkpoint removes the
+    later rows (:meth:`rewind`), so that a killed run has the same log as an uninterrupted one.
 
     Args:
-        file: The log; it is made if absent.
+        file: Path of the log, which is made if absent.
     """
 
     def __init__(self, file: Path):
@@ -41,16 +40,16 @@ class Course:
         self._crc = zlib.crc32(line, self._crc)
 
     def position(self) -> tuple[int, int]:
-        """Length in bytes and CRC-32 of the log, which is on the disk when this returns."""
+        """Writes the log to the disk and returns its length in bytes and its CRC-32."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._length, self._crc
 
     def rewind(self, length: int = 0, crc: int = 0) -> None:
-        """Removes what was written after a :meth:`position`.
+        """Removes all rows after a :meth:`position`.
 
         Raises:
-            CheckpointError: The log is shorter or holds other rows than it did then.
+            CheckpointError: The log is shorter than the position or has other rows before it.
         """
         with open(self.path, "rb") as file:
             kept = file.read(length)
@@ -68,25 +67,17 @@ class Course:
 
 
 class CourseLogger(Logger):
-    """Writes what Lightning logs into the course of a run.
+    """Writes what Lightning logs to the log of a run.
 
     Args:
-        course: None in a process that writes nothing.
+        course: The log, or None in a process that does not write.
     """
+
+    name, version = "course", 0  # all starts of a run write to one log
 
     def __init__(self, course: Course | None):
         super().__init__()
         self.course = course
-
-    @property
-    def name(self) -> str:
-        """The name of the log."""
-        return "course"
-
-    @property
-    def version(self) -> int:
-        """There is one log, whatever the number of starts."""
-        return 0
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -99,20 +90,20 @@ class CourseLogger(Logger):
 
 
 def read_metrics(folder: str | Path) -> pd.DataFrame:
-    """Reads everything a run has logged, in the order in which it was written.
+    """Reads all logged values of a run, in the order in which they were written.
 
-    While the run is in progress this is its log, ``course.jsonl``, whose last line may be
-    incomplete and is skipped then; a finished run has a table, ``metrics.csv``.
+    An unfinished run has a log, ``course.jsonl``, whose last line is skipped if it is incomplete. A
+    finished run has a table, ``metrics.csv``.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
 
     Returns:
-        A table with ``step`` and whatever else was logged; NaN where a row lacks a value. Where
-        a step has several rows, the later one is valid.
+        A table with ``step`` and a column for each logged name; NaN where a row lacks a value. If a
+        step has several rows, the last one is valid.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The folder has neither file.
         ValueError: The file is empty, cannot be read or has no ``step``.
     """
     folder = Path(folder)
@@ -131,7 +122,7 @@ def read_metrics(folder: str | Path) -> pd.DataFrame:
 
 
 def write_table(log: Path) -> bytes:
-    """Returns the content of ``metrics.csv``: a row a step, of all that the log has of it."""
+    """Returns the content of ``metrics.csv``: one row per step with the last value of each name."""
     return _read_log(log).groupby("step").last().to_csv().encode()
 
 

@@ -5,7 +5,6 @@ An objective is a function from a model and a batch to the terms of a loss.
 
 import functools
 import inspect
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -66,57 +65,34 @@ def objective_identity(objective: Objective) -> dict[str, Any]:
     :func:`functools.partial` or the function gives them.
 
     Raises:
-        ValueError: The objective is not a function, a setting has no value, or a value cannot be
-            identified in another process.
+        ValueError: The objective is not a function, or a setting has no value or one that cannot
+            be identified in another process.
     """
-    function, named = objective, {}
-    while isinstance(function, functools.partial):
-        if function.args:
-            raise ValueError(
-                f"give the settings of the objective {_name(function)} by name: "
-                "functools.partial(objective, name=value)"
-            )
-        function, named = function.func, function.keywords | named
+    is_partial = isinstance(objective, functools.partial)
+    function = objective.func if is_partial else objective
     if not inspect.isfunction(function):
         raise ValueError(
             "objective must be a function (model, batch) -> dict of terms, or a functools.partial "
             f"of one, got {function!r:.80}"
         )
-    if inspect.unwrap(function).__closure__:
+    name = f"{function.__module__}.{function.__qualname__}"
+    if inspect.unwrap(function).__closure__ or (is_partial and objective.args):
         raise ValueError(
-            f"the objective {_name(function)} uses values of the function that defines it, so that "
-            "its settings are unknown: make them arguments and use functools.partial"
+            f"the settings of the objective {name} are unknown, as they have no names: make them "
+            "arguments after (model, batch) and use functools.partial(objective, name=value)"
         )
-    arguments = list(inspect.signature(objective).parameters.values())[2:]
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    values = {a.name: a.default for a in arguments if a.kind not in variadic} | named
-    settings = {name: _identified(name, value, function) for name, value in values.items()}
-    return {"function": _name(function), "settings": settings}
-
-
-def _name(function: Callable) -> str:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return f"{function.__module__}.{function.__qualname__}"
-
-
-def _identified(name: str, value: Any, function: Callable) -> Any:
-    """A value as JSON: itself, the name of a function, or a checksum of tensors and the like."""
-    if value is inspect.Parameter.empty:
-        raise ValueError(f"the setting {name!r} of the objective {_name(function)} has no value")
-    if inspect.isfunction(value):
-        return _name(value)
-    try:
-        json.dumps(value)
-        return value
-    except (TypeError, ValueError):
-        pass
-    try:
-        return digest(value)
-    except TypeError as error:
-        raise ValueError(
-            f"the setting {name!r} of the objective {_name(function)} cannot be identified: {error}"
-        ) from None
+    settings = {}
+    for argument in list(inspect.signature(objective).parameters.values())[2:]:
+        value = argument.default
+        is_plain = value is None or isinstance(value, bool | int | float | str)
+        try:
+            settings[argument.name] = value if is_plain else digest(value)
+        except TypeError as error:
+            raise ValueError(
+                f"the objective {name} needs a value of {argument.name!r} that is a number, text, "
+                f"tensor or list: {error}"
+            ) from None
+    return {"function": name, "settings": settings}
 
 
 class PretrainingModule(L.LightningModule):
@@ -216,13 +192,7 @@ class PretrainingModule(L.LightningModule):
 class ClozeModule(PretrainingModule):
     """:class:`PretrainingModule` with the objective of the 3D Cloze Test.
 
-    Args:
-        model: The bare model.
-        lr: Peak learning rate, default: 1e-4.
-        weight_decay: Weight decay of matrices, default: 1e-4.
-        warmup_steps: Updates of warm-up, default: 10,000.
-        total_steps: Number of updates, default: 1,000,000.
-        seed: Seed of dropout, default: 0.
+    Its arguments are explained in :class:`~molae_pyg.training.Pretraining`.
     """
 
     def __init__(
@@ -234,7 +204,6 @@ class ClozeModule(PretrainingModule):
         total_steps: int = 1_000_000,
         seed: int = 0,
     ):
-        settings = Pretraining(
-            steps=total_steps, lr=lr, weight_decay=weight_decay, warmup_steps=warmup_steps
-        )
+        rate = {"lr": lr, "weight_decay": weight_decay, "warmup_steps": warmup_steps}
+        settings = Pretraining(steps=total_steps, **rate)
         super().__init__(model, cloze_objective, settings, seed)

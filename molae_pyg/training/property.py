@@ -1,4 +1,4 @@
-"""Fine-tuning on molecular properties."""
+"""The Lightning module of fine-tuning, and training batches that are computed in parts."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,15 @@ from molae_pyg.training.trainer import FiniteCheck
 
 
 def plan_parts(batch: Batch, pair_budget: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Cuts a batch into parts of similar size; best on the CPU, as it waits for a GPU.
+    """Divides a batch into parts of molecules of similar size.
 
     Args:
-        batch: Molecules, with ``ptr``.
+        batch: Molecules, with ``ptr``; on the CPU, as the plan would wait for a GPU.
         pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
 
     Returns:
-        Of each part the molecules ``[b]``, the atoms ``[n]`` and their molecule in the part
-        ``[n]``, on the device of the batch.
+        For each part the molecules ``[b]``, the atoms ``[n]`` and the molecule of each atom in the
+        part ``[n]``, on the device of the batch.
     """
     ptr = batch.ptr.cpu().numpy()
     num_atoms = np.diff(ptr)  # [B]
@@ -42,14 +42,14 @@ def plan_parts(batch: Batch, pair_budget: int) -> list[tuple[Tensor, Tensor, Ten
 
 
 def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> Tensor:
-    """The predictions ``[B, T]`` of a batch, computed for molecules of similar size together.
+    """Returns the predictions ``[B, T]`` of a batch, which is computed in parts.
 
-    Without dropout the result is that of one pass over the whole batch; with one large molecule
+    Without dropout the result is that of one pass over the whole batch. With one large molecule
     among small ones it takes a fraction of the time and memory.
 
     Args:
         model: The model.
-        batch: Molecules with ``pos``, and with ``parts`` if these are planned already.
+        batch: Molecules with ``pos``, and with ``parts`` if they are planned already.
         pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
     """
     parts = batch.get("parts") or plan_parts(batch, pair_budget)
@@ -61,10 +61,10 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
 def task_losses(
     task_types: Sequence[TaskType], loss: PropertyLoss | None = None
 ) -> list[PropertyLoss]:
-    """The loss of each task: bce of classes, ``loss`` (default mse) of values.
+    """Returns the loss of each task: bce for classes, ``loss`` (default: mse) for values.
 
     Raises:
-        ValueError: ``loss`` is unknown, or fits none of the tasks, or is bce for values.
+        ValueError: ``loss`` is unknown, fits none of the tasks, or is bce for values.
     """
     if loss is not None and loss not in PROPERTY_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(PROPERTY_LOSSES)}, not {loss!r}")
@@ -80,24 +80,24 @@ def task_losses(
 class PropertyModule(L.LightningModule):
     """Lightning's view of a :class:`~molae_pyg.MolAEPredictor` or another property model.
 
-    Training batches have ``pos`` (one conformer of each molecule), evaluation batches
-    ``conformers [N, K, 3]``, over which predictions are averaged; or both have what else the model
-    takes. ``y [B, T]`` is in real units, NaN = missing.
+    Training batches have ``pos`` (one conformer of each molecule). Evaluation batches have
+    ``conformers [N, K, 3]``, over which predictions are averaged. Models with other inputs have
+    them in both. ``y [B, T]`` is in real units, NaN = missing.
 
     Args:
-        model: The bare model; its scaling buffers are set already.
-        lr: Peak learning rate, default 1e-4.
-        warmup: Share of all steps spent warming up, default 0.06.
-        weight_decay: Default 0, as published for fine-tuning.
-        loss: Of regression tasks: ``"mse"`` (default), ``"mae"`` or ``"smooth_l1"`` on
-            standardised targets. That of classes is always ``"bce"``.
-        pair_budget: Training batches of more pair cells go through the model in parts of
-            similar size; default: none do.
-        seed: Of dropout, which depends on it and the number of the step.
+        model: The bare model, whose scaling buffers are set already.
+        lr: Peak learning rate, default: 1e-4.
+        warmup: Share of all updates spent warming up, default: 0.06.
+        weight_decay: Weight decay of matrices, default: 0, as published for fine-tuning.
+        loss: Loss of regression tasks on standardised targets: ``"mse"`` (default), ``"mae"`` or
+            ``"smooth_l1"``. Classes always use ``"bce"``.
+        pair_budget: Largest number of pair cells of a training batch that is computed at once,
+            not in parts; default: any.
+        seed: Seed of dropout, which also depends on the number of the update.
 
     Attributes:
-        scores: Those of the last validation: of :func:`~molae_pyg.metrics.evaluate` and, if there
-            are several tasks, of each, named ``<task>_<metric>``.
+        scores: Scores of the last validation (:func:`~molae_pyg.metrics.evaluate`) and, with
+            several tasks, the scores of each task, named ``<task>_<metric>``.
     """
 
     def __init__(

@@ -1,17 +1,17 @@
-"""The folder of a run: what it is, who writes to it, what has been done, and what came out.
+"""The folder of a run: identity, lock, checkpoint, log and result.
 
 ======================  ==========================================================================
 ``run.json``            identity, number of starts and, when the run is finished, its result
 ``last.ckpt``           the state to resume from; removed when the run is finished
 ``course.jsonl``        the log; removed when the run is finished
 ``model/``              the model
-``metrics.csv``         the course of the run
-``lock``                empty; held while a process trains
+``metrics.csv``         all logged values, one row per update
+``lock``                empty; locked while a process trains
 ======================  ==========================================================================
 
-Every file is written aside and renamed, but for the log, whose valid length is in the
+Every file is written under another name and renamed, except the log, whose valid length is in the
 checkpoint. The result is written last. A process that is killed at any moment therefore leaves a
-folder from which the same call resumes, or one that is finished.
+finished folder, or one from which the same call resumes.
 """
 
 import hashlib
@@ -36,10 +36,10 @@ from molae_pyg.training.course import LOG, TABLE, Course, write_table
 RUN = "run.json"
 STATE = "last.ckpt"
 MODEL = "model"
-#: What a run may write over: in a folder without our run.json they are somebody else's.
+#: Names that a run writes over. In a folder without run.json they belong to somebody else.
 OURS = (STATE, LOG, TABLE, MODEL, "logs", "checkpoints")
 
-_HEAD = b"molae_pyg run, SHA-256 "  # of a checkpoint, before 64 digits and a line break
+_HEAD = b"molae_pyg run, SHA-256 "  # start of a checkpoint; 64 digits and a line break follow
 
 
 class RunFolder:
@@ -47,19 +47,19 @@ class RunFolder:
 
     Args:
         folder: It is made if absent.
-        identity: What makes a run the same run: kind, content of the data, weights to start from,
-            seed and every setting.
-        owner: False: another process of the same run writes; this one only reads.
+        identity: What makes the run the same: kind, checksums of data and initial weights, seed
+            and every setting.
+        owner: Whether this process writes; false in all but one process of a run.
 
     Attributes:
-        result: What a finished run has returned, else None.
-        starts: How often the run has been started, this start included.
-        course: The log; None if this process does not write, or the run is finished.
+        result: The result of a finished run, else None.
+        starts: Number of starts of the run, including this one.
+        course: The log; None if this process does not write or the run is finished.
 
     Raises:
         ValueError: The folder holds another run, whose differences are named, or something else.
         BlockingIOError: Another process trains there, or another thread of this one.
-        CheckpointError: What the run has left is damaged.
+        CheckpointError: A file of the run is damaged.
     """
 
     def __init__(self, folder: str | Path, identity: dict[str, Any], owner: bool = True):
@@ -73,14 +73,14 @@ class RunFolder:
 
     @property
     def state_file(self) -> Path:
-        """The checkpoint, whether there is one or not."""
+        """Path of the checkpoint, which may be absent."""
         return self.folder / STATE
 
     def state(self) -> dict[str, Any] | None:
-        """The last checkpoint, None if there is none; rewinds the log to it.
+        """Returns the last checkpoint or None, and rewinds the log to it.
 
         Raises:
-            CheckpointError: It is damaged.
+            CheckpointError: The checkpoint or the log is damaged.
         """
         if not self.state_file.is_file():
             if self.course is not None:
@@ -92,11 +92,11 @@ class RunFolder:
         return found
 
     def finish(self, result: dict[str, Any], model: nn.Module) -> dict[str, Any]:
-        """Writes the model, the table and, last of all, the result, which it returns.
+        """Writes the model, the table and, last, the result, and returns the result.
 
         Args:
-            result: What the run returns; numbers.
-            model: Saved by its ``save_pretrained``, or as ``model.safetensors`` if it has none.
+            result: Numbers by name.
+            model: The model, saved by its ``save_pretrained`` or as ``model.safetensors``.
         """
         self.course.position()
         _save(model, self.folder / MODEL)
@@ -108,10 +108,10 @@ class RunFolder:
         return result
 
     def restore(self, model: nn.Module) -> dict[str, Any]:
-        """Leaves ``model`` at the weights of the finished run and returns the result.
+        """Loads the weights of the finished run into ``model`` and returns the result.
 
         Raises:
-            CheckpointError: They are not there, or are not the ones that the run has left.
+            CheckpointError: The weights are missing or were changed after the run.
         """
         file = self.folder / MODEL / WEIGHTS
         try:
@@ -129,7 +129,7 @@ class RunFolder:
         return self.result
 
     def close(self) -> None:
-        """Lets another process have the folder."""
+        """Closes the log and unlocks the folder."""
         if self.course is not None:
             self.course.close()
         if self._lock is not None:
@@ -142,7 +142,7 @@ class RunFolder:
         self.close()
 
     def _read(self) -> None:
-        """Reads ``run.json`` and refuses another's folder."""
+        """Reads ``run.json`` and refuses a folder of something else."""
         self.starts, self.result, self._weights = 0, None, None
         file = self.folder / RUN
         if self.folder.exists() and not self.folder.is_dir():
@@ -172,7 +172,7 @@ class RunFolder:
             self.result = self._weights = None
         if differing := differences(identity, self.identity):
             if any(line.startswith("model.weights") for line in differing):
-                differing.append("(are weights drawn anew? torch.manual_seed before the model is)")
+                differing.append("(for equal initial weights seed torch before the model is built)")
             if "objective" in self.identity and "objective" not in identity:
                 differing.append("(an earlier version of molae_pyg wrote the folder)")
             kind = "an unfinished" if self.result is None else "a finished"
@@ -190,7 +190,7 @@ class RunFolder:
                 f"{error}: a run is in progress there; wait for it or give another folder"
             ) from None
         try:
-            self._read()  # again, as it may have changed before the lock
+            self._read()  # again: it may have changed before the folder was locked
             if self.result is not None:
                 self._clean()
                 return
@@ -230,10 +230,10 @@ def _save(model: nn.Module, folder: Path) -> None:
 
 
 class DurableCheckpoints(CheckpointIO):
-    """Lightning's checkpoints in one file that is whole or absent, with a checksum in front.
+    """Writes Lightning's checkpoints to a file that is whole or absent and begins with a checksum.
 
     Args:
-        run: The folder.
+        run: The folder of the run.
     """
 
     def __init__(self, run: RunFolder):
@@ -243,7 +243,7 @@ class DurableCheckpoints(CheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """Replaces the checkpoint; the log up to here is on the disk before."""
+        """Replaces the checkpoint after the log has been written to the disk."""
         checkpoint["course"] = list(self.run.course.position())
         file = io.BytesIO()
         torch.save(checkpoint, file)
@@ -257,7 +257,7 @@ class DurableCheckpoints(CheckpointIO):
         """Reads the checkpoint.
 
         Raises:
-            CheckpointError: It is damaged.
+            CheckpointError: The checkpoint is damaged.
         """
         content = Path(path).read_bytes()
         head, rest = content[: len(_HEAD) + 65], memoryview(content)[len(_HEAD) + 65 :]

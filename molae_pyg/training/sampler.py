@@ -1,4 +1,4 @@
-"""Batches of molecules of similar size: of equal cost, or of a fixed number of molecules."""
+"""Batches of molecules of similar size, with equal cost or with a fixed number of molecules."""
 
 from collections.abc import Iterator
 
@@ -8,30 +8,30 @@ from torch.utils.data import Sampler
 from molae_pyg.nn.dense import NUM_SPECIAL
 from molae_pyg.seeds import ORDER
 
-#: Molecules that are shuffled, sorted and cut together; more of them means less padding.
+#: Number of molecules that are shuffled, sorted and cut together; a larger pool means less padding.
 POOL = 65_536
 
 
 def plan_batches(
     num_atoms: np.ndarray, pair_budget: int, rng: np.random.Generator | None = None
 ) -> list[np.ndarray]:
-    r"""Cuts a set of molecules into batches of at most ``pair_budget`` pair cells.
+    r"""Divides molecules into batches of at most ``pair_budget`` pair cells.
 
     The cost of a batch of B molecules is the size of its pair tensor,
 
     .. math::
         B \, L^2 \le budget, \qquad L = 2 + \max_b n_b
 
-    Molecules are shuffled, sorted by size within pools of 65,536 and cut greedily; then the
-    batches are shuffled. A molecule whose own :math:`L^2` exceeds the budget is a batch alone.
+    Molecules are shuffled, sorted by size within pools of 65,536 and divided greedily; then the
+    batches are shuffled. A molecule whose own :math:`L^2` exceeds the budget is a batch by itself.
 
     Args:
-        num_atoms: Atoms of each molecule ``[M]``.
-        pair_budget: Pair cells of a batch, with CLS and SEP.
-        rng: Source of the order; None: molecules by size, batches in that order.
+        num_atoms: Number of atoms of each molecule ``[M]``.
+        pair_budget: Largest number of pair cells of a batch, with CLS and SEP.
+        rng: Source of the order; default: molecules and batches are ordered by size.
 
     Returns:
-        Indices of the molecules of each batch; each molecule is in exactly one.
+        Indices of the molecules of each batch; each molecule is in exactly one batch.
     """
     order = np.arange(len(num_atoms)) if rng is None else rng.permutation(len(num_atoms))
     batches = []
@@ -41,12 +41,10 @@ def plan_batches(
         length = num_atoms[pool].astype(np.int64) + NUM_SPECIAL  # L, ascending
         first = 0
         while first < len(pool):
-            # count * L^2 grows with the count: the last that fits is found by bisection
+            # count * L^2 grows with the count, so that bisection finds the largest that fits
             most = max(1, pair_budget // int(length[first]) ** 2)
-            cost = (
-                np.arange(1, 1 + len(length[first : first + most]))
-                * length[first : first + most] ** 2
-            )
+            some = length[first : first + most]
+            cost = np.arange(1, 1 + len(some)) * some**2
             count = max(1, int(np.searchsorted(cost, pair_budget, side="right")))
             batches.append(pool[first : first + count])
             first += count
@@ -56,28 +54,28 @@ def plan_batches(
 
 
 def padding_waste(num_atoms: np.ndarray, batches: list[np.ndarray]) -> float:
-    """Share of the pair cells ``B L^2`` of all batches that are padding."""
+    """Returns the share of padding in the pair cells ``B L^2`` of all batches."""
     length = num_atoms.astype(np.int64) + NUM_SPECIAL
     cells = sum(len(batch) * int(length[batch].max()) ** 2 for batch in batches)
     return 1 - int((length**2).sum()) / cells
 
 
 class PooledBatches(Sampler):
-    """Random batches of a fixed number of molecules, of similar size.
+    """Random batches of a fixed number of molecules of similar size.
 
-    Molecules are shuffled; those of ``pool`` batches at a time are sorted by size and cut; then the
-    batches are shuffled. A pool of 1 sorts nothing across batches. The order comes from torch's
-    generator, anew for each epoch.
+    Molecules are shuffled, sorted by size within pools of ``pool`` batches and divided; then the
+    batches are shuffled. A pool of 1 batch sorts nothing across batches.
 
     Args:
-        num_atoms: Atoms of each molecule ``[M]``.
-        batch_size: Molecules of a batch; the last pool may end with a smaller one. A molecule that
-            would be alone joins the batch before: batch norm has no variance of one atom.
-        pool: Batches that are cut together.
-        seed, epoch: Of the order.
+        num_atoms: Number of atoms of each molecule ``[M]``.
+        batch_size: Number of molecules of a batch; the last batch of the last pool may be smaller.
+            A single molecule joins the batch before it, as batch norm needs more than one.
+        pool: Number of batches of a pool.
+        seed: Seed of the order, default: 0.
+        epoch: Number of the epoch, on which the order depends, default: 0.
 
     Yields:
-        Lists of indices; in an epoch each molecule is in exactly one.
+        Lists of indices; in an epoch each molecule is in exactly one list.
     """
 
     def __init__(
@@ -85,11 +83,8 @@ class PooledBatches(Sampler):
     ):
         if batch_size < 1 or pool < 1:
             raise ValueError(f"batch_size and pool must be at least 1, got {batch_size} and {pool}")
-        self.num_atoms = num_atoms
-        self.batch_size = batch_size
-        self.pool = pool
-        self.seed = seed
-        self.epoch = epoch
+        self.num_atoms, self.batch_size, self.pool = num_atoms, batch_size, pool
+        self.seed, self.epoch = seed, epoch
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.num_atoms), self.batch_size)
@@ -112,18 +107,20 @@ class PooledBatches(Sampler):
 
 
 class CostSampler(Sampler):
-    """An endless stream of numbered batches, shuffled anew each epoch.
+    """An endless stream of numbered batches, in another order each epoch.
 
-    Batch ``number`` of the stream is the same whoever asks for it: a run that resumes at update k
-    starts the stream there, and of R processes the one of rank r takes the numbers r, r + R, ...
-    All batches cost about the same, so that no process waits long for another. An epoch that ends
-    in the middle of an update is no seam.
+    A batch depends on the seed and its number alone. A run that resumes at update k starts the
+    stream there, and of R processes the one of rank r takes the numbers r, r + R, ... All batches
+    cost about the same, so that no process waits long for another. An epoch may end in the middle
+    of an update.
 
     Args:
-        num_atoms: Atoms of each molecule ``[M]``.
+        num_atoms: Number of atoms of each molecule ``[M]``.
         pair_budget: Pair cells of a batch, see :func:`plan_batches`.
-        seed: Of the order. start: The first number.
-        rank: Of this process. world_size: Number of processes.
+        seed: Seed of the order, default: 0.
+        start: Number of the first batch, default: 0.
+        rank: Rank of this process, default: 0.
+        world_size: Number of processes, default: 1.
 
     Yields:
         ``(number, indices [B])``.
@@ -140,15 +137,11 @@ class CostSampler(Sampler):
     ):
         if len(num_atoms) == 0:
             raise ValueError("there is no molecule to draw batches from")
-        self.num_atoms = num_atoms
-        self.pair_budget = pair_budget
-        self.seed = seed
-        self.start = start
-        self.rank = rank
-        self.world_size = world_size
+        self.num_atoms, self.pair_budget, self.seed = num_atoms, pair_budget, seed
+        self.start, self.rank, self.world_size = start, rank, world_size
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """The batches of an epoch, the same in every process."""
+        """Returns the batches of an epoch, the same in every process."""
         rng = np.random.default_rng([self.seed, epoch])
         return plan_batches(self.num_atoms, self.pair_budget, rng)
 

@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule, as published."""
+"""The published optimiser and learning-rate schedule."""
 
 from functools import partial
 from typing import Any
@@ -8,17 +8,17 @@ from torch import nn
 
 
 def polynomial_decay(step: int, total_steps: int, warmup_steps: int, power: float = 1.0) -> float:
-    r"""Factor on the learning rate: linear warm-up, then polynomial decay to zero.
+    r"""Returns the factor of the learning rate: linear warm-up, then polynomial decay to zero.
 
     .. math::
         f(k) = \begin{cases} k / w & k \le w \\
         \left( 1 - \frac{k - w}{T - w} \right)^p & w < k < T \\ 0 & k \ge T \end{cases}
 
     Args:
-        step: k, updates already made (so that the first update has factor 0 if there is warm-up).
-        total_steps: All updates T.
-        warmup_steps: Updates of warm-up w.
-        power: p, default 1, as published.
+        step: Number of updates made so far, k. With warm-up the first update has factor 0.
+        total_steps: Number of all updates, T.
+        warmup_steps: Number of updates of warm-up, w.
+        power: Power p, default: 1, as published.
     """
     if step >= total_steps:
         return 0.0
@@ -30,15 +30,17 @@ def polynomial_decay(step: int, total_steps: int, warmup_steps: int, power: floa
 def configure_adam(
     model: nn.Module, lr: float, weight_decay: float, total_steps: int, warmup_steps: int
 ) -> dict[str, Any]:
-    """Adam with the published settings and decay, as Lightning's ``configure_optimizers`` wants it.
+    """Returns Adam and its schedule in the form of Lightning's ``configure_optimizers``.
 
-    Betas (0.9, 0.99), eps 1e-6, decoupled weight decay on matrices only (biases and layer norms
-    are spared).
+    Betas are (0.9, 0.99), eps is 1e-6. Weight decay is decoupled and applies to matrices only, not
+    to biases and layer norms.
 
     Args:
-        model: Its trainable parameters are optimised.
-        lr: Peak learning rate. weight_decay: Default of the callers 0 (fine-tuning) or 1e-4.
-        total_steps: Updates until the rate is zero. warmup_steps: Updates until its peak.
+        model: The model whose trainable parameters are optimised.
+        lr: Peak learning rate.
+        weight_decay: Weight decay of matrices.
+        total_steps: Number of updates until the rate is zero.
+        warmup_steps: Number of updates until the rate is at its peak.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [

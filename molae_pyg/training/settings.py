@@ -1,14 +1,15 @@
-"""Settings of runs, all of them checked before any work starts."""
+"""Settings of runs, which are checked before any work starts."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from molae_pyg.inference.precision import NAMES
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss
 from molae_pyg.metrics import metric_names
+from molae_pyg.nn.arguments import size
 
 _METRICS = dict.fromkeys(
     name
@@ -19,34 +20,35 @@ _METRICS = dict.fromkeys(
 
 @dataclass(frozen=True)
 class Finetuning:
-    """Settings of a fine-tuning run; the names are the keys of the YAML files.
+    """Settings of a fine-tuning run. Their names are the keys of the YAML files.
 
     Args:
         epochs: Largest number of epochs.
-        batch_size: Molecules of a batch.
+        batch_size: Number of molecules of a batch.
         lr: Peak learning rate.
-        warmup: Share of all steps spent warming up, 0 to 1.
-        loss: Of regression targets: ``"mse"`` (default), ``"mae"`` or ``"smooth_l1"``. Classes
-            always have ``"bce"``, which may be named if there is nothing else.
-        weight_decay: Default 0, as published.
-        patience: Epochs without a better validation metric before stopping, default 20.
-        metric: The validation metric that chooses the epoch, a name of
+        warmup: Share of all updates spent warming up, from 0 to 1.
+        loss: Loss of regression targets: ``"mse"`` (default), ``"mae"`` or ``"smooth_l1"``. Classes
+            always use ``"bce"``, which may be given if all targets are classes.
+        weight_decay: Weight decay of matrices, default: 0, as published.
+        patience: Number of epochs without a better validation metric before stopping, default: 20.
+        metric: Validation metric that chooses the epoch, a name of
             :func:`~molae_pyg.metrics.evaluate`; default: RMSE, ROC-AUC, or the mixed error if
             there are targets of both types. RMSE and MAE of several targets are divided by the
-            standard deviation of each target's training labels, so that no unit counts more.
-        pool: A training batch has molecules of similar size, sorted within so many batches, which
-            spares padding; default 1: batches are drawn at random, as published.
-        pair_budget: Training batches of more pair cells (molecules times the square of the
-            length of the largest) are computed in parts of similar size; default: none are.
-        valid_conformers: Number of conformers of a validation molecule that choose the epoch;
-            default: all, as published. Test predictions average over all in any case.
-        ema_decay: Decay a step (such as 0.999) of an exponential moving average of the weights,
-            which is validated and kept in their place; default: none, as published.
+            standard deviation of each target's training labels, so that units do not matter.
+        pool: Number of batches within which molecules are sorted by size, which saves padding;
+            default: 1, batches are drawn at random, as published.
+        pair_budget: Largest number of pair cells (molecules times the square of the length of the
+            largest) of a training batch that is computed at once. Larger batches are computed in
+            parts of similar size; default: no batch is.
+        valid_conformers: Largest number of conformers of a validation molecule; default: all, as
+            published. Test predictions average over all conformers in any case.
+        ema_decay: Decay per update (such as 0.999) of an exponential moving average of the
+            weights, which is validated and saved instead of them; default: none, as published.
         precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
 
     Raises:
-        ValueError: A setting is out of range, of another type, or a name that is not known.
+        ValueError: A setting is out of range, has another type, or is an unknown name.
     """
 
     epochs: int = 40
@@ -65,10 +67,10 @@ class Finetuning:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "pool"):
-            check_count(name, getattr(self, name))
+            size(name, getattr(self, name))
         for name in ("pair_budget", "valid_conformers"):
             if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
+                size(name, getattr(self, name))
         check_number("lr", self.lr, above=0)
         check_number("warmup", self.warmup, at_least=0, at_most=1)
         check_number("weight_decay", self.weight_decay, at_least=0)
@@ -83,25 +85,25 @@ class Finetuning:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Settings of a pre-training run; the names are the keys of the YAML files.
+    """Settings of a pre-training run. Their names are the keys of the YAML files.
 
     Args:
-        steps: Updates; the learning rate ends at zero there.
-        pair_budget: Pair cells of a batch, :math:`B L^2`; the default is about 128 molecules of
+        steps: Number of updates, after which the learning rate is zero.
+        pair_budget: Pair cells of a batch, :math:`B L^2`. The default is about 128 molecules of
             ZINC's size, the published batch.
-        accumulate: Batches of each process that make one update.
+        accumulate: Number of batches of each process in one update.
         lr: Peak learning rate.
-        warmup_steps: Updates of warm-up.
-        weight_decay: Of matrices.
-        validate_every: Updates between validations, each of which saves a checkpoint.
+        warmup_steps: Number of updates of warm-up.
+        weight_decay: Weight decay of matrices.
+        validate_every: Number of updates between validations, each of which saves a checkpoint.
         precision: ``"auto"``: bf16 where the hardware computes in it, fp32 otherwise; or
             ``"32-true"``, ``"bf16-mixed"``, ``"64-true"`` (for data in float64).
-        workers: Processes that make batches ahead of a GPU.
-        recompute: Train with less memory and a third more time, see
+        workers: Number of processes that make batches ahead of a GPU.
+        recompute: Whether to train with less memory and a third more time, see
             :class:`~molae_pyg.nn.PairTransformer`.
 
     Raises:
-        ValueError: A setting is out of range, of another type, or a name that is not known.
+        ValueError: A setting is out of range, has another type, or is an unknown name.
     """
 
     steps: int = 1_000_000
@@ -117,20 +119,14 @@ class Pretraining:
 
     def __post_init__(self) -> None:
         for name in ("steps", "pair_budget", "accumulate", "validate_every"):
-            check_count(name, getattr(self, name))
+            size(name, getattr(self, name))
         for name in ("warmup_steps", "workers"):
-            check_count(name, getattr(self, name), at_least=0)
+            size(name, getattr(self, name), least=0)
         check_number("lr", self.lr, above=0)
         check_number("weight_decay", self.weight_decay, at_least=0)
         check_choice("precision", self.precision, (*NAMES, "64-true"))
         if not isinstance(self.recompute, bool):
             raise ValueError(f"recompute must be True or False, got {self.recompute!r}")
-
-
-def check_count(name: str, value: Any, at_least: int = 1) -> None:
-    """Raises ValueError unless the value is an integer of at least so much."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
-        raise ValueError(f"{name} must be an integer of at least {at_least}, got {value!r}")
 
 
 def check_number(
@@ -159,6 +155,6 @@ def check_number(
 
 
 def check_choice(name: str, value: Any, known: Sequence[str]) -> None:
-    """Raises ValueError, which lists the known names, unless the value is one of them."""
+    """Raises ValueError with the known names unless the value is one of them."""
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

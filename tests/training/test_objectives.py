@@ -118,10 +118,10 @@ def with_a_closure(power):
     ("objective", "message"),
     [
         ("cloze", "objective must be a function"),
-        (partial(sizes_objective, 3), "settings .* by name"),
-        (with_a_closure(2), "make them arguments and use functools.partial"),
-        (needs_a_setting, "setting 'power' .* has no value"),
-        (partial(sizes_objective, power=object()), "setting 'power' .* cannot be identified"),
+        (partial(sizes_objective, 3), r"use functools.partial\(objective, name=value\)"),
+        (with_a_closure(2), "make them arguments after .* and use functools.partial"),
+        (needs_a_setting, "needs a value of 'power'"),
+        (partial(sizes_objective, power=object()), "needs a value of 'power'.*cannot be seen"),
     ],
 )
 def test_an_objective_without_an_identity_is_an_error(objective, message):

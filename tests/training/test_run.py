@@ -164,9 +164,9 @@ def test_two_runs_in_one_folder_are_an_error(tmp_path):
             RunFolder(tmp_path, IDENTITY)
         assert json.loads((tmp_path / "run.json").read_text())["starts"] == 1
     code = """
-import fcntl, sys
-file = open("lock", "ab")
-fcntl.lockf(file, fcntl.LOCK_EX)
+import filelock, sys
+lock = filelock.FileLock("lock")
+lock.acquire()
 print(flush=True)
 sys.stdin.read()
 """
