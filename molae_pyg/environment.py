@@ -1,4 +1,4 @@
-"""What a result was computed on."""
+"""The machine that a result was computed on."""
 
 import platform
 from functools import cache
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @cache
 def processor_name() -> str:
-    """What the system calls the processor, such as ``Intel(R) Xeon(R) Gold 6338``."""
+    """Returns the name of the processor, such as ``Intel(R) Xeon(R) Gold 6338``."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,9 +1,9 @@
 """What makes a run, a store or a cache entry the same.
 
-An identity is content: checksums of molecules, labels, names and weights, every setting, and the
-version of the molecule recipe (:data:`~molae_pyg.chem.options.RECIPE_VERSION`). It is never a
-count, a file name or the version of the package. An identity is a plain ``dict`` that JSON can
-hold; :func:`differences` compares two and names what differs, so that a message can say it.
+An identity holds content: checksums of molecules, labels, names and weights, every setting, and the
+version of the molecule recipe (:data:`~molae_pyg.chem.options.RECIPE_VERSION`). It holds no counts,
+file names or version of the package. It is a plain ``dict`` that JSON can hold;
+:func:`differences` lists what differs between two, for messages.
 """
 
 import hashlib
@@ -20,15 +20,15 @@ from torch import Tensor, nn
 def digest(*values: Any) -> str:
     """Returns the SHA-256 of values, in hexadecimal digits.
 
-    Equal content gives equal digests in every process and on every machine; the order of the keys
-    of a mapping does not count, types do: ``1``, ``1.0`` and ``"1"`` differ.
+    Equal content gives equal digests in every process and on every machine. The order of the keys
+    of a mapping does not matter; types do: ``1``, ``1.0`` and ``"1"`` differ.
 
     Args:
         values: Strings, bytes, numbers, None, tensors, arrays, data classes, and lists, tuples and
             mappings of them.
 
     Raises:
-        TypeError: If a value is something else: its content would not be seen.
+        TypeError: If a value is of another type, whose content would not be seen.
     """
     found = hashlib.sha256()
     for value in values:
@@ -42,11 +42,11 @@ def of_weights(model: nn.Module) -> str:
 
 
 def of_molecules(molecules: Iterable[Any]) -> str:
-    """Returns a checksum of molecules: atoms, coordinates, labels and all else they hold.
+    """Returns a checksum of everything that molecules hold: atoms, coordinates, labels.
 
     Args:
-        molecules: PyG ``Data`` objects. A data set that can do it faster has a method
-            ``fingerprint``, which is called instead.
+        molecules: PyG ``Data`` objects. If a data set has a method ``fingerprint``, which may be
+            faster, it is called instead.
     """
     if hasattr(molecules, "fingerprint"):
         return molecules.fingerprint()
@@ -57,14 +57,14 @@ def of_molecules(molecules: Iterable[Any]) -> str:
 
 
 def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Returns what differs between two identities, one line each; empty if nothing does.
+    """Returns a line for each difference between two identities.
 
     Args:
-        found: The identity on disk.
-        wanted: The identity of this call.
+        found: Identity on disk.
+        wanted: Identity of this call.
 
     Returns:
-        Such as ``"settings.lr: 0.001 there, 0.002 now"``; a key that one lacks is ``absent``.
+        Lines such as ``"settings.lr: 0.001 there, 0.002 now"``; a missing key is ``absent``.
     """
     there, now = _flat(_as_json(found)), _flat(_as_json(wanted))
     lines = []
@@ -84,12 +84,12 @@ _ABSENT = _Absent()
 
 
 def _as_json(identity: Mapping[str, Any]) -> Any:
-    """The identity as it will be read back: tuples are lists, keys strings."""
+    """Returns the identity as it will be read back: tuples become lists, keys strings."""
     return json.loads(json.dumps(identity))
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    """Turns ``{"a": {"b": 1}}`` into ``{"a.b": 1}``."""
     if not isinstance(value, dict) or not value:
         return {name: value}
     flat = {}
@@ -107,12 +107,12 @@ def _shown(value: Any) -> str:
 
 
 def _update(found: "hashlib._Hash", value: Any) -> None:
-    """Feeds a value into a hash, each piece with its kind and length, so that none runs on."""
+    """Adds a value to a hash, each piece with its kind and length, so that pieces do not merge."""
     if isinstance(value, Tensor):
         value = value.detach().cpu()
-        # NumPy has no bfloat16: the bytes count, under the name of the type.
+        # NumPy has no bfloat16: the bytes are hashed, with the name of the type.
         kind = f"tensor {value.dtype} {tuple(value.shape)}"
-        # Strides of axes of length 1 are whatever they are, also in a contiguous tensor.
+        # Strides of axes of length 1 are arbitrary, also in a contiguous tensor.
         flat = value.contiguous().as_strided((value.numel(),), (1,))
         _feed(found, kind, flat.view(torch.uint8).numpy().tobytes())
     elif isinstance(value, np.ndarray):

@@ -2,9 +2,9 @@
 
     python experiments/data/fragments.py $MOLAE_DATA/pretrain/zinc250k.smi.gz fragments.smi
 
-Drug-like molecules alone do not show a model what methanol or toluene looks like. Bonds are cut as
-BRICS does (Degen et al. 2008), again and again; each piece of at most --most heavy atoms, also one
-that can be cut further, gets hydrogens where it was cut. Every fragment is written once.
+Drug-like molecules alone do not show a model what methanol or toluene looks like. Bonds are cut
+repeatedly by the rules of BRICS (Degen et al. 2008). Each piece with at most --most heavy atoms,
+also one that can be cut further, gets hydrogens where it was cut. Every fragment is written once.
 """
 
 import argparse
@@ -23,7 +23,7 @@ LEAST = 2  # heavy atoms: the cloze test drops one and keeps one
 
 
 def fragments(smiles: str, most: int) -> set[str]:
-    """Canonical SMILES of the fragments of one molecule."""
+    """Returns the canonical SMILES of the fragments of a molecule."""
     RDLogger.DisableLog("rdApp.*")
     try:
         mol = plain_mol(smiles)
@@ -49,9 +49,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("molecules", help="file of SMILES")
     parser.add_argument("output", help="file to write, one SMILES a line")
-    parser.add_argument("--most", type=int, default=15, help="heavy atoms (default: 15)")
-    parser.add_argument("--first", type=int, help="take so many molecules; default: all")
-    parser.add_argument("--workers", type=int, help="processes; default: all cores")
+    parser.add_argument(
+        "--most", type=int, default=15, help="largest number of heavy atoms; default: 15"
+    )
+    parser.add_argument("--first", type=int, help="number of molecules to read; default: all")
+    parser.add_argument("--workers", type=int, help="number of processes; default: one a core")
     return parser.parse_args()
 
 

@@ -1,11 +1,11 @@
-"""Writes the test molecules of data sets, to be kept out of pre-training.
+"""Writes the test molecules of data sets, which pre-training has to leave out.
 
     python experiments/data/test_molecules.py                # those of experiments/transfer.py
     molae prepare ... --exclude test_molecules.smi
 
-One SMILES a line, each once: the test parts of the scaffold splits that moleculenet.py (one for
-all seeds, and one with stereo marks) and transfer.py (one a seed) make; or all rows, as each is a
-test row of cross-validation. Only the tables are read; no conformers are needed.
+The file has one SMILES a line, each once: the test parts of the scaffold splits of moleculenet.py
+(one for all seeds, and one with stereochemistry) and transfer.py (one for each seed), or all rows,
+as each is a test row of cross-validation. Only the tables are read; no conformers are needed.
 """
 
 import argparse
@@ -25,11 +25,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", help="names; default: those of transfer.yaml")
-    parser.add_argument("--root", default="data", help="folder of data files")
-    parser.add_argument("--seeds", type=int, default=3, help="as given to transfer.py")
-    parser.add_argument("--all-rows", action="store_true", help="not only test parts")
-    parser.add_argument("--output", default="test_molecules.smi", help="file of results")
+    parser.add_argument(
+        "--datasets", nargs="+", help="names of data sets; default: those of transfer.yaml"
+    )
+    parser.add_argument("--root", default="data", help="folder of the data sets; default: data")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of seeds, as given to transfer.py; default: 3"
+    )
+    parser.add_argument(
+        "--all-rows", action="store_true", help="write all rows, not only test parts"
+    )
+    parser.add_argument(
+        "--output", default="test_molecules.smi", help="file to write; default: test_molecules.smi"
+    )
     return parser.parse_args()
 
 
@@ -43,13 +51,13 @@ def is_readable(smiles: str) -> bool:
 
 
 def read_smiles(root: str, name: str) -> list[str]:
-    """The SMILES of a data set that can be read, as its table has them."""
+    """Returns the readable SMILES of a data set, as they are in its table."""
     with rdBase.BlockLogs():
         return [text for text in MoleculeNet.read(root, name).smiles if is_readable(text)]
 
 
 def read_test_parts(root: str, name: str, seeds: int) -> list[str]:
-    """The SMILES in the test parts of a data set."""
+    """Returns the SMILES in the test parts of a data set."""
     smiles = read_smiles(root, name)
     splits = [scaffold_split(smiles, seed=seed) for seed in (None, *range(seeds))]
     splits.append(scaffold_split(smiles, chirality=True))

@@ -1,11 +1,11 @@
-"""Makes a conformer store of ready conformers in NumPy files.
+"""Makes a conformer store from finished conformers in NumPy files.
 
     python experiments/data/zinc_store.py $MOLAE_DATA/pretrain/conformers runs/zinc
 
-The files are part*.npz with arrays n (atoms a molecule), z (atomic numbers, flat), pos (0.001 Å,
-flat), smiles (canonical, its atoms in the order of z) and failed (rows without a conformer), one
-conformer a molecule. Molecules of --exclude are left out and counted; they are compared by
-canonical SMILES without stereochemistry, isotopes and atom labels.
+The files are part*.npz with one conformer for each molecule, in the arrays n (number of atoms), z
+(atomic numbers, end to end), pos (in 0.001 Å, end to end), smiles (canonical, atoms in the order of
+z) and failed (rows without a conformer). Molecules of --exclude get the status "excluded"; they are
+compared by canonical SMILES without stereochemistry, isotopes and atom labels.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     left_out = {compound_key(smiles) for smiles in excluded} - {""}
     parts = sorted(args.conformers.glob("part*.npz"))
     if not parts:
-        raise SystemExit(f"{args.conformers}: no part*.npz there")
+        raise SystemExit(f"{args.conformers} has no part*.npz")
 
     row = 0
     meta = {

@@ -1,9 +1,9 @@
-"""Reads pickles of plain data and NumPy arrays, and runs nothing that they name.
+"""Reads pickles of plain data and NumPy arrays without running what they name.
 
-A pickle is a program: it may name any function and have it called. Here a name stands for one of
-the few entries of a table or is refused, and what stands in the table is written for this purpose.
-Not even NumPy's own functions are in it, as one can give them a state that makes bytes into
-addresses; an array is first a note of its type, shape and bytes, which are then checked.
+A pickle is a program: it may name any function and have it called. Here a name is refused unless
+it is in a short table, whose functions are written for this purpose. NumPy's own functions are not
+in it, because a state given to them can turn bytes into addresses: the type, shape and bytes of an
+array are collected first and then checked.
 """
 
 import io
@@ -17,24 +17,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-#: Values that a pickle may unfold to, those of arrays counted; a molecule has some thousands.
+#: Largest number of values, also in arrays, that a pickle may unfold to; a molecule has thousands.
 MAX_VALUES = 20_000_000
 _DTYPE = re.compile(r"[<>|=]?([biufcSUO]\d{1,5}|\?)")
 
 
 class UnsafePickleError(Exception):
-    """A pickle names something that plain data has no need of."""
+    """A pickle names something that plain data does not need."""
 
 
 def loads(content: bytes) -> Any:
-    """Reads a pickle of any protocol; molecules of RDKit in it come out empty.
+    """Reads a pickle of any protocol; RDKit molecules in it are read as empty objects.
 
     Raises:
-        UnsafePickleError: If it names anything but plain containers and arrays. Nothing of it
-            has been called.
+        UnsafePickleError: If it names anything but plain containers and arrays. It has not been
+            called.
         ValueError: If it contains itself, is nested too deeply, or unfolds to more than
             :data:`MAX_VALUES` values, as a few bytes that refer to each other can.
-        Exception: If it is damaged, as :func:`pickle.loads`, or an array's bytes do not fit.
+        Exception: If it is damaged, as in :func:`pickle.loads`, or the bytes of an array do not
+            fit its shape.
     """
     try:
         return _Plain().of(_Unpickler(io.BytesIO(content)).load())
@@ -44,7 +45,7 @@ def loads(content: bytes) -> Any:
         raise pickle.UnpicklingError(f"it is damaged: {error!r}") from None
 
 
-class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be looked at
+class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be replaced
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -86,9 +87,9 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be lo
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Refuses keys of dicts and members of sets that are made of others.
+    """Refuses containers as keys of dicts and members of sets.
 
-    Tuples that hold each other take exponential time to hash.
+    Tuples that contain each other take exponential time to hash.
     """
     for key in keys:
         if not isinstance(key, str | bytes | int | float | None):
@@ -96,7 +97,7 @@ def _check_keys(keys: Iterable[Any]) -> None:
 
 
 class _Call:
-    """A function for pickles to call; they cannot change its attributes."""
+    """A function that pickles may call but not change."""
 
     __slots__ = ("_function",)
 
@@ -114,14 +115,14 @@ class _Call:
 
 
 class _Ignored:
-    """Stands for an object that is of no use here, whatever it holds."""
+    """An object that is not needed; its content is ignored."""
 
     def __setstate__(self, state: object) -> None:
         pass
 
 
 class _Dtype:
-    """A NumPy type, until its byte order is known."""
+    """A NumPy type while its byte order is unknown."""
 
     def __init__(self, text: str) -> None:
         self.text, self.order = text, "="
@@ -129,17 +130,17 @@ class _Dtype:
     def __setstate__(self, state: tuple) -> None:
         _version, order, *inner = state
         if order not in ("<", ">", "|", "=") or any(part is not None for part in inner[:3]):
-            raise ValueError("an array of records is no part of a molecule")
+            raise ValueError("an array of records is not part of a molecule")
         self.order = order
 
     def get(self) -> np.dtype:
         if not isinstance(self.text, str) or not _DTYPE.fullmatch(self.text):
-            raise ValueError(f"no plain type of array: {shortened(self.text)}")
+            raise ValueError(f"not a plain type of array: {shortened(self.text)}")
         return np.dtype(self.text).newbyteorder(self.order)
 
 
 class _Array:
-    """A NumPy array, until its content is known."""
+    """A NumPy array while its content is unknown."""
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -152,7 +153,7 @@ class _Array:
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray | list:
     """Builds an array from its parts; one of objects becomes a list of them."""
     if type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"no shape of an array: {shortened(shape)}")
+        raise ValueError(f"not a shape of an array: {shortened(shape)}")
     if not isinstance(dtype, _Dtype):
         raise ValueError("the type of an array is missing")
     if (plain := dtype.get()).hasobject:
@@ -178,14 +179,14 @@ def _scalar(dtype: Any, content: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any = None) -> bytes:
-    """How old protocols write bytes."""
+    """Decodes bytes as old protocols write them."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise UnsafePickleError(f"codecs.encode to {shortened(encoding)}")
     return text.encode("latin-1")
 
 
 def _container(kind: type) -> _Call:
-    """Makes one of the given things; not of a number, which can ask for all memory there is."""
+    """Makes a container of given things; a number as argument could ask for all memory."""
 
     def make(*things: Any) -> Any:
         if len(things) > 1 or not all(isinstance(t, list | tuple | bytes) for t in things):
@@ -200,14 +201,14 @@ def _container(kind: type) -> _Call:
 
 
 class _Plain:
-    """Puts arrays in the place of the notes on them, in lists, tuples and dicts.
+    """Replaces collected arrays by NumPy's, in lists, tuples and dicts.
 
-    What occurs several times is looked at once. Its values count each time nevertheless, as
-    whoever reads the result meets them each time.
+    What occurs several times is converted once, but its values count each time, as a reader of the
+    result meets them each time.
     """
 
     def __init__(self) -> None:
-        self._done: dict[int, tuple[Any, int]] = {}  # id -> what it becomes, number of values
+        self._done: dict[int, tuple[Any, int]] = {}  # id -> result, number of values
         self._open: set[int] = set()
 
     def of(self, value: Any) -> Any:
