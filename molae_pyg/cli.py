@@ -47,8 +47,8 @@ def _explains_itself(error: Exception) -> bool:
     These errors are raised where input, settings, files and stores are checked. Any other error,
     also a plain ValueError, is a defect of molae_pyg, and its traceback is needed.
     """
-    from molae_pyg.chem.items import RecordRefused
     from molae_pyg.chem.options import InputError
+    from molae_pyg.chem.records import RecordRefused
     from molae_pyg.store import StoreError
 
     return isinstance(

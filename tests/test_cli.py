@@ -8,8 +8,8 @@ import pytest
 from test_docs import PAGES, commands
 
 from molae_pyg import __version__, store
-from molae_pyg.chem.items import RecordRefused
 from molae_pyg.chem.options import InputError
+from molae_pyg.chem.records import RecordRefused
 from molae_pyg.cli import main, make_parser
 from molae_pyg.store import preparation
 

@@ -1,15 +1,15 @@
-"""Conformers: a ladder of recipes under one time limit, with a reason for every departure.
+"""Conformers: a ladder of methods under one time limit, with a reason for every departure.
 
-The recipe is the published one: hydrogens added, ETKDGv3 embedding, at most 200 steps of MMFF94.
-Where the embedding fails it starts again from random coordinates; where that fails too, the flat
-2D layout stands in. This module needs RDKit and NumPy only: worker processes import it.
+The recipe is the published one: hydrogens added, ETKDGv3, at most 200 steps of MMFF94. If ETKDG
+fails, it starts again from random coordinates; if that fails too, the flat 2D layout is used. This
+module needs RDKit and NumPy only: worker processes import it.
 """
 
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rdkit import Chem
@@ -28,15 +28,15 @@ LAYOUT_LIMIT = 60.0  # seconds for the 2D layout, and never longer than the conf
 
 
 class Recipe(NamedTuple):
-    """What to make of one molecule."""
+    """Which conformers one molecule gets."""
 
-    #: Conformers to make; number k is embedded with ``seed + k + 1``. 0 makes the 2D layout only.
+    #: Number of conformers; conformer k is made with ``seed + k + 1``. 0: the 2D layout only.
     count: int = 1
     seed: int = 0
     #: Seconds for all conformers of the molecule together. The 2D layout may take as long again,
     #: up to :data:`LAYOUT_LIMIT`.
     time_limit: float = 30.0
-    #: Also make the 2D layout where conformers succeed.
+    #: Whether the 2D layout is made although conformers succeed.
     layout: bool = False
 
     @property
@@ -45,107 +45,101 @@ class Recipe(NamedTuple):
         return min(LAYOUT_LIMIT, self.time_limit)
 
 
-class Step(NamedTuple):
-    """One result of the ladder: a conformer (``"3d"``), the layout (``"2d"``) or a note."""
+class Message(NamedTuple):
+    """What a worker sends: a conformer (``"3d"``), the layout (``"2d"``), a note, or another kind.
+
+    :mod:`~molae_pyg.chem.rows` and :mod:`~molae_pyg.chem.worker` name the other kinds.
+    """
 
     kind: str
-    value: np.ndarray | str
+    value: Any = ""
 
 
 @dataclass
-class Embedding:
-    """The coordinates made for one molecule and how they came about."""
+class Coordinates:
+    """The coordinates of one molecule and how they were made."""
 
-    #: 3D conformers in Å, each ``[n, 3]`` float32; empty where none could be made.
+    #: 3D conformers in Å, each ``[n, 3]`` float32; empty if none could be made.
     conformers: list[np.ndarray] = field(default_factory=list)
-    #: 2D layout with z = 0, ``[n, 3]`` float32, where asked for or needed.
+    #: 2D layout with z = 0, ``[n, 3]`` float32, if it was asked for or needed.
     layout: np.ndarray | None = None
     #: What departed from the recipe, each remark once.
     notes: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> str:
-        """``"3d"``, ``"2d"`` (the layout stands in) or ``"failed"`` (no coordinates)."""
+        """``"3d"``, ``"2d"`` (the layout replaces conformers) or ``"failed"`` (no coordinates)."""
         if self.conformers:
             return "3d"
         return "failed" if self.layout is None else "2d"
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether there are no coordinates because time ran out."""
+        return self.status == "failed" and bool({OUT_OF_TIME, NO_LAYOUT_IN_TIME} & {*self.notes})
+
+    @property
+    def num_distinct(self) -> int:
+        """Number of conformers with different coordinates; 1 if only the layout was made."""
+        different: list[np.ndarray] = []
+        for conformer in self.conformers:
+            if not any(np.array_equal(conformer, other) for other in different):
+                different.append(conformer)
+        return len(different) or 1
 
     def lacks_layout(self, recipe: Recipe) -> bool:
         """Whether the 2D layout is still to be made: it is asked for, or there is nothing else."""
         return self.layout is None and (recipe.layout or not self.conformers)
 
-    @property
-    def timed_out(self) -> bool:
-        """Whether there is nothing because time ran out."""
-        return self.status == "failed" and bool({OUT_OF_TIME, NO_LAYOUT_IN_TIME} & {*self.notes})
-
     def cut_short(self, note: str, recipe: Recipe) -> None:
-        """Enters that the process ended on the way, and how far it had come."""
-        self.add(Step("note", note))
+        """Notes that the process ended early, and how many conformers it had made."""
+        self.add(Message("note", note))
         made = len(self.conformers)
         if 0 < made < recipe.count:
-            self.add(Step("note", f"{made} of {recipe.count} conformers"))
+            self.add(Message("note", f"{made} of {recipe.count} conformers"))
 
-    def add(self, step: Step) -> None:
-        """Takes in one step of the ladder."""
-        if step.kind == "3d":
-            self.conformers.append(step.value)
-        elif step.kind == "2d":
-            self.layout = step.value
-        elif step.value not in self.notes:
-            self.notes.append(step.value)
-
-
-def make(mol: Chem.Mol, recipe: Recipe) -> Embedding:
-    """Runs the whole ladder in this process: conformers, then the 2D layout where needed.
-
-    Args:
-        mol: The molecule with explicit hydrogens; left unchanged.
-        recipe: How many conformers, which seed, how much time.
-    """
-    embedding = Embedding()
-    for step in embed(mol, recipe):
-        embedding.add(step)
-    if embedding.lacks_layout(recipe):
-        embedding.add(layout_step(mol))
-    return embedding
+    def add(self, message: Message) -> None:
+        """Adds a conformer, the layout or a note."""
+        if message.kind == "3d":
+            self.conformers.append(message.value)
+        elif message.kind == "2d":
+            self.layout = message.value
+        elif message.value not in self.notes:
+            self.notes.append(message.value)
 
 
-def embed(mol: Chem.Mol, recipe: Recipe) -> Iterator[Step]:
+def generate(mol: Chem.Mol, recipe: Recipe) -> Iterator[Message]:
     """Makes the conformers of one molecule, one after the other.
 
-    Conformer k is embedded with the seed ``recipe.seed + k + 1`` and nothing else, so that it does
-    not depend on how many others are asked for. RDKit takes the seeds 0 and 1 for the same one.
+    Conformer k is made with the seed ``recipe.seed + k + 1`` and nothing else, so that it does not
+    depend on how many others are asked for. RDKit treats the seeds 0 and 1 as the same seed.
 
     Args:
-        mol: The molecule with explicit hydrogens; left unchanged.
-        recipe: How many conformers, which seed, how much time.
+        mol: The molecule with explicit hydrogens; it is not changed.
+        recipe: Number of conformers, seed and time limit.
 
     Yields:
-        Each conformer as soon as it is made, and notes. If ``recipe.count`` is 0: the 2D layout.
+        Each conformer as soon as it is made, and notes.
     """
-    if recipe.count == 0:
-        yield layout_step(mol)
-        return
     deadline = time.monotonic() + recipe.time_limit
     made = 0
     for k in range(recipe.count):
         if k > 0 and time.monotonic() > deadline:
-            yield Step("note", OUT_OF_TIME)
+            yield Message("note", OUT_OF_TIME)
             break
-        coordinates, note = _embed_once(mol, recipe.seed + k + 1, deadline)
+        coordinates, note = _generate_one(mol, recipe.seed + k + 1, deadline)
         if note:
-            yield Step("note", note)
+            yield Message("note", note)
         if coordinates is not None:
             made += 1
-            yield Step("3d", coordinates)
+            yield Message("3d", coordinates)
         elif made == 0:  # such a molecule (of impossible stereo, say) fails with all other seeds
             break
     if 0 < made < recipe.count:
-        yield Step("note", f"{made} of {recipe.count} conformers")
+        yield Message("note", f"{made} of {recipe.count} conformers")
 
 
-def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray | None, str]:
+def _generate_one(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray | None, str]:
     """Returns one minimised conformer ``[n, 3]`` in Å, or None, and a note."""
     mol = Chem.Mol(mol)
     problem = "ETKDG found no 3D embedding"
@@ -153,8 +147,8 @@ def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray |
         params = rdDistGeom.ETKDGv3()
         params.randomSeed = seed
         params.useRandomCoords = random_start
-        # Half of what is left, so that random coordinates get their turn. RDKit counts in whole
-        # seconds and takes 0 for "no limit".
+        # Half of the remaining time, so that random coordinates get their turn. RDKit counts in
+        # whole seconds, and 0 means "no limit".
         left = (deadline - time.monotonic()) / (1 if random_start else 2)
         params.timeout = max(1, math.ceil(left))
         try:
@@ -175,10 +169,10 @@ def _embed_once(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray |
 
 
 def _minimise(mol: Chem.Mol, deadline: float) -> str:
-    """Minimises the conformer of ``mol`` in place; returns a note where it was not MMFF94."""
-    embedded = Chem.Conformer(mol.GetConformer())
-    # The minimiser forgets its curvature estimate between calls: for other than large molecules
-    # all steps go into one call, which is what RDKit's MMFFOptimizeMolecule does.
+    """Minimises the conformer of ``mol`` in place; returns a note if it was not by MMFF94."""
+    before = Chem.Conformer(mol.GetConformer())
+    # The minimiser forgets its curvature estimate between calls. Except for large molecules, all
+    # steps are therefore one call, which is what RDKit's MMFFOptimizeMolecule does.
     steps = LARGE_STEPS if mol.GetNumAtoms() > LARGE else MAX_STEPS
     try:
         force_field, note = _force_field(mol)
@@ -192,7 +186,7 @@ def _minimise(mol: Chem.Mol, deadline: float) -> str:
                 return CUT_SHORT
     except (RuntimeError, ValueError) as error:  # the line search can violate an invariant
         mol.RemoveAllConformers()
-        mol.AddConformer(embedded)
+        mol.AddConformer(before)
         return f"minimisation failed, ETKDG geometry as it is ({first_line(error)})"
     return note
 
@@ -208,12 +202,12 @@ def _force_field(mol: Chem.Mol) -> tuple[rdForceField.ForceField | None, str]:
     return None, "no force field parameters: ETKDG geometry as it is"
 
 
-def layout_step(mol: Chem.Mol) -> Step:
-    """Makes the 2D layout, or a note on why there is none."""
+def layout_of(mol: Chem.Mol) -> Message:
+    """Makes the 2D layout, or a note that says why there is none."""
     try:
-        return Step("2d", layout_2d(mol))
+        return Message("2d", layout_2d(mol))
     except (RuntimeError, ValueError) as error:
-        return Step("note", f"no 2D layout: {first_line(error)}")
+        return Message("note", f"no 2D layout: {first_line(error)}")
 
 
 def layout_2d(mol: Chem.Mol) -> np.ndarray:
@@ -224,5 +218,5 @@ def layout_2d(mol: Chem.Mol) -> np.ndarray:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message that says something."""
+    """Returns the first line of an error message that is not blank."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")

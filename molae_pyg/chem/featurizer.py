@@ -1,33 +1,24 @@
-"""Many molecules at once, on all cores, with an account of every row."""
+"""Many molecules at once, on all cores, with a report on every row."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from contextlib import contextmanager
+from functools import partial
 
 from rdkit import rdBase
 from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.assembly import build, build_or_raise, invalid_message, repeat
-from molae_pyg.chem.conformers import Embedding, Recipe
-from molae_pyg.chem.embedder import parse, run_in
-from molae_pyg.chem.options import Options
+from molae_pyg.chem.molecules import problem_message, to_data
+from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.chem.parsing import Molecule
 from molae_pyg.chem.report import FeaturizeReport
+from molae_pyg.chem.rows import Row, parse, row_in
 from molae_pyg.chem.workers import WorkerPool, available_cores, borrowed
 
-_WINDOW = 512  # molecules under way at once: bounds memory, and one slow molecule stops no other
+_WINDOW = 512  # molecules in progress at once: bounds memory, and a slow molecule delays no other
 _FEW = 32  # conformers; below it, starting processes takes longer than the work
-
-
-class _Row(NamedTuple):
-    """One input row on its way: at first parsed (or not), then embedded."""
-
-    smiles: object
-    molecule: Molecule | None
-    error: ValueError | None
-    embedding: Embedding | None = None  # None also for a molecule seen before
 
 
 def featurize(
@@ -46,14 +37,14 @@ def featurize(
     """Turns many SMILES strings into 3D molecules.
 
     The result for a molecule depends on its SMILES, the seed and the options only, not on the
-    number of workers, the order, or its neighbours (unless the time limit cuts it short). A
-    molecule that occurs again is not embedded again.
+    number of workers, the order, or its neighbours (unless the time limit cuts it short). The
+    conformers of a molecule that occurs again are not made again.
 
-    Worker processes are started afresh, without the calling script: no
+    Worker processes are new interpreters without the calling script: no
     ``if __name__ == "__main__"`` guard is needed, in scripts, notebooks or tests. A process that
-    overruns the time limit is killed; one that dies is replaced and its molecule tried once more.
-    After that the molecule keeps the conformers made so far, or gets the 2D layout, or counts as
-    failed, and its row says why.
+    overruns the time limit is killed; one that dies is replaced and its molecule is tried once
+    more. After that the molecule keeps the conformers made so far, or gets the 2D layout, or counts
+    as failed, and the report gives the reason.
 
     Args:
         smiles: The molecules.
@@ -66,8 +57,8 @@ def featurize(
         progress: Show a bar if it takes longer than a second and stderr is a terminal.
 
     Returns:
-        The list of ``Data``, in input order, and the report, whose ``kept`` has the input row of
-        each ``Data``.
+        The list of ``Data``, in input order, and the report; its ``kept`` is the input row of each
+        ``Data``.
 
     Raises:
         ValueError: With ``on_error="raise"``, naming the row (from 0), the string and the reason;
@@ -81,16 +72,23 @@ def featurize(
         raise ValueError("featurize takes a sequence of SMILES; use from_smiles for a single one")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}; None takes all cores")
-    workers = _num_workers(smiles, options, workers)
-    rows = _embedded(_parsed(smiles, canonical, time_limit), options.recipe, workers)
-    disable = None if progress else True  # None: where there is no terminal
+    rows = rows_of(smiles, options, workers, canonical)
+    disable = None if progress else True  # None: without a terminal
     bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=disable)
-    with rdBase.BlockLogs():
-        return _gather(bar, options, on_error)
+    made, report = [], FeaturizeReport()
+    for number, row in enumerate(bar):
+        if row.z is not None:
+            made.append(data := to_data(row, options))
+            report.add(row.status, row.reason, data.num_unknown, row.num_cropped)
+        elif on_error == "raise":
+            raise ValueError(f"row {number}: {problem_message(row)}")
+        else:
+            report.add(row.status, row.reason)
+    return made, report
 
 
 def canonical_smiles(smiles: str) -> str:
-    """The canonical isomeric SMILES, equal for equivalent strings.
+    """Returns the canonical isomeric SMILES, equal for equivalent strings.
 
     Raises:
         ValueError: If it is no valid SMILES.
@@ -98,115 +96,93 @@ def canonical_smiles(smiles: str) -> str:
     try:
         return parse(smiles, True, Options().time_limit).key
     except ValueError as error:
-        raise ValueError(invalid_message(smiles, error)) from None
+        raise ValueError(problem_message(Row("invalid", str(error), smiles))) from None
 
 
 def stream(
     smiles: Sequence[str], options: Options, workers: int | None = None
 ) -> Iterator[Data | ValueError]:
-    """Distinct molecules one after another, while worker processes make the next ones.
+    """Yields molecules one after another, while worker processes make the next ones.
 
     Args:
         smiles: Canonical SMILES, all different.
-        options: What to make of each.
+        options: The settings of the conformers.
         workers: Number of processes, as in :func:`featurize`.
 
     Yields:
-        The ``Data`` of each, or the error, in input order.
+        The ``Data`` of each SMILES, or the error, in input order.
     """
-    rows = _parsed(smiles, True, options.time_limit)
-    rows = _embedded(rows, options.recipe, _num_workers(smiles, options, workers), repeats=True)
-    with rdBase.BlockLogs():
-        for row in rows:
-            try:
-                if row.molecule is None:
-                    raise ValueError(invalid_message(row.smiles, row.error))
-                yield build_or_raise(row.molecule, row.embedding, options)
-            except ValueError as error:
-                yield error
+    for row in rows_of(smiles, options, workers, repeats=True):
+        yield ValueError(problem_message(row)) if row.z is None else to_data(row, options)
 
 
-def _num_workers(smiles: Sequence[str], options: Options, workers: int | None) -> int:
-    if workers is not None:
-        return workers
-    return available_cores() if len(smiles) * options.recipe.count > _FEW else 1
+def rows_of(
+    smiles: Sequence[str],
+    options: Options,
+    workers: int | None = None,
+    canonical: bool = True,
+    repeats: bool = False,
+) -> Iterator[Row]:
+    """Yields the row of each SMILES, in input order; repeated molecules are made once.
 
+    Args:
+        smiles: The molecules.
+        options: The settings of the conformers.
+        workers: Number of processes, as in :func:`featurize`.
+        canonical: As in :func:`~molae_pyg.chem.from_smiles`.
+        repeats: Whether repeated molecules are made again, so that no row has to be kept.
+    """
+    if workers is None:
+        workers = available_cores() if len(smiles) * options.recipe.count > _FEW else 1
+    first: dict[str, Future[Row]] = {}  # by the key of the molecule
+    waiting: deque[Callable[[], Row]] = deque()
 
-def _parsed(smiles: Iterable[object], canonical: bool, time_limit: float) -> Iterator[_Row]:
-    for value in smiles:
+    def begin(value: object) -> Callable[[], Row]:
         try:
-            yield _Row(value, parse(value, canonical, time_limit), None)
+            molecule = parse(value, canonical, options.time_limit)
         except ValueError as error:
-            yield _Row(value, None, error)
+            return partial(Row, "invalid", str(error), value)
+        if molecule.key in first:
+            return lambda: _repeated(first[molecule.key].result(), molecule, options)
+        job = apply(row_in, molecule, options)
+        if not repeats:
+            first[molecule.key] = job
+        return job.result
+
+    with rdBase.BlockLogs(), _engine(workers) as apply:
+        for value in smiles:
+            waiting.append(begin(value))
+            if len(waiting) >= (_WINDOW if workers > 1 else 1):
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
 
 
-def _embedded(
-    rows: Iterator[_Row], recipe: Recipe, workers: int, repeats: bool = False
-) -> Iterator[_Row]:
-    """Adds the embedding to every row with a molecule; unless ``repeats``, to its first alone."""
-    seen: set[str] = set()
-
-    def is_new(row: _Row) -> bool:
-        if row.molecule is None or (row.molecule.key in seen and not repeats):
-            return False
-        seen.add(row.molecule.key)
-        return True
-
-    if workers == 1:
-        with borrowed() as worker:
-            for row in rows:
-                new = is_new(row)
-                made = run_in(worker, row.molecule.mol, recipe) if new else None
-                yield row._replace(embedding=made)
+@contextmanager
+def _engine(workers: int) -> Iterator[Callable[..., "Future[Row]"]]:
+    """Yields what starts a job: on a pool, or at once on the worker that stays for other calls."""
+    if workers > 1:
+        with WorkerPool(workers) as pool:
+            yield pool.apply
         return
-    under_way: deque[tuple[_Row, Future[Embedding] | None]] = deque()
-    with WorkerPool(workers) as pool:
-        for row in rows:
-            job = pool.apply(run_in, row.molecule.mol, recipe) if is_new(row) else None
-            under_way.append((row, job))
-            if len(under_way) >= _WINDOW:
-                yield _finished(*under_way.popleft())
-        while under_way:
-            yield _finished(*under_way.popleft())
+    with borrowed() as worker:
+
+        def apply(job: Callable[..., Row], *args: object) -> "Future[Row]":
+            done: Future[Row] = Future()
+            done.set_result(job(worker, *args))
+            return done
+
+        yield apply
 
 
-def _finished(row: _Row, job: "Future[Embedding] | None") -> _Row:
-    return row if job is None else row._replace(embedding=job.result())
-
-
-def _gather(
-    rows: Iterable[_Row], options: Options, on_error: str
-) -> tuple[list[Data], FeaturizeReport]:
-    """Builds the data and enters every row in the report."""
-    found: list[Data] = []
-    report = FeaturizeReport()
-    first: dict[str, Data | Embedding] = {}  # by key: the data, or the embedding that failed
-    for number, row in enumerate(rows):
-        try:
-            data = _data_of(row, options, first)
-        except ValueError as error:
-            if on_error == "raise":
-                raise ValueError(f"row {number}: {error}") from None
-            if row.molecule is None:
-                report.add("invalid", str(row.error))
-            else:
-                report.add("failed", "; ".join(first[row.molecule.key].notes))
-            continue
-        found.append(data)
-        report.add(data.status, data.reason, data.num_unknown, data.num_cropped)
-    return found, report
-
-
-def _data_of(row: _Row, options: Options, first: dict[str, Data | Embedding]) -> Data:
-    if row.molecule is None:
-        raise ValueError(invalid_message(row.smiles, row.error))
-    key = row.molecule.key
-    if row.embedding is not None:
-        failed = row.embedding.status == "failed"
-        first[key] = row.embedding if failed else build(row.molecule, row.embedding, options)
-        if not failed:
-            return first[key]
-    known = first[key]
-    if isinstance(known, Embedding):
-        return build_or_raise(row.molecule, known, options)
-    return repeat(known, row.molecule, options)
+def _repeated(first: Row, molecule: Molecule, options: Options) -> Row:
+    """Returns the row of a molecule that differs from ``first`` in the input string only."""
+    if first.z is None:
+        return first._replace(smiles=molecule.smiles)
+    kept, _, _ = kept_atoms(molecule.numbers, options)
+    return first._replace(
+        smiles=molecule.smiles,
+        z=first.z.copy(),
+        conformers=first.conformers.copy(),
+        atom_map=molecule.atom_map[kept],
+    )

@@ -1,4 +1,4 @@
-"""What to make of a molecule, and the choice of its atoms and frames. Free of torch."""
+"""The settings of a molecule, and its atoms and frames by them. This module loads no torch."""
 
 import operator
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from molae_pyg.chem.conformers import Embedding, Recipe
+from molae_pyg.chem.conformers import Coordinates, Recipe
 
 #: Version of the recipe from a molecule to its atoms and coordinates. It is raised whenever the
-#: same input gives other ones, and it alone, not the version of the package, invalidates stores,
-#: caches and finished runs. 2: conformer k is embedded with ``seed + k + 1``.
+#: same input gives different ones. This number, not the version of the package, invalidates stores,
+#: caches and finished runs. 2: conformer k is made with ``seed + k + 1``.
 RECIPE_VERSION = 2
 
 MAX_SEED = 2**31 - 1  # of RDKit; conformer k has seed + k + 1
@@ -20,7 +20,7 @@ DUMMY_Z = 118  # for an atom without a number (``*``), because 0 would be read a
 
 
 class InputError(ValueError):
-    """What the caller gave cannot be used: an argument, or the content of a file.
+    """An argument or the content of a file that cannot be used.
 
     The message alone says what to do; the ``molae`` command prints it without a traceback.
     """
@@ -38,9 +38,10 @@ _TYPES: dict[str, Callable[[Any], Any]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What to make of a molecule; :func:`~molae_pyg.chem.from_smiles` explains each.
+    """Settings of the featurizer; :func:`~molae_pyg.chem.from_smiles` explains each.
 
-    Numbers of other types, such as NumPy's, become Python's, so that equal options are one recipe.
+    Numbers of other types, such as NumPy's, become Python's, so that equal options are equal
+    recipes.
     """
 
     num_conformers: int | None = None
@@ -87,31 +88,31 @@ class Options:
             raise InputError(f"time_limit must be in (0, 1e6) seconds, got {self.time_limit}")
 
     def to_dict(self) -> dict[str, Any]:
-        """What the atoms and coordinates of a molecule depend on, with the recipe's version.
+        """Returns what the atoms and coordinates of a molecule depend on, with the recipe version.
 
-        A saved model, a store and a cache keep it; ``time_limit`` is part of it, as it decides
-        which molecules fall back to the 2D layout.
+        A saved model, a store and a cache keep it. ``time_limit`` is part of it because it decides
+        which molecules get the 2D layout instead of conformers.
         """
         return {**asdict(self), "recipe_version": RECIPE_VERSION}
 
     @property
     def recipe(self) -> Recipe:
-        """What the conformer ladder is to make."""
+        """The part that concerns conformers."""
         count = 1 if self.num_conformers is None else self.num_conformers
         return Recipe(count, self.seed, self.time_limit, self.add_2d)
 
 
-def frames(embedding: Embedding, options: Options) -> np.ndarray:
-    """Returns the conformers asked for, repeated in turn where fewer were made, then the layout.
+def frames(coordinates: Coordinates, options: Options) -> np.ndarray:
+    """Returns the conformers asked for, repeated in turn if fewer were made, then the layout.
 
     Shapes:
         - **output:** :math:`(n, K, 3)` or, with the layout, :math:`(n, K + 1, 3)`, Å
     """
-    made = embedding.conformers or [embedding.layout]
+    made = coordinates.conformers or [coordinates.layout]
     chosen = [made[k % len(made)] for k in range(options.recipe.count)]
     if options.add_2d:
-        # A layout fails next to never; the axis keeps its length with a conformer in its place.
-        chosen.append(made[0] if embedding.layout is None else embedding.layout)
+        # A layout hardly ever fails; a conformer then takes its place, and K + 1 stays.
+        chosen.append(made[0] if coordinates.layout is None else coordinates.layout)
     return np.stack(chosen, axis=1)
 
 
@@ -120,7 +121,7 @@ def kept_atoms(numbers: np.ndarray, options: Options) -> tuple[np.ndarray, int, 
 
     Args:
         numbers: Atomic numbers, ``[n]``.
-        options: Of these, what concerns hydrogens, size and seed.
+        options: Its settings of hydrogens, size and seed are used.
     """
     kept, notes = np.arange(len(numbers)), []
     if options.remove_hydrogens:

@@ -1,4 +1,4 @@
-"""What became of every input row."""
+"""The outcome of every input row."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ OUTCOMES = ("3d", "2d", "failed", "invalid")
 
 
 def row_error(row: int, outcome: str, smiles: str, reason: str) -> ValueError:
-    """What to raise about a row that gives no molecule."""
+    """Returns the error about a row that gives no molecule."""
     return ValueError(
         f"row {row}: {outcome}: {smiles!r}: {reason}. Correct the SMILES, or "
         "leave such rows out (on_error='skip' does so, and counts them)"
@@ -17,24 +17,24 @@ def row_error(row: int, outcome: str, smiles: str, reason: str) -> ValueError:
 
 @dataclass
 class FeaturizeReport:
-    """The account of one :func:`~molae_pyg.chem.featurize` run: nothing goes missing unsaid.
+    """The report of one :func:`~molae_pyg.chem.featurize` run: every row has an outcome.
 
     All lists have one entry for each input row, in input order.
     """
 
-    #: ``"3d"``, ``"2d"`` (flat layout stands in), ``"failed"`` (no coordinates), or ``"invalid"``
-    #: (no molecule). Rows of the last two kinds have no ``Data``.
+    #: ``"3d"``, ``"2d"`` (the flat layout replaces conformers), ``"failed"`` (no coordinates), or
+    #: ``"invalid"`` (no molecule). Rows of the last two kinds have no ``Data``.
     outcomes: list[str] = field(default_factory=list)
-    #: Empty where all went by the recipe, else what did not.
+    #: What departed from the recipe; empty if nothing did.
     reasons: list[str] = field(default_factory=list)
     #: Atoms outside the vocabulary, which become ``[UNK]``.
     num_unknown: list[int] = field(default_factory=list)
-    #: Atoms cut off by ``max_atoms``.
+    #: Atoms removed by ``max_atoms``.
     num_cropped: list[int] = field(default_factory=list)
 
     def add(self, outcome: str, reason: str, num_unknown: int = 0, num_cropped: int = 0) -> None:
-        """Enters the next row."""
-        self.outcomes.append(outcome)
+        """Adds the next row; ``"timed out"`` counts as ``"failed"``."""
+        self.outcomes.append("failed" if outcome == "timed out" else outcome)
         self.reasons.append(reason)
         self.num_unknown.append(num_unknown)
         self.num_cropped.append(num_cropped)
@@ -50,14 +50,14 @@ class FeaturizeReport:
 
     @property
     def kept(self) -> list[int]:
-        """The input row of each returned ``Data``: ``labels[report.kept]`` goes with the list."""
+        """Input row of each returned ``Data``: ``labels[report.kept]`` are its labels."""
         return [row for row, outcome in enumerate(self.outcomes) if outcome in ("3d", "2d")]
 
     def raise_first(self, smiles: Sequence[str]) -> None:
-        """Makes the first row without a molecule an error.
+        """Raises an error about the first row without a molecule, if there is one.
 
         Raises:
-            ValueError: Naming the row (from 0), the SMILES given and the reason, if there is one.
+            ValueError: Names the row (from 0), the SMILES given and the reason.
         """
         for row, (outcome, reason) in enumerate(zip(self.outcomes, self.reasons, strict=True)):
             if outcome in ("failed", "invalid"):

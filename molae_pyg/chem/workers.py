@@ -1,4 +1,4 @@
-"""Several workers behind one queue, and a worker at hand for a call that needs just one."""
+"""A pool of workers with one queue, and a spare worker for a call that needs just one."""
 
 import atexit
 import contextlib
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from molae_pyg.chem.worker import Worker
 
-_AHEAD = 64  # jobs for each worker that wait or are done, so that a slow one stops no other
+_AHEAD = 64  # jobs for each worker that wait or are done, so that a slow one delays no other
 _LOOKS = 0.1  # seconds between two looks at the clock
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def available_cores() -> int:
 
 
 class WorkerPool:
-    """A number of workers behind one queue; a context manager.
+    """A number of workers with one queue; a context manager.
 
     Args:
         workers: Number of processes. They start with their first job.
@@ -41,24 +41,24 @@ class WorkerPool:
         self._closed = threading.Event()
         _watch(self._workers, self._closed)
 
-    def apply(self, task: Callable[..., T], *args: object) -> "Future[T]":
-        """Queues ``task(worker, *args)``, which may call on the worker as often as it likes."""
-        return self._threads.submit(self._apply, task, *args)
+    def apply(self, job: Callable[..., T], *args: object) -> "Future[T]":
+        """Queues ``job(worker, *args)``, which may call the worker any number of times."""
+        return self._threads.submit(self._apply, job, *args)
 
-    def map(self, task: Callable[..., T], arguments: Iterable[tuple]) -> Iterator[T]:
-        """Yields ``task(worker, *args)`` for each ``args``, in order, a few of them ahead."""
+    def map(self, job: Callable[..., T], arguments: Iterable[tuple]) -> Iterator[T]:
+        """Yields ``job(worker, *args)`` for each ``args``, in order; a few run ahead."""
         under_way: deque[Future[T]] = deque()
         for args in arguments:
-            under_way.append(self.apply(task, *args))
+            under_way.append(self.apply(job, *args))
             if len(under_way) >= _AHEAD * len(self._workers):
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
 
-    def _apply(self, task: Callable[..., T], *args: object) -> T:
+    def _apply(self, job: Callable[..., T], *args: object) -> T:
         worker = self._idle.get()
         try:
-            return task(worker, *args)
+            return job(worker, *args)
         finally:
             self._idle.put(worker)
 
@@ -86,12 +86,12 @@ def _watch(workers: list[Worker], closed: threading.Event) -> None:
     threading.Thread(target=look, name="conformers-clock", daemon=True).start()
 
 
-_spare: list[Worker] = []  # of this process, not at work
+_spare: list[Worker] = []  # idle workers of this process
 
 
 @contextlib.contextmanager
 def borrowed() -> Iterator[Worker]:
-    """Lends a worker of this process, which stays for the next call; each thread gets its own."""
+    """Lends a worker that stays for the next call of this process; each thread gets its own."""
     try:
         worker = _spare.pop()  # atomic, as is append
     except IndexError:
@@ -118,8 +118,8 @@ _inherited: list[Worker] = []
 
 
 def _forget_spare() -> None:
-    """Leaves the workers to the process that this one was forked from."""
-    _inherited.extend(_spare)  # kept, as collecting them would touch their pipes
+    """Leaves the workers to the process that this one is a fork of."""
+    _inherited.extend(_spare)  # kept, because collecting them would touch their pipes
     _spare.clear()
 
 

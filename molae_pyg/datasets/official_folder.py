@@ -3,21 +3,21 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
-from molae_pyg.chem import FeaturizeReport
-from molae_pyg.chem.conformers import Embedding, Step
-from molae_pyg.chem.items import Item
-from molae_pyg.chem.options import Options, frames, kept_atoms
+from molae_pyg.chem.conformers import Coordinates, Message
+from molae_pyg.chem.options import Options
+from molae_pyg.chem.parsing import Molecule
+from molae_pyg.chem.records import lay_out
+from molae_pyg.chem.rows import Row, assembled
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets.moleculenet import MoleculeNet
 from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.datasets.table_storage import Molecules, joined, num_unknown
+from molae_pyg.datasets.table_storage import Molecules, joined
 from molae_pyg.metrics import TaskType
 from molae_pyg.splits import Split
 from molae_pyg.store.official_lmdb import num_records, read_record, read_target, records
@@ -66,15 +66,15 @@ class OfficialFolder(MoleculeTable):
         files = [folder / f"{part}.lmdb" for part in Split._fields]
         if missing := [file.name for file in files if not file.exists()]:
             raise FileNotFoundError(f"{folder} has no {' and no '.join(missing)}")
-        options = Options(num_conformers, add_2d=True, max_atoms=max_atoms, seed=seed)
+        options = Options(num_conformers, add_2d=True, seed=seed)
         parts = [_read(file, options) for file in files]
-        self._rows = [row for part in parts for row in part]
-        if all(row.data is None for row in self._rows):
-            first = self._rows[0].error if self._rows else "the files are empty"
+        self._rows = [row for part in parts for row, _ in part]
+        if all(row.z is None for row in self._rows):
+            first = self._rows[0].reason if self._rows else "the files are empty"
             raise ValueError(f"{folder}: no record can be used. The first: {first}")
-        y, task_type = _labels([row.target for row in self._rows], folder)
+        y, task_type = _labels([target for part in parts for _, target in part], folder)
         super().__init__(
-            ["" if row.data is None else row.data.smiles for row in self._rows],
+            [row.smiles for row in self._rows],
             y,
             task_type=task_type,
             num_conformers=num_conformers,
@@ -93,33 +93,22 @@ class OfficialFolder(MoleculeTable):
     def _molecules(
         self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
     ) -> Molecules:
-        report = FeaturizeReport()
-        for data, _, error in self._rows:
-            if data is None:
-                report.add("invalid", error)
-            else:
-                report.add(data.status, data.reason, data.num_unknown, data.num_cropped)
-        return joined([row.data for row in self._rows if row.data is not None], report)
+        return joined(self._rows, smiles, options)
 
 
-class _Row(NamedTuple):
-    """Molecule and labels of a record, or what is wrong with it."""
-
-    data: Data | None
-    target: np.ndarray | None
-    error: str = ""
+Record = tuple[Row, np.ndarray | None]  # the molecule of a record, and its labels
 
 
-def _read(path: Path, options: Options) -> list[_Row]:
+def _read(path: Path, options: Options) -> list[Record]:
     found = []
     bar = tqdm(records(path), path.name, num_records(path), unit="mol", delay=1.0, disable=None)
     for record in bar:
         try:
-            item = read_record(record)
-            plain_mol(item.smiles)  # what a scaffold and a fingerprint are made of
-            found.append(_Row(_build(item, options), read_target(record)))
+            molecule = read_record(record)
+            plain_mol(molecule.smiles)  # what a scaffold and a fingerprint are made of
+            found.append((_row(molecule, options), read_target(record)))
         except ValueError as error:
-            found.append(_Row(None, None, str(error)))
+            found.append((Row("invalid", str(error)), None))
     return found
 
 
@@ -135,21 +124,11 @@ def _labels(targets: list[np.ndarray | None], folder: Path) -> tuple[torch.Tenso
     return torch.from_numpy(y), "regression"
 
 
-def _build(item: Item, options: Options) -> Data:
-    embedding = Embedding()
-    for conformer in item.given[: options.recipe.count]:
-        embedding.add(Step("3d", conformer))
-    embedding.add(item.lay_out())
-    if embedding.status == "failed":
-        raise ValueError(f"{item.smiles}: the record has no coordinates")
-    kept, num_cropped, notes = kept_atoms(item.numbers, options)
-    z = torch.from_numpy(item.numbers[kept])
-    return Data(
-        z=z,
-        conformers=torch.from_numpy(frames(embedding, options)[kept]),  # [n, K + 1, 3]
-        smiles=item.smiles,
-        status=embedding.status,
-        reason="; ".join(filter(None, [item.note, *embedding.notes, *notes])),
-        num_unknown=num_unknown(z),
-        num_cropped=num_cropped,
-    )
+def _row(molecule: Molecule, options: Options) -> Row:
+    coordinates = Coordinates(list(molecule.given[: options.recipe.count]))
+    if molecule.note:
+        coordinates.add(Message("note", molecule.note))
+    coordinates.add(lay_out(molecule))
+    if coordinates.status == "failed":
+        raise ValueError(f"{molecule.smiles}: the record has no coordinates")
+    return assembled(molecule, coordinates, options)

@@ -14,9 +14,9 @@ from torch_geometric.data import Data
 
 from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.datasets.ogb_mol import downloaded, import_ogb, ogb_folder
+from molae_pyg.datasets.table_storage import prepared
 from molae_pyg.fingerprint import digest
 from molae_pyg.store.dataset import ConformerStore
-from molae_pyg.store.preparation import prepare
 from molae_pyg.store.safe_pickle import UnsafePickleError, loads
 from molae_pyg.tables.reading import read_table
 
@@ -203,17 +203,8 @@ def _load(
     workers: int | None,
 ) -> tuple[ConformerStore, Tensor]:
     """The molecules of the table, made if need be, and the gaps of its rows in eV."""
-    prepare(
-        table,
-        store,
-        options.num_conformers,
-        options.add_2d,
-        seed=options.seed,
-        time_limit=options.time_limit,
-        workers=workers,
-    )
+    whole = prepared(table, store, options, workers)
     gap = read_table(table, "smiles", "homolumogap").y[:, 0]
-    whole = ConformerStore(store)
     if len(gap) != whole.num_rows:
         raise ValueError(
             f"{table} has {len(gap)} rows, its conformers in {store} have {whole.num_rows}: delete "

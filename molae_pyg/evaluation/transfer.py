@@ -90,7 +90,7 @@ def planned(dataset: str, seeds: int) -> Iterator[Run]:
 def without_stereo(smiles: str) -> str | None:
     """Canonical SMILES without stereochemistry and isotopes, of readable molecules.
 
-    :func:`molae_pyg.chem.parsing.identity` tells apart the same compounds in many times the time.
+    It equals :func:`molae_pyg.chem.parsing.compound_key` for the same compounds, in less time.
     """
     with rdBase.BlockLogs():
         try:

@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
 
-from molae_pyg.chem.items import Reader, Record
 from molae_pyg.chem.options import Options
+from molae_pyg.chem.records import Reader, Record
 from molae_pyg.chem.rows import LOST, Exclusions, Row, make_row
 from molae_pyg.chem.workers import WorkerPool
 

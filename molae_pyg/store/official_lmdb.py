@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
-from molae_pyg.chem.items import Item, RecordRefused
 from molae_pyg.chem.options import DUMMY_Z
+from molae_pyg.chem.parsing import Molecule
+from molae_pyg.chem.records import RecordRefused
 from molae_pyg.chem.smiles import plain_mol, rdkit_errors
 from molae_pyg.store.safe_pickle import UnsafePickleError, loads
 
@@ -52,7 +53,7 @@ def records(path: Path) -> Iterator[tuple[bytes, bytes]]:
         yield from transaction.cursor()
 
 
-def read_record(record: tuple[bytes, bytes]) -> Item:
+def read_record(record: tuple[bytes, bytes]) -> Molecule:
     r"""Reads a record: a pickled dict with ``atoms``, ``coordinates`` and ``smi``.
 
     ``atoms`` are n element symbols, ``coordinates`` a list of conformers :math:`(n, 3)` in Å (or
@@ -102,7 +103,7 @@ def _content(record: tuple[bytes, bytes]) -> tuple[str, Any]:
     return name, content
 
 
-def _item(content: Any) -> Item:
+def _item(content: Any) -> Molecule:
     if not isinstance(content, dict):
         raise ValueError(f"it holds no dict but a {type(content).__name__}")
     if missing := [key for key in ("atoms", "coordinates", "smi") if key not in content]:
@@ -117,14 +118,14 @@ def _item(content: Any) -> Item:
     # Of a single atom any frame has z = 0.
     flat = [frame for frame in conformers if len(numbers) > 1 and not frame[:, 2].any()]
     given = tuple(frame for frame in conformers if len(numbers) == 1 or frame[:, 2].any())
-    return Item(
+    return Molecule(
         numbers,
         smiles,
         _structure(smiles),
-        given,
-        flat[0] if flat else None,
-        "; ".join([*notes, *([] if given else ["the record has no 3D coordinates"])]),
-        embed=False,
+        given=given,
+        layout=flat[0] if flat else None,
+        note="; ".join([*notes, *([] if given else ["the record has no 3D coordinates"])]),
+        generate=False,
     )
 
 

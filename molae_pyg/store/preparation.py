@@ -9,10 +9,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.items import Record
 from molae_pyg.chem.options import InputError, Options
-from molae_pyg.chem.rows import Exclusions, Row, ended_early, identity_of
-from molae_pyg.chem.worker import GRACE
+from molae_pyg.chem.records import Record
+from molae_pyg.chem.rows import Exclusions, Row, compound_key_of, ended_early
 from molae_pyg.chem.workers import WorkerPool, available_cores
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import differences
@@ -214,23 +213,23 @@ def _exclusions(
     """Reads the molecules to leave out; those that cannot be read exclude nothing."""
     if file is None:
         return None
-    identities, unread = set(), 0
-    limit, disable = time_limit + GRACE, None if progress else True
+    compounds, unread = set(), 0
+    disable = None if progress else True
     with _of_the_input():
         total = file.count()
     bar = tqdm(total=total, desc="exclusions", unit="mol", delay=1.0, disable=disable)
     with WorkerPool(workers or available_cores()) as pool, bar:
-        jobs = ((file.read, record, limit) for record in _records(file))
-        for made in pool.map(identity_of, jobs):
+        jobs = ((file.read, record, time_limit) for record in _records(file))
+        for made in pool.map(compound_key_of, jobs):
             if isinstance(made, Row):
                 unread += 1
             else:
-                identities.add(made)
+                compounds.add(made)
             bar.update()
     if unread:
         message = f"{file.path}: {unread} molecules cannot be read and exclude nothing"
         bar.write(message, file=sys.stderr)
-    return Exclusions(frozenset(identities), f"in {file.path.name}")
+    return Exclusions(frozenset(compounds), f"in {file.path.name}")
 
 
 def _write(
@@ -266,6 +265,6 @@ def _write(
 
     with bar, closing(make_rows(to_do(), task, engine, workers)) as made:
         for number, row in made:
-            writer.add(number, *row)
+            writer.add(number, *row.stored())
             bar.update()
     return num_rows

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from molae_pyg.chem.items import Reader, Record, read_sdf_record, read_smiles_record
-from molae_pyg.chem.sdf import is_packed, sdf_blocks, unpacked
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.records import Reader, Record
+from molae_pyg.chem.sdf import is_packed, read_sdf, sdf_blocks, unpacked
 from molae_pyg.store import official_lmdb
 from molae_pyg.tables.text_file import ending_of, smiles_of_lines, smiles_of_table
 
@@ -40,7 +41,7 @@ class MoleculeFile:
     Attributes:
         path: The file.
         encoding: Encoding of lists and tables.
-        read: Turns a record into an item.
+        read: Turns a record into a molecule, in a worker.
         num_conformers: Conformers to make or take of a molecule unless told otherwise.
         share: Share of the file that the latest iteration has read, 0 to 1.
 
@@ -95,10 +96,10 @@ def _blocks(file: BinaryIO, path: Path, encoding: str) -> Iterator[bytes]:
 
 
 _KINDS = {
-    ".smi": _Kind(smiles_of_lines, read_smiles_record, 10),
-    ".txt": _Kind(smiles_of_lines, read_smiles_record, 10),
-    ".csv": _Kind(smiles_of_table, read_smiles_record, 10),
-    ".tsv": _Kind(smiles_of_table, read_smiles_record, 10),
-    ".sdf": _Kind(_blocks, read_sdf_record, 1),
+    ".smi": _Kind(smiles_of_lines, parse_smiles, 10),
+    ".txt": _Kind(smiles_of_lines, parse_smiles, 10),
+    ".csv": _Kind(smiles_of_table, parse_smiles, 10),
+    ".tsv": _Kind(smiles_of_table, parse_smiles, 10),
+    ".sdf": _Kind(_blocks, read_sdf, 1),
     ".lmdb": _Kind(None, official_lmdb.read_record, 10),
 }

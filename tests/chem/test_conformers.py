@@ -8,7 +8,14 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from molae_pyg.chem import conformers
-from molae_pyg.chem.conformers import Embedding, Recipe, Step, layout_2d, make
+from molae_pyg.chem.conformers import (
+    Coordinates,
+    Message,
+    Recipe,
+    generate,
+    layout_2d,
+    layout_of,
+)
 
 GOLDENS = Path(__file__).parents[1] / "data" / "goldens" / "data" / "molecules.npz"
 MOLECULES = {
@@ -20,6 +27,16 @@ SAME_RDKIT = pytest.mark.skipif(
     rdkit.__version__ != "2026.09.1",
     reason="recorded with RDKit 2026.09.1, and ETKDG differs between releases",
 )
+
+
+def make(mol: Chem.Mol, recipe: Recipe) -> Coordinates:
+    """All conformers of a molecule and the layout, in this process."""
+    made = Coordinates()
+    for message in generate(mol, recipe):
+        made.add(message)
+    if made.lacks_layout(recipe):
+        made.add(layout_of(mol))
+    return made
 
 
 def with_hydrogens(smiles: str) -> Chem.Mol:
@@ -103,11 +120,11 @@ def test_minimised_bond_lengths_are_physical():
 
 def test_random_coordinates_come_second(monkeypatch):
     starts = []
-    embed_molecule = conformers.rdDistGeom.EmbedMolecule
+    real = conformers.rdDistGeom.EmbedMolecule
 
     def first_fails(mol, params):
         starts.append(params.useRandomCoords)
-        return embed_molecule(mol, params) if params.useRandomCoords else -1
+        return real(mol, params) if params.useRandomCoords else -1
 
     monkeypatch.setattr(conformers.rdDistGeom, "EmbedMolecule", first_fails)
     made = make(with_hydrogens("CCO"), Recipe())
@@ -133,7 +150,7 @@ def test_errors_inside_rdkit_are_reasons(monkeypatch):
     assert made.notes == ["RDKit: Invariant Violation", "no 2D layout: Invariant Violation"]
 
 
-def test_failed_minimisation_keeps_the_embedded_geometry(monkeypatch):
+def test_failed_minimisation_keeps_the_geometry_of_etkdg(monkeypatch):
     class Broken:
         def Initialize(self):
             raise RuntimeError("Invariant Violation")
@@ -184,11 +201,11 @@ def test_impossible_stereo_runs_into_the_time_limit():
     assert (made.status, made.notes) == ("2d", ["time limit reached"])
 
 
-def test_notes_are_told_once():
-    embedding = Embedding()
-    for step in [Step("note", "a"), Step("note", "a"), Step("note", "b")]:
-        embedding.add(step)
-    assert (embedding.notes, embedding.status) == (["a", "b"], "failed")
+def test_a_note_is_kept_once():
+    coordinates = Coordinates()
+    for message in [Message("note", "a"), Message("note", "a"), Message("note", "b")]:
+        coordinates.add(message)
+    assert (coordinates.notes, coordinates.status) == (["a", "b"], "failed")
 
 
 def test_layout_of_a_single_atom():

@@ -6,7 +6,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
 from molae_pyg.chem import from_mol, from_sdf
-from molae_pyg.chem.coordinates import FLAT, ONE_PLACE, TWO_AT_ONE_PLACE, problem_of
+from molae_pyg.chem.parsing import FLAT, ONE_PLACE, TWO_AT_ONE_PLACE, problem_of
 from molae_pyg.store import ConformerStore, prepare
 
 FORCED = ["CC(C)CO", "CC1CCCCC1", "CC(=O)Oc1ccccc1C(=O)O", "NCC(=O)O", "C1CCCCC1", "OCCCCO"]

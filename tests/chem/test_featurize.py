@@ -14,15 +14,16 @@ from torch_geometric.loader import DataLoader
 
 from molae_pyg.chem import (
     FeaturizeReport,
-    embedder,
     featurize,
     featurizer,
     from_mol,
     from_smiles,
+    molecules,
     worker,
     workers,
 )
-from molae_pyg.chem.conformers import Embedding
+from molae_pyg.chem.conformers import Coordinates
+from molae_pyg.chem.rows import Row, assembled
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 # Why "C1CC" is no SMILES; older RDKit keeps its reason to itself.
@@ -130,8 +131,8 @@ def test_default_collate():
 
 def test_missing_conformers_are_repeated_in_turn(monkeypatch):
     a, b, layout = (np.full((9, 3), value, dtype=np.float32) for value in (1, 2, 0))
-    made = Embedding([a, b], layout, ["2 of 5 conformers"])
-    monkeypatch.setattr(embedder, "run", lambda mol, recipe: made)
+    made = Coordinates([a, b], layout, ["2 of 5 conformers"])
+    monkeypatch.setattr(molecules, "row_of", lambda mol, options: assembled(mol, made, options))
     data = from_smiles("CCO", num_conformers=5, add_2d=True)
     assert data.conformers[0, :, 0].tolist() == [1, 2, 1, 2, 1, 0]
     assert (data.num_distinct, data.status, data.reason) == (2, "3d", "2 of 5 conformers")
@@ -163,7 +164,8 @@ def test_layout_alone(monkeypatch):
 
 
 def test_no_coordinates_at_all(monkeypatch):
-    monkeypatch.setattr(embedder, "run", lambda mol, recipe: Embedding(notes=["it broke"]))
+    broken = Coordinates(notes=["it broke"])
+    monkeypatch.setattr(molecules, "row_of", lambda mol, options: assembled(mol, broken, options))
     with pytest.raises(ValueError, match="no coordinates for 'CCO': it broke"):
         from_smiles("CCO")
 
@@ -292,10 +294,10 @@ def test_every_row_is_accounted_for():
     assert report.reasons[1] == UNCLOSED
 
 
-def test_repeated_molecules_are_embedded_once(monkeypatch):
+def test_conformers_of_repeated_molecules_are_made_once(monkeypatch):
     calls = []
-    run_in = featurizer.run_in
-    monkeypatch.setattr(featurizer, "run_in", lambda *a: calls.append(1) or run_in(*a))
+    row_in = featurizer.row_in
+    monkeypatch.setattr(featurizer, "row_in", lambda *a: calls.append(1) or row_in(*a))
     data, _ = featurize(["CCO", "OCC", "CCO"], num_conformers=2, max_atoms=2, workers=1)
     assert len(calls) == 1
     assert torch.equal(data[0].conformers, data[1].conformers)
@@ -327,7 +329,7 @@ def test_an_invalid_row_is_named(workers):
 
 
 def test_failures_are_counted_or_raised(monkeypatch):
-    monkeypatch.setattr(featurizer, "run_in", lambda *_: Embedding(notes=["it broke"]))
+    monkeypatch.setattr(featurizer, "row_in", lambda *_: Row("failed", "it broke", "CCO"))
     data, report = featurize(["CCO", "OCC"], on_error="skip")
     assert data == []
     assert report.outcomes == ["failed", "failed"]

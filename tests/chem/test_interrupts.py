@@ -7,16 +7,15 @@ import subprocess
 import sys
 
 import pytest
-from rdkit import Chem
 
 from molae_pyg.chem import workers
-from molae_pyg.chem.conformers import Recipe
-from molae_pyg.chem.embedder import run
+from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.rows import row_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals of POSIX")
 
-# Embedding it takes about a second, in one call into RDKit.
+# Its conformer takes about a second, in one call into RDKit.
 PEPTIDE = "CC(C)C[C@H](NC(=O)[C@H](Cc1ccccc1)NC(=O)[C@H](CO)NC(=O)[C@H](CC(N)=O)NC(=O)CN)C(N)=O"
 
 HEAD = f"""
@@ -109,26 +108,26 @@ def test_ctrl_c_still_works_after_threads():
     assert lines_of(AFTER_THREADS) == ["interrupted"]
 
 
-def test_ctrl_c_while_threads_embed_reaches_the_main_thread():
+def test_ctrl_c_while_threads_make_conformers_reaches_the_main_thread():
     assert lines_of(DURING_THREADS) == ["interrupted", "[True, True, True]"]
 
 
 def test_the_handler_of_python_stays_in_place():
-    mol = parse_smiles(PEPTIDE).mol
+    molecule = parse_smiles(PEPTIDE)
     handler = ctypes.pythonapi.PyOS_getsig  # what is in place below Python, too
     handler.restype = ctypes.c_void_p
     before = handler(signal.SIGINT)
-    run(mol, Recipe())
+    row_of(molecule, Options())
     assert handler(signal.SIGINT) == before
 
 
 def test_a_worker_stays_for_the_next_call(monkeypatch):
     monkeypatch.setattr(workers, "_spare", spare := [])
-    mol = Chem.AddHs(Chem.MolFromSmiles("CO"))
-    run(mol, Recipe())
+    molecule = parse_smiles("CO")
+    row_of(molecule, Options())
     (worker,) = spare
     process = worker._process
-    run(mol, Recipe())
+    row_of(molecule, Options())
     assert [worker] == spare
     assert worker._process is process
     worker.discard()

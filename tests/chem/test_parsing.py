@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rdkit import Chem, rdBase
 
 from molae_pyg.chem import parsing
-from molae_pyg.chem.parsing import parse_smiles, prepare
+from molae_pyg.chem.parsing import parse_smiles, with_hydrogens
 
 SMILES = [
     "CC(=O)Oc1ccccc1C(=O)O",
@@ -116,7 +116,7 @@ def test_canonical_smiles_that_rdkit_cannot_read(monkeypatch):
         raise ValueError("no")
 
     monkeypatch.setattr(parsing, "sanitised", unreadable)
-    molecule = prepare(mol, "OCC", canonical=True)
+    molecule = with_hydrogens(mol, "OCC", canonical=True)
     assert molecule.atom_map[:3].tolist() == [2, 1, 0]
     assert symbols(molecule.mol)[:3] == ["C", "C", "O"]
 
@@ -153,9 +153,9 @@ def test_no_atoms(monkeypatch):
         parse_smiles("|$a$|")
 
 
-def test_prepare_leaves_its_input_alone():
+def test_the_input_is_not_changed():
     mol = Chem.MolFromSmiles("OCC")
-    molecule = prepare(mol, "OCC", canonical=False)
+    molecule = with_hydrogens(mol, "OCC", canonical=False)
     assert mol.GetNumAtoms() == 3
     assert not mol.GetAtomWithIdx(0).HasProp(parsing._ORDER)
     np.testing.assert_array_equal(molecule.atom_map, [0, 1, 2] + [-1] * 6)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from molae_pyg.chem import from_smiles, worker
-from molae_pyg.chem.items import RecordRefused, read_smiles_record
 from molae_pyg.chem.options import Options
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.records import RecordRefused
 from molae_pyg.chem.rows import Exclusions, Row, ended_early, make_row
 from molae_pyg.chem.workers import WorkerPool
 
@@ -15,15 +16,16 @@ OPTIONS = Options(num_conformers=2, add_2d=True)
 
 
 def program(body: str) -> str:
-    """A worker with the names of ``items`` replaced by those that the given code defines."""
-    head = "import os, time\nimport molae_pyg.chem.items as items, molae_pyg.chem.worker as w\n"
-    head += "from molae_pyg.chem.items import *\nembed, parse = items.embed, items.parse_smiles\n"
+    """A worker in which the given code replaces names of ``records`` and ``parsing``."""
+    head = "import os, time\nimport molae_pyg.chem.worker as w\n"
+    head += "from molae_pyg.chem import parsing, records\nfrom molae_pyg.chem.records import *\n"
+    head += "parse = parsing.parse_smiles\n"
     return head + textwrap.dedent(body) + "\nw.serve()"
 
 
 def rows_of(*smiles: str, options: Options = OPTIONS, exclusions: Exclusions | None = None):
     with WorkerPool(1) as pool:
-        jobs = [pool.apply(make_row, read_smiles_record, s, options, exclusions) for s in smiles]
+        jobs = [pool.apply(make_row, parse_smiles, s, options, exclusions) for s in smiles]
         return [job.result() for job in jobs]
 
 
@@ -40,8 +42,8 @@ def test_a_row_is_what_from_smiles_gives(hydrogens):
     for row, string in zip(rows_of(*smiles, options=Options(**settings)), smiles, strict=True):
         data = from_smiles(string, **settings)
         assert (row.status, row.smiles) == ("3d", string)
-        assert row.reason.startswith(data.reason)
-        assert ("atoms cropped" in row.reason) == (data.num_cropped > 0)
+        assert (row.reason, row.num_cropped) == (data.reason, data.num_cropped)
+        assert ("atoms cropped" in row.stored()[1]) == (data.num_cropped > 0)
         assert row.z.dtype == np.int64
         assert np.array_equal(row.z, data.z)
         assert np.array_equal(row.conformers, data.conformers)
@@ -52,8 +54,8 @@ def test_a_hanging_embedding_is_ended_and_the_layout_stands_in(monkeypatch):
     def hang(mol, recipe):
         if mol.GetNumAtoms() == 9:
             time.sleep(1000)
-        yield from embed(mol, recipe)
-    items.embed = hang
+        yield from generate(mol, recipe)
+    records.generate = hang
     """
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     ethanol, methanol = rows_of("CCO", "CO", options=Options(2, True, time_limit=0.1))
@@ -66,10 +68,10 @@ def test_a_hanging_embedding_is_ended_and_the_layout_stands_in(monkeypatch):
 def test_what_was_made_before_the_end_is_kept(monkeypatch):
     body = """
     def die_late(mol, recipe):
-        for step in embed(mol, recipe):
-            yield step
+        for message in generate(mol, recipe):
+            yield message
             os._exit(7)
-    items.embed = die_late
+    records.generate = die_late
     """
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     (row,) = rows_of("CCO")
@@ -79,17 +81,19 @@ def test_what_was_made_before_the_end_is_kept(monkeypatch):
     assert np.array_equal(row.conformers, whole.conformers[:, [0, 0, 1]])
 
 
-@pytest.mark.parametrize("name", ["parse_smiles", "embed", "identity"])
+@pytest.mark.parametrize(
+    "name", ["parsing.parse_smiles", "records.generate", "records.compound_key"]
+)
 def test_a_record_whose_process_is_killed_once_is_tried_again(monkeypatch, tmp_path, name):
     body = f"""
     import signal
-    real = items.{name}
+    real = {name}
     def killed_once(*args):
         if not os.path.exists({str(tmp_path / "marker")!r}):
             open({str(tmp_path / "marker")!r}, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args)
-    items.{name} = killed_once
+    {name} = killed_once
     """
     exclusions = Exclusions((), "listed")
     (expected,) = rows_of("CCO", exclusions=exclusions)
@@ -119,7 +123,7 @@ def test_hanging_and_dying_while_reading(monkeypatch):
         if smiles == "CCO": time.sleep(1000)
         if smiles == "CN": os._exit(7)
         return parse(smiles)
-    items.parse_smiles = read
+    parsing.parse_smiles = read
     """
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     options = Options(1, time_limit=0.1)
@@ -136,8 +140,8 @@ def test_no_time_even_for_the_layout(monkeypatch):
     def hang(*args):
         time.sleep(1000)
         yield
-    items.embed = items.Item.lay_out = hang
-    items.Item.lay_out = lambda self: time.sleep(1000)
+    records.generate = hang
+    records.lay_out = lambda molecule: time.sleep(1000)
     """
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     (row,) = rows_of("CCO", options=Options(1, time_limit=0.1))
@@ -147,8 +151,8 @@ def test_no_time_even_for_the_layout(monkeypatch):
 
 def test_what_gives_no_coordinates_has_failed(monkeypatch):
     body = """
-    items.embed = lambda mol, recipe: iter([Step("note", "no luck")])
-    items.layout_step = lambda mol: Step("note", "none here either")
+    records.generate = lambda mol, recipe: iter([Message("note", "no luck")])
+    records.layout_of = lambda mol: Message("note", "none here either")
     """
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     assert rows_of("CCO") == [Row("failed", "no luck; none here either", "CCO")]
@@ -165,16 +169,14 @@ def test_a_refused_record_is_an_error_and_the_worker_goes_on(monkeypatch):
     body = """
     def refuse(read, record, recipe=None):
         if record == "bad":
-            yield Step(REFUSED, "bad is refused")
+            yield Message(REFUSED, "bad is refused")
         else:
             yield from work(read, record, recipe)
-    items.work = refuse
+    records.work = refuse
     """
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        bad, good = [
-            pool.apply(make_row, read_smiles_record, s, OPTIONS, None) for s in ("bad", "CO")
-        ]
+        bad, good = [pool.apply(make_row, parse_smiles, s, OPTIONS, None) for s in ("bad", "CO")]
         with pytest.raises(RecordRefused, match="bad is refused"):
             bad.result()
         assert good.result().status == "3d"

@@ -13,8 +13,8 @@ from rdkit.Chem import rdDistGeom
 
 from molae_pyg.chem import from_sdf
 from molae_pyg.chem.conformers import Recipe
-from molae_pyg.chem.items import INVALID, read_sdf_record, work
-from molae_pyg.chem.sdf import lines_of, sdf_blocks
+from molae_pyg.chem.records import INVALID, work
+from molae_pyg.chem.sdf import lines_of, read_sdf, sdf_blocks
 from molae_pyg.store import prepare
 from molae_pyg.store.sources import MoleculeFile
 
@@ -36,8 +36,8 @@ def outcomes(path) -> list[bool]:
     """Whether each record gives a molecule, by from_sdf and by the reader of a store."""
     stored = []
     for record in MoleculeFile(path):
-        steps = work(read_sdf_record, record, Recipe())
-        stored.append(next(steps).kind != INVALID)
+        messages = work(read_sdf, record, Recipe())
+        stored.append(next(messages).kind != INVALID)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* records left out")
         found = [data.record for data in from_sdf(path, on_error="skip")]

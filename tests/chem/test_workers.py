@@ -13,91 +13,97 @@ from rdkit import Chem
 
 from molae_pyg.chem import (
     conformers,
-    embedder,
     featurize,
     from_mol,
     from_smiles,
+    rows,
     worker,
     workers,
 )
-from molae_pyg.chem.conformers import Recipe, make
-from molae_pyg.chem.embedder import run, run_in
+from molae_pyg.chem.conformers import Recipe, generate, layout_2d
+from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.rows import Row, row_in, row_of
 from molae_pyg.chem.workers import WorkerPool
 
 CHIRAL = "CC[C@H](C)[C@@H](N)C(=O)O"
 
 
 def program(body: str) -> str:
-    """A worker whose ``embed`` is replaced by the given function body."""
-    head = "import os, time\nfrom molae_pyg.chem import embedder, worker\n"
-    head += "from molae_pyg.chem.conformers import Step, embed\ndef replaced(mol, recipe):\n"
-    return head + textwrap.indent(body, "    ") + "\nembedder.embed = replaced\nworker.serve()"
+    """A worker whose ``generate`` is replaced by the given function body."""
+    head = "import os, time\nfrom molae_pyg.chem import records, worker\n"
+    head += "from molae_pyg.chem.conformers import generate\ndef replaced(mol, recipe):\n"
+    return head + textwrap.indent(body, "    ") + "\nrecords.generate = replaced\nworker.serve()"
 
 
-def mol_of(smiles: str) -> Chem.Mol:
-    return parse_smiles(smiles).mol
+def rows_of(pool: WorkerPool, *smiles: str, **settings) -> list[Row]:
+    options = Options(remove_hydrogens=False, **settings)
+    jobs = [pool.apply(row_in, parse_smiles(text), options) for text in smiles]
+    return [job.result() for job in jobs]
+
+
+def made_here(smiles: str, recipe: Recipe) -> np.ndarray:
+    """Conformers and layout ``[n, K + 1, 3]`` of a molecule, made in this process."""
+    mol = parse_smiles(smiles).mol
+    conformers = [message.value for message in generate(mol, recipe)]
+    return np.stack([*conformers, layout_2d(mol)], axis=1)
 
 
 def test_a_worker_gives_what_this_process_gives():
-    recipe = Recipe(count=2, seed=4, layout=True)
+    settings = {"num_conformers": 2, "seed": 4, "add_2d": True}
     with WorkerPool(2) as pool:
-        jobs = [
-            pool.apply(run_in, mol_of(smiles), recipe) for smiles in (CHIRAL, "CCO", "*CC", CHIRAL)
-        ]
-        remote = [job.result() for job in jobs]
-    local = make(mol_of(CHIRAL), recipe)
-    for made in (remote[0], remote[3]):
-        assert np.array_equal(made.conformers, local.conformers)
-        assert np.array_equal(made.layout, local.layout)
-    assert remote[2].notes == ["no force field parameters: ETKDG geometry as it is"]
+        remote = rows_of(pool, CHIRAL, "CCO", "*CC", CHIRAL, **settings)
+    local = made_here(CHIRAL, Recipe(count=2, seed=4))
+    for row in (remote[0], remote[3]):
+        assert np.array_equal(row.conformers, local)
+    assert remote[2].reason == "no force field parameters: ETKDG geometry as it is"
 
 
-def test_nothing_is_embedded_in_this_process(monkeypatch):
-    local = make(mol_of("CCO"), Recipe())
+def test_no_conformer_is_made_in_this_process(monkeypatch):
+    local = made_here("CCO", Recipe())
     for name in ("EmbedMolecule", "EmbedMultipleConfs"):
         monkeypatch.setattr(conformers.rdDistGeom, name, None)
-    assert np.array_equal(run(mol_of("CCO"), Recipe()).conformers, local.conformers)
+    row = row_of(parse_smiles("CCO"), Options(1, remove_hydrogens=False))
+    assert np.array_equal(row.conformers, local[:, :1])
 
 
-def test_overrun_is_killed_and_what_was_made_is_kept(monkeypatch):
-    monkeypatch.setattr(embedder, "GRACE", 2.0)
-    body = "for step in embed(mol, recipe):\n    yield step\n    if recipe.count: time.sleep(1000)"
+def test_a_late_process_is_killed_and_what_was_made_is_kept(monkeypatch):
+    body = "for message in generate(mol, recipe):\n    yield message\n    time.sleep(1000)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        made = pool.apply(run_in, mol_of("CCO"), Recipe(5, time_limit=0.1, layout=True)).result()
-        assert made.status == "3d"
-        assert len(made.conformers) == 1
-        assert made.layout is not None  # by a second process
-        assert made.notes == ["time limit reached", "1 of 5 conformers"]
+        (row,) = rows_of(pool, "CCO", num_conformers=5, time_limit=0.1, add_2d=True)
+    assert row.status == "3d"
+    assert row.num_distinct == 1
+    assert not row.conformers[:, 5, 2].any()  # the layout, by a second process
+    assert row.reason == "time limit reached; 1 of 5 conformers"
 
 
-def test_overrun_with_nothing_made_falls_back_to_the_layout(monkeypatch):
-    monkeypatch.setattr(embedder, "GRACE", 0.2)
-    body = "if recipe.count: time.sleep(1000)\nyield from embed(mol, recipe)"
-    monkeypatch.setattr(worker, "_PROGRAM", program(body))
-    with WorkerPool(1) as pool:
-        made = pool.apply(run_in, mol_of("CCO"), Recipe(time_limit=0.1)).result()
-    assert (made.status, made.notes) == ("2d", ["time limit reached"])
-
-
-def test_overrun_of_the_layout_too_is_a_failure(monkeypatch):
-    monkeypatch.setattr(embedder, "GRACE", 0.2)
+def test_a_late_process_that_made_nothing_gives_the_layout(monkeypatch):
+    monkeypatch.setattr(worker, "GRACE", 0.2)
     monkeypatch.setattr(worker, "_PROGRAM", program("time.sleep(1000)\nyield"))
     with WorkerPool(1) as pool:
-        made = pool.apply(run_in, mol_of("CCO"), Recipe(time_limit=0.1)).result()
-    assert made.status == "failed"
-    assert made.notes == ["time limit reached", "no time for the 2D layout"]
+        (row,) = rows_of(pool, "CCO", time_limit=0.1)
+    assert (row.status, row.reason) == ("2d", "time limit reached")
 
 
-def test_death_is_told_and_the_next_job_goes_on(monkeypatch):
-    body = "if mol.GetNumAtoms() == 9: os._exit(7)\nyield from embed(mol, recipe)"
+def test_a_late_layout_too_is_a_failure(monkeypatch):
+    monkeypatch.setattr(worker, "GRACE", 0.2)
+    hang = "\nrecords.lay_out = lambda molecule: time.sleep(1000)\nworker.serve()"
+    code = program("time.sleep(1000)\nyield").replace("\nworker.serve()", hang)
+    monkeypatch.setattr(worker, "_PROGRAM", code)
+    with WorkerPool(1) as pool:
+        (row,) = rows_of(pool, "CCO", time_limit=0.1)
+    assert row.status == "timed out"
+    assert row.reason == "time limit reached; no time for the 2D layout"
+
+
+def test_death_is_reported_and_the_next_job_runs(monkeypatch):
+    body = "if mol.GetNumAtoms() == 9: os._exit(7)\nyield from generate(mol, recipe)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        jobs = [pool.apply(run_in, mol_of(smiles), Recipe()) for smiles in ("CCO", "CO")]
-        dead, alive = [job.result() for job in jobs]
-    assert dead.status == "failed"
-    assert dead.notes == ["the conformer process died twice (exit code 7)"]
+        dead, alive = rows_of(pool, "CCO", "CO")
+    assert dead.status == "2d"
+    assert dead.reason == "the conformer process died twice (exit code 7)"
     assert alive.status == "3d"
 
 
@@ -115,36 +121,34 @@ def once(marker: Path) -> str:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_molecule_whose_process_is_killed_is_tried_once_more(monkeypatch, tmp_path):
-    body = "import signal" + once(tmp_path / "a") + "yield from embed(mol, recipe)"
+    body = "import signal" + once(tmp_path / "a") + "yield from generate(mol, recipe)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        made = pool.apply(run_in, mol_of("CCO"), Recipe(2, layout=True)).result()
-    local = make(mol_of("CCO"), Recipe(2, layout=True))
-    assert np.array_equal(made.conformers, local.conformers)
-    assert np.array_equal(made.layout, local.layout)
-    assert made.notes == []
+        (row,) = rows_of(pool, "CCO", num_conformers=2, add_2d=True)
+    assert np.array_equal(row.conformers, made_here("CCO", Recipe(2)))
+    assert row.reason == ""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_process_killed_while_it_starts_is_started_again(monkeypatch, tmp_path):
     start = "import os, signal" + once(tmp_path / "a")
-    monkeypatch.setattr(worker, "_PROGRAM", start + program("yield from embed(mol, recipe)"))
+    monkeypatch.setattr(worker, "_PROGRAM", start + program("yield from generate(mol, recipe)"))
     with WorkerPool(1) as pool:
-        assert pool.apply(run_in, mol_of("CO"), Recipe()).result().notes == []
+        assert rows_of(pool, "CO")[0].reason == ""
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     monkeypatch.setattr(worker, "_PROGRAM", killed)
     with WorkerPool(1) as pool, pytest.raises(ChildProcessError, match="killed 3 times"):
-        pool.apply(run_in, mol_of("CO"), Recipe()).result()
+        rows_of(pool, "CO")
 
 
 @pytest.fixture
 def own_worker(monkeypatch):
     """A program for the worker of this process, which is not kept for other tests."""
     monkeypatch.setattr(workers, "_spare", spare := [])
-    monkeypatch.setattr(embedder, "GRACE", 0.2)
+    monkeypatch.setattr(worker, "GRACE", 0.2)
 
     def use(code: str) -> None:
-        head = "import time\nfrom molae_pyg.chem import conformers, embedder, worker\n"
+        head = "import time\nfrom molae_pyg.chem import conformers, parsing, worker\n"
         monkeypatch.setattr(worker, "_PROGRAM", f"{head}{code}\nworker.serve()")
 
     yield use
@@ -169,8 +173,8 @@ def test_the_layout_has_the_time_limit_too(own_worker):
 
 
 def test_long_strings_are_read_under_the_clock(own_worker):
-    own_worker("embedder.parse_smiles = lambda *args: time.sleep(1000)")
-    long = "C" * (embedder.LONG + 1)
+    own_worker("parsing.parse_smiles = lambda *args: time.sleep(1000)")
+    long = "C" * (rows.LONG + 1)
     for call in (from_smiles, lambda *args, **kwargs: featurize([long], *args[1:], **kwargs)):
         with pytest.raises(ValueError, match="time limit reached while reading the SMILES"):
             call(long, time_limit=0.5)
@@ -179,7 +183,7 @@ def test_long_strings_are_read_under_the_clock(own_worker):
 def test_long_strings_are_read_as_short_ones_are(monkeypatch):
     smiles = "C[C@H](N)C(=O)O.[2H]OC/C=C/[CH3:1]"
     short = [from_smiles(smiles, 1, True, canonical=c, seed=2) for c in (True, False)]
-    monkeypatch.setattr(embedder, "LONG", 3)
+    monkeypatch.setattr(rows, "LONG", 3)
     for data, canonical in zip(short, (True, False), strict=True):
         long = from_smiles(smiles, 1, True, canonical=canonical, seed=2)
         assert long.to_dict().keys() == data.to_dict().keys()
@@ -192,22 +196,22 @@ def test_long_strings_are_read_as_short_ones_are(monkeypatch):
 
 
 def test_prints_in_a_worker_do_not_mix_with_results(monkeypatch):
-    body = "print('noise', flush=True)\nyield from embed(mol, recipe)"
+    body = "print('noise', flush=True)\nyield from generate(mol, recipe)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
-        assert pool.apply(run_in, mol_of("CO"), Recipe()).result().status == "3d"
+        assert rows_of(pool, "CO")[0].status == "3d"
 
 
 def test_a_worker_that_cannot_start_is_an_error(monkeypatch):
     monkeypatch.setattr(worker, "_PROGRAM", "raise SystemExit(3)")
     with WorkerPool(1) as pool, pytest.raises(ChildProcessError, match="could not start"):
-        pool.apply(run_in, mol_of("CO"), Recipe()).result()
+        rows_of(pool, "CO")
 
 
 def test_leaving_the_pool_ends_jobs_under_way(monkeypatch):
     monkeypatch.setattr(worker, "_PROGRAM", program("time.sleep(1000)\nyield"))
     with WorkerPool(1) as pool:
-        jobs = [pool.apply(run_in, mol_of("CO"), Recipe(time_limit=900)) for _ in range(3)]
+        jobs = [pool.apply(row_in, parse_smiles("CO"), Options(time_limit=900)) for _ in range(3)]
         while not jobs[0].running():
             time.sleep(0.01)
     assert all(job.done() for job in jobs)
@@ -225,12 +229,13 @@ def test_a_worker_whose_parent_is_killed_does_not_run_for_ever(tmp_path):
     script = tmp_path / "parent.py"
     body = f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000); yield"
     script.write_text(
-        "import molae_pyg.chem.embedder as e, molae_pyg.chem.worker as w\nfrom rdkit import Chem\n"
+        "import molae_pyg.chem.rows as rows, molae_pyg.chem.worker as w\n"
+        "from molae_pyg.chem.options import Options\n"
+        "from molae_pyg.chem.parsing import parse_smiles\n"
         "from molae_pyg.chem.workers import WorkerPool\n"
-        "from molae_pyg.chem.conformers import Recipe\n"
-        "e.GRACE = w._ORPHAN = 0.5\n"
+        "w.GRACE = w._ORPHAN = 0.5\n"
         f"w._PROGRAM = {program(body)!r}\n"
-        "WorkerPool(1).apply(e.run_in, Chem.MolFromSmiles('C'), Recipe(time_limit=0.5))\n"
+        "WorkerPool(1).apply(rows.row_in, parse_smiles('C'), Options(time_limit=0.5))\n"
         "import os, signal, time\n"
         "while not os.path.exists('pid') or not open('pid').read(): time.sleep(0.01)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -259,12 +264,12 @@ def test_scripts_need_no_guard(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "print('body')\n"
-        "from molae_pyg.chem.conformers import Recipe\n"
-        "from molae_pyg.chem.embedder import run_in\n"
+        "from molae_pyg.chem.options import Options\n"
         "from molae_pyg.chem.parsing import parse_smiles\n"
+        "from molae_pyg.chem.rows import row_in\n"
         "from molae_pyg.chem.workers import WorkerPool\n"
         "with WorkerPool(2) as pool:\n"
-        "    jobs = [pool.apply(run_in, parse_smiles(s).mol, Recipe()) for s in ('CCO', 'CCN')]\n"
+        "    jobs = [pool.apply(row_in, parse_smiles(s), Options()) for s in ('CCO', 'CCN')]\n"
         "    print(*(job.result().status for job in jobs))\n"
     )
     done = subprocess.run(
@@ -281,7 +286,7 @@ def test_scripts_need_no_guard(tmp_path):
         ("molae_pyg.chem.conformers", "torch"),
         ("molae_pyg.chem.worker", "torch"),
         ("molae_pyg.chem.workers", "torch"),
-        ("molae_pyg.chem.embedder", "torch"),
+        ("molae_pyg.chem.records", "torch"),
         ("molae_pyg.chem.rows", "torch"),
     ],
 )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from molae_pyg.chem.items import RecordRefused
 from molae_pyg.chem.options import Options
+from molae_pyg.chem.records import RecordRefused
 from molae_pyg.datasets import OfficialFolder, check_integrity
 from molae_pyg.splits import scaffold_groups
 

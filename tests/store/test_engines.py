@@ -12,8 +12,9 @@ import pytest
 from readers import deadly, refusing
 from stores import num_journalled
 
-from molae_pyg.chem.items import RecordRefused, read_smiles_record
 from molae_pyg.chem.options import Options
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.records import RecordRefused
 from molae_pyg.store import engines, prepare
 from molae_pyg.store.engines import DEATHS, Task, make_rows
 
@@ -22,7 +23,7 @@ NUMBERED = [*enumerate(SMILES)]
 OPTIONS = Options(num_conformers=1)
 
 
-def made_by(engine: str, read=read_smiles_record, workers: int = 2) -> dict:
+def made_by(engine: str, read=parse_smiles, workers: int = 2) -> dict:
     """Row number -> row; a row made twice is an error."""
     found = {}
     for number, row in make_rows(iter(NUMBERED), Task(read, OPTIONS), engine, workers):
@@ -62,7 +63,7 @@ def test_a_bounded_number_of_records_is_taken_ahead(monkeypatch):
             taken.append(number)
             yield number, "C1CC"
 
-    made = make_rows(records(), Task(read_smiles_record, OPTIONS), "local", 1)
+    made = make_rows(records(), Task(parse_smiles, OPTIONS), "local", 1)
     next(made)
     assert len(taken) == 2
     made.close()

@@ -10,7 +10,7 @@ import pytest
 from rdkit import Chem
 
 from molae_pyg.chem import from_smiles
-from molae_pyg.chem.items import RecordRefused
+from molae_pyg.chem.records import RecordRefused
 from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.store.official_lmdb import read_record, records
 

@@ -184,17 +184,18 @@ def test_ctrl_c_stops_and_says_how_to_go_on(source, store, tmp_path):
 def test_hanging_and_crashing_molecules_end_and_are_told(tmp_path, monkeypatch):
     body = """
     import os, time
-    import molae_pyg.chem.items as items, molae_pyg.chem.worker as w
-    embed, parse = items.embed, items.parse_smiles
-    def replaced_embed(mol, recipe):
+    import molae_pyg.chem.worker as w
+    from molae_pyg.chem import parsing, records
+    generate, parse = records.generate, parsing.parse_smiles
+    def replaced_generate(mol, recipe):
         if mol.GetNumAtoms() == 9: time.sleep(1000)  # ethanol
         if mol.GetNumAtoms() == 6: os._exit(7)  # methanol
-        yield from embed(mol, recipe)
+        yield from generate(mol, recipe)
     def replaced_parse(smiles):
         if smiles == "CBr": time.sleep(1000)
         if smiles == "CCl": os._exit(7)
         return parse(smiles)
-    items.embed, items.parse_smiles = replaced_embed, replaced_parse
+    records.generate, parsing.parse_smiles = replaced_generate, replaced_parse
     w.serve()
     """
     monkeypatch.setattr(worker, "_PROGRAM", textwrap.dedent(body))

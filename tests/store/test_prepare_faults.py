@@ -187,16 +187,17 @@ def test_exclusions_that_change_while_they_are_read(source, tmp_path, monkeypatc
 # Ethanol's process always dies, methanol never ends, acetic acid loses its layout.
 DEADLY = """
 import os, time
-import molae_pyg.chem.items as items, molae_pyg.chem.worker as w
-embed, parse = items.embed, items.parse_smiles
-def replaced_embed(mol, recipe):
+import molae_pyg.chem.worker as w
+from molae_pyg.chem import parsing, records
+generate, parse = records.generate, parsing.parse_smiles
+def replaced_generate(mol, recipe):
     if mol.GetNumAtoms() == 9: os._exit(7)
     if mol.GetNumAtoms() == 6: time.sleep(1000)
-    yield from embed(mol, recipe)
+    yield from generate(mol, recipe)
 def replaced_parse(smiles):
     if smiles == "OO": os._exit(7)
     return parse(smiles)
-items.embed, items.parse_smiles = replaced_embed, replaced_parse
+records.generate, parsing.parse_smiles = replaced_generate, replaced_parse
 w.serve()
 """
 

@@ -10,8 +10,9 @@ from rdkit.Chem import rdDistGeom
 
 from molae_pyg.chem import featurize, from_smiles
 from molae_pyg.chem.featurizer import canonical_smiles, stream
-from molae_pyg.chem.items import read_smiles_record, work
 from molae_pyg.chem.options import Options
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.records import work
 from molae_pyg.datasets import ConformerStore, MoleculeTable, prepare
 
 _TABLE = Chem.GetPeriodicTable()
@@ -83,8 +84,8 @@ def test_conformers_of_odd_atoms_too(smiles):
     (first, second), report = featurize(["CCO", smiles, "CC"], on_error="skip", workers=1)
     assert (first.smiles, second.smiles) == ("CCO", "CC")
     assert report.outcomes == ["3d", "invalid", "3d"]
-    (step,) = work(read_smiles_record, smiles, Options(1).recipe)
-    assert (step.kind, step.value) == ("invalid", report.reasons[1])
+    (message,) = work(parse_smiles, smiles, Options(1).recipe)
+    assert (message.kind, message.value) == ("invalid", report.reasons[1])
 
 
 def test_stream_gives_a_value_error_for_a_string_that_cannot_be_read():
