@@ -21,9 +21,17 @@ from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.chem.rows import Row
 from molae_pyg.durable import write_durably
 from molae_pyg.fingerprint import digest
-from molae_pyg.store.dataset import ConformerStore
+from molae_pyg.store import (  # some for the public names of molae_pyg.datasets
+    ConformerStore,
+    PrepareReport,
+    StoreError,
+    StoreWriter,
+    prepare,
+)
 from molae_pyg.store.format import to_units
-from molae_pyg.store.preparation import prepare
+
+
+__all__ = ["ConformerStore", "PrepareReport", "StoreError", "StoreWriter", "prepare"]
 
 
 class Molecules(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 from rdkit import rdBase
 from tqdm.auto import tqdm
 
+from molae_pyg.chem import parsing
 from molae_pyg.chem.options import InputError
-from molae_pyg.chem.parsing import compound_key
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.durable import sha256_of
 from molae_pyg.store.dataset import ConformerStore, StoredRow
@@ -70,7 +70,7 @@ def merge(
 def compound_key(smiles: str) -> str:
     """Returns what ``molae prepare --exclude`` compares; empty if the SMILES cannot be read."""
     try:
-        return compound_key(plain_mol(smiles))
+        return parsing.compound_key(plain_mol(smiles))
     except ValueError:
         return ""
 

@@ -11,9 +11,10 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from molae_pyg.chem.options import Options
-from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter, preparation
+from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter
 from molae_pyg.fingerprint import of_molecules
 from molae_pyg.splits import scaffold_split
+from molae_pyg.store import preparation
 
 NAN = float("nan")
 SMILES = ["CCO", "c1ccccc1", "C1CC", "CCO", "CN"]  # row 2 cannot be read, row 3 repeats row 0

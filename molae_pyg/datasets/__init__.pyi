@@ -1,0 +1,14 @@
+from .chembl import ChEMBLActivities as ChEMBLActivities
+from .csv_dataset import CSVDataset as CSVDataset
+from .integrity import Integrity as Integrity
+from .integrity import check_integrity as check_integrity
+from .moleculenet import MoleculeNet as MoleculeNet
+from .official_folder import OfficialFolder as OfficialFolder
+from .ogb_mol import OGBMol as OGBMol
+from .pcqm4m import PCQM4Mv2 as PCQM4Mv2
+from .table import MoleculeTable as MoleculeTable
+from .table_storage import ConformerStore as ConformerStore
+from .table_storage import PrepareReport as PrepareReport
+from .table_storage import StoreError as StoreError
+from .table_storage import StoreWriter as StoreWriter
+from .table_storage import prepare as prepare
