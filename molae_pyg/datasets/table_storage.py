@@ -30,7 +30,6 @@ from molae_pyg.store import (  # some for the public names of molae_pyg.datasets
 )
 from molae_pyg.store.format import to_units
 
-
 __all__ = ["ConformerStore", "PrepareReport", "StoreError", "StoreWriter", "prepare"]
 
 
