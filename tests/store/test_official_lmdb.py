@@ -116,7 +116,7 @@ def test_flat_conformers_are_the_layout():
     assert np.array_equal(item.given, [high])
     assert np.array_equal(item.layout, flat)
     only = read_record(record(coordinates=[flat]))
-    assert (only.given, only.embed) == ((), False)
+    assert (only.given, only.generate) == ((), False)
     assert only.note == "the record has no 3D coordinates"
     ion = read_record(record(atoms=["Na"], coordinates=[np.zeros((1, 3))], smi="[Na+]"))
     assert len(ion.given) == 1  # of one atom nothing else can be expected
