@@ -1,4 +1,4 @@
-"""Looking at results: pictures, what a model rebuilds, and reports of runs."""
+"""Reports of runs, plots of predictions, and reconstruction of dropped atoms."""
 
 from molae_pyg.analysis.plots import parity_plot, roc_plot
 from molae_pyg.analysis.reconstruction import Reconstruction, reconstruct

@@ -1,11 +1,11 @@
-"""From distances back to coordinates."""
+"""Coordinates from distances."""
 
 import warnings
 
 import numpy as np
 
-#: Weight of the noisy places in the alignment, where a kept atom has 1: too small to matter where
-#: the kept atoms fix how the molecule lies.
+#: Weight of a noisy coordinate in the alignment; a kept atom has 1. It is too small to matter if
+#: the kept atoms determine the alignment.
 HINT_WEIGHT = 1e-3
 _TOO_CLOSE = 1e-9  # Å
 
@@ -13,27 +13,27 @@ _TOO_CLOSE = 1e-9  # Å
 def place_dropped(
     distance: np.ndarray, pos: np.ndarray, drop_mask: np.ndarray, hint: np.ndarray
 ) -> np.ndarray:
-    r"""Puts the dropped atoms where they fit their predicted distances best.
+    r"""Returns the coordinates of the dropped atoms that fit their predicted distances best.
 
-    With K the kept atoms, which stay in their true places, and D the dropped ones:
+    With K the kept atoms, whose coordinates are true, and D the dropped ones:
 
     .. math::
         \hat{x}_D = \arg\min_{x_D}
             \sum_{i \in D,\, j \in K \cup D,\, \text{each pair once}} (|x_i - x_j| - d_{ij})^2
 
-    The search starts twice and the better end counts: from classical multidimensional scaling of
-    all distances (those between kept atoms are true), turned and, if it fits better, mirrored
-    onto the kept atoms; and from ``hint``.
+    The search starts from two sets of coordinates, and the better result is returned: ``hint``, and
+    classical multidimensional scaling of all distances (those between kept atoms are true), aligned
+    with the kept atoms and mirrored if that fits better.
 
-    Distances do not tell a molecule from its mirror image. Four kept atoms that are not in a
-    plane settle it; where they leave a mirror image or a rotation open, ``hint`` decides.
+    A molecule and its mirror image have the same distances. Four kept atoms that are not in a plane
+    tell them apart; if a mirror image or a rotation is left open, ``hint`` decides.
 
     Args:
-        distance: Å ``[N, N]``; only rows and columns of dropped atoms are read, and the mean of
-            ``[i, j]`` and ``[j, i]`` counts.
-        pos: Å ``[N, 3]``; only the rows of kept atoms are read.
+        distance: Distances in Å ``[N, N]``; only rows and columns of dropped atoms are read, and
+            the mean of ``[i, j]`` and ``[j, i]`` is used.
+        pos: Coordinates in Å ``[N, 3]``; only the rows of kept atoms are read.
         drop_mask: True = dropped ``[N]``, at least one of each kind.
-        hint: Rough places of the dropped atoms in Å ``[M, 3]``.
+        hint: Rough coordinates of the dropped atoms in Å ``[M, 3]``.
 
     Returns:
         float64 ``[M, 3]`` in Å, in the frame of ``pos``.
@@ -53,14 +53,15 @@ def place_dropped(
 def classical_scaling(distance: np.ndarray) -> np.ndarray:
     r"""Classical multidimensional scaling (Torgerson 1952) into three dimensions.
 
-    The three largest eigenvalues and their eigenvectors of :math:`-\frac{1}{2} J D^2 J`, with J
-    the centring matrix; negative ones, which no coordinates have, count as zero.
+    The coordinates are the three largest eigenvalues, as square roots, and eigenvectors of
+    :math:`-\frac{1}{2} J D^2 J`, with J the centring matrix. Negative eigenvalues, which distances
+    of points do not have, are taken as zero.
 
     Args:
         distance: Symmetric ``[N, N]``.
 
     Returns:
-        ``[N, 3]``, exact up to a motion or reflection where the distances are those of points.
+        ``[N, 3]``, exact up to a motion or reflection if the distances are those of points.
     """
     n = len(distance)
     centre = np.eye(n) - 1 / n
@@ -71,15 +72,15 @@ def classical_scaling(distance: np.ndarray) -> np.ndarray:
 
 
 def align(x: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Moves points rigidly onto others (Kabsch), mirrored where that comes closer.
+    """Moves points rigidly onto others (Kabsch), and mirrors them if that comes closer.
 
     Args:
-        x: ``[N, 3]``.
-        target: ``[N, 3]``.
-        weights: Of the squared errors, positive ``[N]``.
+        x: Points to move ``[N, 3]``.
+        target: Points to come close to ``[N, 3]``.
+        weights: Weights of the squared errors, positive ``[N]``.
 
     Returns:
-        ``[N, 3]``, ``x`` moved.
+        The moved points ``[N, 3]``.
     """
     from scipy.spatial.transform import Rotation
 
@@ -87,7 +88,7 @@ def align(x: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
     x = x - np.average(x, axis=0, weights=weights)
     candidates = []
     for hand in (x, x * [1.0, 1.0, -1.0]):
-        with warnings.catch_warnings():  # points on a line: any of the best rotations will do
+        with warnings.catch_warnings():  # points on a line have many best rotations
             warnings.filterwarnings("ignore", "Optimal rotation is not uniquely")
             rotation, error = Rotation.align_vectors(target - centre, hand, weights)
         candidates.append((error, rotation.apply(hand) + centre))
@@ -97,10 +98,10 @@ def align(x: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _least_stress(
     start: np.ndarray, pos: np.ndarray, drop_mask: np.ndarray, distance: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    """Least squares over the dropped atoms ``[M, 3]``; the kept ones stay. Stress and places."""
+    """Returns the least stress and the dropped atoms there ``[M, 3]``; kept atoms are fixed."""
     from scipy.optimize import least_squares
 
-    rank = np.cumsum(drop_mask) - 1  # [N], number of a dropped atom
+    rank = np.cumsum(drop_mask) - 1  # [N], index of a dropped atom among them
     first, second = np.nonzero(np.triu(drop_mask[:, None] | drop_mask[None, :], k=1))  # [P]
     pairs = np.arange(len(first))
 
@@ -122,7 +123,7 @@ def _least_stress(
             result[pairs[moves], rank[atom[moves]]] += sign * unit[moves]
         return result.reshape(len(first), -1)  # [P, 3 M]
 
-    # Not by the stress: near its minimum it is flat, and says little about the places.
+    # The stress is flat near its minimum, therefore it does not end the search.
     tight = {"ftol": None, "xtol": 1e-12, "gtol": 1e-11}
     end = least_squares(residual, start.ravel(), jacobian, **tight)
     return end.cost, end.x.reshape(-1, 3)

@@ -1,17 +1,16 @@
-"""What a model rebuilds of one molecule, atom by atom."""
+"""Reconstruction of the dropped atoms of one molecule."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.analysis.distance_geometry import place_dropped
 from molae_pyg.chem.elements import SYMBOLS, atomic_number_table, token_table
+from molae_pyg.inference.batches import evaluating
 from molae_pyg.loss import distance_pairs
 from molae_pyg.models import ClozeOutput, MolAE
 from molae_pyg.nn.checks import ORDER, kept_atoms_moved
@@ -22,25 +21,25 @@ from molae_pyg.transforms import ClozeDrop
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """One molecule before and after the cloze test, see :func:`reconstruct`.
+    """The result of :func:`reconstruct`: a molecule, and its dropped atoms as rebuilt.
 
-    N: its atoms, M: the dropped ones, in the order of the molecule. All tensors are on the CPU,
-    coordinates float64 in Å, in the frame of the input.
+    N is the number of atoms and M that of the dropped ones, which are in the order of the molecule.
+    All tensors are on the CPU. Coordinates are float64, in Å and in the frame of the input.
     """
 
     z: Tensor  #: True atomic numbers ``[N]``.
     pos: Tensor  #: True coordinates ``[N, 3]``.
     drop_mask: Tensor  #: True = dropped ``[N]``.
-    pos_noisy: Tensor  #: Where the coordinate head started ``[N, 3]``.
-    probability: Tensor  #: Of the 31 tokens for each dropped atom ``[M, 31]``.
-    coordinate_pos: Tensor  #: Dropped atoms by the coordinate head ``[M, 3]``.
-    distance_pos: Tensor  #: Dropped atoms by the distance head ``[M, 3]``.
-    distance_mae: float  #: Å, mean error of the dropped atoms' distances, as in training.
-    smiles: str | None = None  #: Of the molecule, where it has one.
+    pos_noisy: Tensor  #: Coordinates that the coordinate head starts from ``[N, 3]``.
+    probability: Tensor  #: Probabilities of the 31 tokens for each dropped atom ``[M, 31]``.
+    coordinate_pos: Tensor  #: Dropped atoms placed by the coordinate head ``[M, 3]``.
+    distance_pos: Tensor  #: Dropped atoms placed by the distance head ``[M, 3]``.
+    distance_mae: float  #: Mean error of the dropped atoms' distances in Å, as in training.
+    smiles: str | None = None  #: SMILES of the molecule, if it has one.
 
     @property
     def index(self) -> Tensor:
-        """Numbers of the dropped atoms ``[M]``."""
+        """Indices of the dropped atoms ``[M]``."""
         return self.drop_mask.nonzero().squeeze(1)
 
     @property
@@ -55,13 +54,13 @@ class Reconstruction:
 
     @property
     def token_predicted(self) -> Tensor:
-        """The likeliest token of each dropped atom ``[M]``, an index of
+        """Most probable token of each dropped atom ``[M]``, an index of
         ``molae_pyg.chem.elements.SYMBOLS``."""
         return self.probability.argmax(1)
 
     @property
     def correct(self) -> Tensor:
-        """Whether the element is right ``[M]``; for one outside the vocabulary, [UNK] is."""
+        """True = right element ``[M]``; [UNK] is right for an element outside the vocabulary."""
         return self.token_predicted == token_table()[self.z_true]
 
     @property
@@ -71,17 +70,20 @@ class Reconstruction:
 
     @property
     def coordinate_rmsd(self) -> float:
-        """Å, from the true places to ``coordinate_pos``, dropped atoms only."""
+        """RMSD of ``coordinate_pos`` from the true coordinates, in Å."""
         return self._rmsd(self.coordinate_pos)
 
     @property
     def distance_rmsd(self) -> float:
-        """Å, from the true places to ``distance_pos``, dropped atoms only."""
+        """RMSD of ``distance_pos`` from the true coordinates, in Å."""
         return self._rmsd(self.distance_pos)
 
     @property
     def noise_rmsd(self) -> float:
-        """Å, from the true places to ``pos_noisy``: what a model that learned nothing has."""
+        """RMSD of ``pos_noisy`` from the true coordinates, dropped atoms only, in Å.
+
+        It is the error of a model that returns its input.
+        """
         return self._rmsd(self.pos_noisy[self.drop_mask])
 
     def _rmsd(self, pos: Tensor) -> float:
@@ -115,37 +117,37 @@ class Reconstruction:
 def reconstruct(
     model: MolAE, molecule: Data, transform: BaseTransform | None = None, seed: int = 0
 ) -> Reconstruction:
-    """Drops atoms of one molecule and has the model rebuild them.
+    """Drops atoms of one molecule and lets the model rebuild them.
 
-    The elements come from the token head. The places come by two routes: the coordinate head
-    gives them directly; the distance head gives distances, and
-    :func:`~molae_pyg.analysis.distance_geometry.place_dropped` finds the places that fit them
-    best. Both use nothing but what the cloze test shows the model: the kept atoms, and the noisy
-    places of the dropped ones.
+    The elements come from the token head. The coordinates are found in two ways: the coordinate
+    head gives them directly; the distance head gives distances, and
+    :func:`~molae_pyg.analysis.distance_geometry.place_dropped` finds the coordinates that fit them
+    best. Both use only what the cloze test shows the model: the kept atoms, and the noisy
+    coordinates of the dropped ones.
 
-    The model runs in evaluation mode and is left in the mode it was in; it and the molecule stay
-    as they were, and so does torch's global random state.
+    The model runs in evaluation mode. It, the molecule and torch's global random state are not
+    changed.
 
     Args:
-        model: On any device, of any precision.
-        molecule: ``z [N]`` and ``pos [N, 3]``, or ``conformers [N, K, 3]``, of which the first is
-            used.
-        transform: Makes the cloze test. Default: the one that the molecule carries
-            (``drop_mask`` and ``pos_noisy``), else :class:`~molae_pyg.ClozeDrop` as published.
-        seed: Of the transform, default 0.
+        model: Model on any device and of any precision.
+        molecule: Molecule with ``z [N]`` and ``pos [N, 3]``, or ``conformers [N, K, 3]``, of which
+            the first is used.
+        transform: Transform that makes the cloze test. (default: the test that the molecule has,
+            ``drop_mask`` and ``pos_noisy``, else :class:`~molae_pyg.ClozeDrop` as published)
+        seed: Seed of the transform. (default: :obj:`0`)
 
     Returns:
-        :class:`Reconstruction`.
+        The molecule, the rebuilt atoms and their errors.
 
     Raises:
-        ValueError: The molecule has no coordinates; it is a batch; no atom is dropped, or every
-            atom is; a transform moved atoms after the cloze test; the model gave numbers that are
-            not finite.
+        ValueError: The molecule has no coordinates; it is a batch; none or all of its atoms are
+            dropped; a transform moved atoms after the cloze test; or the model gave numbers that
+            are not finite.
     """
     test = _cloze_test(molecule, transform, seed)
     names = ("z", "pos", "drop_mask", "pos_noisy", "z_noisy")
     z, pos, *test_inputs = (_like(next(model.parameters()), test.get(name)) for name in names)
-    with _evaluating(model):
+    with evaluating(model):
         out = model(z, pos, None, *test_inputs)
     return _result(out, test)
 
@@ -161,7 +163,7 @@ def _cloze_test(molecule: Data, transform: BaseTransform | None, seed: int) -> D
             raise ValueError("the molecule has neither pos nor conformers: it has no coordinates")
         data.pos = data.conformers[:, 0]
     if transform is not None or data.get("drop_mask") is None or data.get("pos_noisy") is None:
-        data.z_noisy = None  # of an earlier test
+        data.z_noisy = None  # it belongs to an earlier test
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             data = (transform or ClozeDrop())(data)
@@ -175,14 +177,14 @@ def _cloze_test(molecule: Data, transform: BaseTransform | None, seed: int) -> D
         )
     if num_dropped == num_atoms:
         raise ValueError(
-            f"all {num_atoms} atoms are dropped, so nothing says how the molecule lies: "
+            f"all {num_atoms} atoms are dropped, so the frame of the molecule is not known: "
             "lower the ratio, or take a larger molecule"
         )
     return data
 
 
 def _like(parameter: Tensor, value: Tensor | None) -> Tensor | None:
-    """On the model's device and, for coordinates, of its precision."""
+    """The value on the model's device; coordinates in its precision."""
     if value is None:
         return None
     dtype = parameter.dtype if value.is_floating_point() else value.dtype
@@ -212,15 +214,3 @@ def _result(out: ClozeOutput, test: Data) -> Reconstruction:
         distance_mae=float((guess - true)[valid].abs().mean() * DistanceHead.STD),
         smiles=test.get("smiles"),
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every module's own mode again afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -1,4 +1,4 @@
-"""A picture of what a model rebuilt of one molecule."""
+"""Picture of a molecule and of its dropped atoms as a model rebuilt them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from molae_pyg.analysis.panels import new_figure
 from molae_pyg.analysis.reconstruction import Reconstruction
 from molae_pyg.chem.elements import SYMBOLS, token_table
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-#: The usual colours of elements, dark enough for white paper; all others share one.
+#: Usual colours of elements, dark enough for white paper. All other elements share one colour.
 COLOURS = {
     "H": "#b4b4b4", "C": "#4d4d4d", "N": "#3050f8", "O": "#e3170d", "S": "#d9a400",
     "F": "#5cb85c", "Cl": "#1c8c1c", "Br": "#a62929", "I": "#7a1fa2", "P": "#ff8000",
@@ -33,21 +34,20 @@ NAMED_AT_MOST = 5
 
 
 def reconstruction_plot(result: Reconstruction, file: str | Path | None = None) -> Figure:
-    """Draws a molecule with its dropped atoms where they were and where the model puts them.
+    """Draws a molecule with its dropped atoms, at their true and at their rebuilt coordinates.
 
-    Left the coordinate head, right the distance head; above along the molecule's shortest axis, a
-    little tilted, below from the side, so that no error is hidden; nearer atoms in front. Bonds
-    are pairs of atoms closer than 1.25 times the sum of their covalent radii.
+    The left column shows the coordinate head, the right one the distance head. The upper row looks
+    along the molecule's shortest axis, a little tilted; the lower row looks from the side, so that
+    no error is hidden. Nearer atoms are in front. Bonds are pairs of atoms closer than 1.25 times
+    the sum of their covalent radii.
 
     Args:
-        result: Of :func:`~molae_pyg.analysis.reconstruct`.
-        file: The PNG to write, default none.
+        result: A result of :func:`~molae_pyg.analysis.reconstruct`.
+        file: The PNG to write. (default: :obj:`None`, no file)
 
     Returns:
         The figure.
     """
-    from matplotlib.figure import Figure  # not pyplot: works without a display, leaves no state
-
     axes = _principal_axes(result.pos.numpy())
     views = [axes @ _turned(degrees) for degrees in (TILT, TILT - 90)]
     places = [
@@ -55,10 +55,11 @@ def reconstruction_plot(result: Reconstruction, file: str | Path | None = None) 
         for place in (result.pos, result.coordinate_pos, result.distance_pos)
     ]
     shown = [np.concatenate(places) @ view for view in views]
-    low, high = (np.array([f(x) for x in shown]) for f in (_lowest, _highest))  # [2, 2], a row each
-    width, heights = (high - low)[0, 0], (high - low)[:, 1]  # Å; both rows are to one scale
+    low = np.array([x.min(0)[:2] - MARGIN for x in shown])  # [2, 2], x and y of each row
+    high = np.array([x.max(0)[:2] + MARGIN for x in shown])
+    width, heights = (high - low)[0, 0], (high - low)[:, 1]  # Å; both rows have one scale
     inches = heights * min(WIDTH / width, WIDTH / heights.max())
-    figure = Figure(figsize=(2 * WIDTH, 2.1 + inches.sum()), layout="constrained")
+    figure = new_figure(2 * WIDTH, 2.1 + inches.sum())
     panels = figure.subplots(2, 2, height_ratios=inches)
     for row, view in enumerate(views):
         pos, *rebuilt = (place @ view for place in places)
@@ -73,21 +74,16 @@ def reconstruction_plot(result: Reconstruction, file: str | Path | None = None) 
     figure.suptitle(_headline(result), fontsize=12)
     marks = _legend(result)
     figure.legend(
-        handles=marks,
-        loc="outside lower center",
-        ncols=min(len(marks), 13),
-        fontsize=9,
-        frameon=False,
-        columnspacing=1.4,
-        handletextpad=0.3,
-    )
+        handles=marks, loc="outside lower center", ncols=min(len(marks), 13), fontsize=9,
+        frameon=False, columnspacing=1.4, handletextpad=0.3,
+    )  # fmt: skip
     if file is not None:
         figure.savefig(file, dpi=150)
     return figure
 
 
 def find_bonds(z: Tensor, pos: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of atoms closer than 1.25 times the sum of their covalent radii (those of RDKit)."""
+    """Returns pairs of atoms closer than 1.25 times the sum of their covalent radii in RDKit."""
     from rdkit.Chem import GetPeriodicTable
 
     radius = np.array([GetPeriodicTable().GetRcovalent(number) for number in z.tolist()])
@@ -97,29 +93,21 @@ def find_bonds(z: Tensor, pos: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _principal_axes(pos: np.ndarray) -> np.ndarray:
-    """Columns ``[3, 3]``: the longest, middle and shortest axis of a molecule; right-handed."""
+    """Longest, middle and shortest axis of a molecule, the columns of a rotation ``[3, 3]``."""
     axes = np.linalg.svd(pos - pos.mean(0), full_matrices=True)[2].T
     return axes * [1, 1, np.linalg.det(axes)]
 
 
 def _turned(degrees: float) -> np.ndarray:
-    """Columns ``[3, 3]``: right, up and towards the reader, after a turn about the first axis."""
+    """Rotation ``[3, 3]`` about the first axis; its columns point right, up and to the reader."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
-
-
-def _lowest(x: np.ndarray) -> np.ndarray:
-    return x.min(0)[:2] - MARGIN
-
-
-def _highest(x: np.ndarray) -> np.ndarray:
-    return x.max(0)[:2] + MARGIN
 
 
 def _titles(result: Reconstruction) -> tuple[str, str]:
     return (
         f"coordinate head: RMSD {result.coordinate_rmsd:.2f} Å\n"
-        f"started {result.noise_rmsd:.2f} Å off",
+        f"started with RMSD {result.noise_rmsd:.2f} Å",
         f"distance head: RMSD {result.distance_rmsd:.2f} Å\n"
         f"mean distance error {result.distance_mae:.2f} Å",
     )
@@ -134,7 +122,7 @@ def _colours(symbols: list[str]) -> list[str]:
 
 
 def _draw_molecule(panel: Axes, pos: np.ndarray, result: Reconstruction) -> None:
-    """The true molecule: kept atoms filled, dropped ones open; zorder is the depth in Å."""
+    """Draws the true molecule, kept atoms filled and dropped ones open; zorder is depth in Å."""
     dropped = result.drop_mask.tolist()
     for i, j in find_bonds(result.z, pos):
         style = (
@@ -152,7 +140,7 @@ def _draw_molecule(panel: Axes, pos: np.ndarray, result: Reconstruction) -> None
 
 
 def _draw_rebuilt(panel: Axes, true: np.ndarray, place: np.ndarray, result: Reconstruction) -> None:
-    """Where the dropped atoms were put, each joined to its true place; over everything else."""
+    """Draws the rebuilt atoms, each joined to its true place, over everything else."""
     top = 1e3
     x, y, _ = np.stack([true, place]).transpose(2, 0, 1)  # [2, M] each: a line per column
     panel.plot(x, y, color=ERROR, linewidth=1.8, zorder=top)
@@ -168,7 +156,7 @@ def _draw_rebuilt(panel: Axes, true: np.ndarray, place: np.ndarray, result: Reco
 
 
 def _draw_scale(panel: Axes, corner: np.ndarray) -> None:
-    """A bar of 1 Å under the panel's lower left corner."""
+    """Draws a bar of 1 Å under the panel's lower left corner."""
     from matplotlib.transforms import blended_transform_factory
 
     place = blended_transform_factory(panel.transData, panel.transAxes)

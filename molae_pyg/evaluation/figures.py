@@ -87,7 +87,8 @@ def predictions(
             pictures["" if single else f"-{t + 1}"] = Picture(caption, panels)
     if classes:
         size = "large" if single else "small"
-        caption = f"{dataset}: calibration, {of_run}"
+        of_set = f"{dataset}, {targets[0][0]}" if single else dataset
+        caption = f"{of_set}: calibration, {of_run}"
         pictures[""] = Picture(caption, classes, size, colours_of(of_models))
     return pictures, few
 
@@ -95,7 +96,6 @@ def predictions(
 def _calibration(of_models: Predictions, axes: Axes) -> None:
     from sklearn.calibration import calibration_curve
 
-    axes.axline((0.5, 0.5), slope=1, color=INK, linewidth=0.8)
     for (y, predicted), colour in zip(
         of_models.values(), colours_of(of_models).values(), strict=True
     ):
@@ -106,6 +106,9 @@ def _calibration(of_models: Predictions, axes: Axes) -> None:
         )
         axes.plot(mean, share, marker="o", markersize=3, linewidth=1, color=colour)
     axes.locator_params(nbins=5)
+    shown = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
+    axes.axline((0, 0), slope=1, color=INK, linewidth=0.8)
+    axes.set(**shown)
     style(axes, "predicted probability", "share of class 1")
 
 

@@ -1,6 +1,7 @@
 """The loop of all inference: molecules in batches of similar size, rows in the order given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -10,6 +11,18 @@ from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
 from molae_pyg.inference.precision import autocast
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts all layers into evaluation mode; afterwards each is in the mode that it had before."""
+    modes = {layer: layer.training for layer in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
 
 
 def in_batches(
@@ -42,17 +55,9 @@ def in_batches(
     order = np.argsort(num_atoms, kind="stable")  # small to large
     loader = DataLoader(molecules, batch_size, sampler=order.tolist(), generator=torch.Generator())
     device = next(model.parameters()).device
-    modes = {layer: layer.training for layer in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad(), autocast(device, precision):
-            bar = tqdm(
-                loader, description, leave=False, delay=2, disable=None if description else True
-            )
-            rows = [function(batch.to(device)).float().cpu().numpy() for batch in bar]
-    finally:
-        for layer, mode in modes.items():
-            layer.training = mode
+    bar = tqdm(loader, description, leave=False, delay=2, disable=None if description else True)
+    with evaluating(model), torch.no_grad(), autocast(device, precision):
+        rows = [function(batch.to(device)).float().cpu().numpy() for batch in bar]
     found = np.concatenate(rows)
     result = np.empty_like(found)
     result[order] = found

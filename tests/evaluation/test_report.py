@@ -115,6 +115,7 @@ def test_page_in_a_browser(tmp_path, monkeypatch):
     assert_legible(tmp_path / "report" / "report.html", tmp_path)
 
 
+@pytest.mark.slow
 def test_every_target_is_drawn(tmp_path, monkeypatch):
     errors = {"good": 0.1, ATTACK: 2.0}
     regression = [f"y{t} {ATTACK}" for t in range(12)]
