@@ -37,7 +37,7 @@ PRODUCTS = {getattr(torch.ops.aten, name).default for name in NAMES}
 
 
 class EmulatedProducts(TorchDispatchMode):
-    """Products of bf16 matrices, computed in fp32 and rounded."""
+    """Computes products of bf16 matrices in fp32 and rounds them."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         tensors = [a for a in args if isinstance(a, torch.Tensor)]
@@ -53,7 +53,7 @@ def emulated() -> contextlib.AbstractContextManager:
 
 
 def scores(name: str, root: str, seeds: int, file: Path) -> dict[str, dict[str, float]]:
-    """Test scores of a data set by precision; finished runs stand in the file."""
+    """Returns test scores of a data set by precision; finished runs are read from the file."""
     done = {(r["dataset"], r["precision"], r["seed"]): r for r in transfer.read_results(file)}
     config = transfer.read_config(transfer.CONFIG, name)
     dataset = MoleculeNet(root, name, **config["data"])
@@ -79,7 +79,7 @@ def scores(name: str, root: str, seeds: int, file: Path) -> dict[str, dict[str, 
 
 @torch.inference_mode()
 def embeddings(number: int) -> dict[str, float]:
-    """Cosine between the vectors of both precisions."""
+    """Returns the cosine between the vectors of both precisions."""
     encoder = MolAE.from_pretrained("molae-small").encoder
     cosines = []
     for part in tqdm(parts(zinc_molecules(number), by_size=True), "embeddings", disable=None):
@@ -98,8 +98,12 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=["freesolv", "bace"])
     parser.add_argument("--root", default="data", help="folder of data files and conformers")
     parser.add_argument("--seeds", type=int, default=3, help="default: 3")
-    parser.add_argument("--molecules", type=int, default=1000, help="to embed (default: 1000)")
-    parser.add_argument("--output", default="runs/bf16_scores", help="of runs, which resume")
+    parser.add_argument(
+        "--molecules", type=int, default=1000, help="molecules to embed, default: 1000"
+    )
+    parser.add_argument(
+        "--output", default="runs/bf16_scores", help="folder of the runs, which resume after a kill"
+    )
     args = parser.parse_args()
     file = Path(args.output, "results.jsonl")
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
 """What do preparation, storage, loading and pre-training cost, from 10^5 to 10^9 molecules?
 
-Question: how many core-hours, GiB and floating-point operations do so many molecules of ZINC's
-size with 11 conformers (10 and the 2D layout) take?
+Question: how many core-hours, GiB and floating-point operations does this number of molecules of
+ZINC's size with 11 conformers (10 and the 2D layout) take?
 
 Command: MOLAE_DATA=... python benchmarks/cost_model.py
 
 Method: rates are those measured by preparation.py and loading.py (their JSON files). The
 operations of a training step (matrix products, forward and backward) are counted by PyTorch's
 FlopCounterMode on batches of the given conformers, for the published model and the small one.
-Everything else is multiplication: nothing is measured at 10^9.
+Everything else is multiplication; nothing is measured at 10^9.
 """
 
 import json
@@ -35,7 +35,7 @@ PUBLISHED_MOLECULES = 1_000_000 * 128  # of the published run, steps x batch
 
 
 def operations(model: MolAE, batches: list[Batch]) -> float:
-    """Floating-point operations of training, per molecule."""
+    """Returns the floating-point operations of training, per molecule."""
     torch.manual_seed(0)
     with FlopCounterMode(display=False) as counter:
         for batch in batches:

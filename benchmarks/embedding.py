@@ -1,11 +1,12 @@
-"""How fast does `embed` turn SMILES into vectors: all of it, the model alone, from the cache?
+"""How fast does `embed` turn SMILES into vectors: in all, the model by itself, and from the cache?
 
 Command: MOLAE_DATA=... python benchmarks/embedding.py
 
-Method: molae-small on molecules of ZINC250k. First `embed` with an empty cache, conformers on all
-cores beside the model; then the same call in a fresh process, which finds the vectors on the disk;
-then the model alone on ready conformers, batches by size, turns as in the other benchmarks. Peak
-memory is that of the embedding process (VmHWM of Linux), without its workers.
+Method: molae-small on molecules of ZINC250k. First `embed` is called with an empty cache, with
+conformers made on all cores beside the model; then the same call is made in a fresh process, which
+finds the vectors on the disk; then the model runs by itself on ready conformers, with batches by
+size, in turns as in the other benchmarks. Peak memory is that of the embedding process (VmHWM of
+Linux), without its workers.
 """
 
 import argparse
@@ -28,14 +29,14 @@ from molae_pyg import MolAE
 
 
 def smiles(number: int) -> list[str]:
-    """Molecules of ZINC250k, one per line."""
+    """Returns the first molecules of ZINC250k."""
     path = Path(os.environ["MOLAE_DATA"], "pretrain", "zinc250k.smi.gz")
     with gzip.open(path, "rt") as lines:
         return [line.split()[0] for line, _ in zip(lines, range(number), strict=False)]
 
 
 def embed(number: int) -> dict[str, float]:
-    """Runs in a process of its own."""
+    """Embeds molecules; it runs in its own process."""
     texts, model = smiles(number), MolAE.from_pretrained("molae-small")
     start = time.perf_counter()
     vectors = model.embed(texts)
@@ -73,7 +74,7 @@ def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--molecules", type=int, default=10_000)
-    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    parser.add_argument("--turns", type=int, default=7, help="counted turns, default: 7")
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.once:

@@ -1,17 +1,16 @@
-"""How fast is the encoder, beside that of unimol_tools, and how close to what the machine can do?
+"""How fast is the encoder, compared with that of unimol_tools and with the peak of the machine?
 
 Command: MOLAE_DATA=... python benchmarks/encoder.py (needs unimol_tools, see peers.py)
 
 Method: published size, random weights, dropout as published in training. Sizes: molecules of N
 random atoms, without padding, as many as 20,000 pair cells allow; the slope is that of the line
-through log(seconds a molecule) against log(N + 2). Batches: molecules of 32 random atoms. ZINC:
-real molecules, as many as `--molecules`, in batches of 32; unimol_tools gets them in random order,
-as its data path does, already laid out as dense tensors; MolAEEncoder takes flat PyG batches,
-sorted by size as `embed` does. Forward (evaluation, no gradient), and forward with backward
-(training). All ways take turns in this process; reported are median, least and greatest of the
-turns, and the quotients within a turn. FLOPs are counted by PyTorch. A product of two large square
-matrices in fp32 takes part in the turns: its FLOP/s are the peak at that time; the machine's, the
-best of a second, stands beside.
+through log(seconds per molecule) against log(N + 2). Batches: molecules of 32 random atoms. ZINC:
+`--molecules` real molecules in batches of 32; unimol_tools gets them in random order, as its data
+path does, in dense tensors; MolAEEncoder takes flat PyG batches, sorted by size as `embed` does.
+Measured are forward (evaluation, no gradient) and forward with backward (training). All take turns
+in this process. Reported are median, minimum and maximum of the turns, and the quotients within a
+turn. FLOPs are counted by PyTorch. A product of two large square matrices in fp32 takes part in the
+turns: its FLOP/s are the peak at that time. The peak of the machine is the best of a second.
 """
 
 import argparse
@@ -40,7 +39,7 @@ DIRECTIONS = {"forward": False, "forward and backward": True}  # name -> whether
 
 
 def random_molecules(n: int, number: int | None = None, seed: int = 0) -> list[Data]:
-    """Molecules of n atoms at about the density of real ones."""
+    """Returns molecules of n atoms at about the density of real molecules."""
     rng = np.random.default_rng(seed)
     number = number or max(1, CELLS // (n + 2) ** 2)
     width = 1.4 * n ** (1 / 3)
@@ -127,7 +126,7 @@ def flops(model: nn.Module, batches: list, train: bool) -> int:
 
 
 def measure(models: dict[str, nn.Module], molecules: list[Data], turns: int) -> dict:
-    """Both directions on some molecules; ours sorted by size."""
+    """Measures both directions on some molecules, which are sorted by size for ours."""
     batches = {
         name: [model.prepare(part) for part in parts(molecules, by_size=name != PEER)]
         for name, model in models.items()
@@ -152,7 +151,7 @@ def measure(models: dict[str, nn.Module], molecules: list[Data], turns: int) -> 
 
 
 def slope(sizes: list[int], rates: list[float]) -> float:
-    """The exponent of the size in the cost of a molecule."""
+    """Returns the exponent of the size in the cost of a molecule."""
     return round(float(np.polyfit(np.log(np.add(sizes, 2)), -np.log(rates), 1)[0]), 2)
 
 
@@ -175,8 +174,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--sizes", type=int, nargs="*", default=[16, 32, 64, 128, 256])
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4, 16])
-    parser.add_argument("--molecules", type=int, default=256, help="of ZINC (default: 256)")
-    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    parser.add_argument(
+        "--molecules", type=int, default=256, help="molecules of ZINC, default: 256"
+    )
+    parser.add_argument("--turns", type=int, default=7, help="counted turns, default: 7")
     args = parser.parse_args()
     torch.manual_seed(0)
     models: dict[str, nn.Module] = {PEER: Peer(), "MolAEEncoder, fp32": Ours(torch.float32)}

@@ -1,13 +1,13 @@
-"""How fast is a fine-tuning step, beside the model of unimol_tools?
+"""How fast is a fine-tuning step, compared with the model of unimol_tools?
 
 Command: MOLAE_DATA=... python benchmarks/finetuning_step.py (needs unimol_tools, see peers.py)
 
-Method: published size with the published head, one value a molecule, real ZINC molecules, batches
-of 32 in random order. One step is: collate, forward, squared error, backward, clip, Adam. Ours is
-what `finetune` does: plain, and with a budget of pair cells, within which a batch is computed in
-parts of similar size. unimol_tools' model gets the same batches, laid out as its own collater does,
-fp32. All ways take turns in this process; reported are molecules per second as median, least and
-greatest of the turns, and the quotient within a turn.
+Method: published size with the published head, one target, real ZINC molecules, batches of 32 in
+random order. A step is: collate, forward, squared error, backward, clip, Adam. Ours is what
+`finetune` does, with and without a budget of pair cells, within which a batch is computed in parts
+of similar size. The model of unimol_tools gets the same batches in the form of its own collater, in
+fp32. All take turns in this process. Reported are molecules per second (median, minimum and maximum
+of the turns) and the quotient within a turn.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Predict = Callable[[list[Data] | Batch], Tensor]
 
 
 def trainer(model: nn.Module, predict: Predict, loader: torch.utils.data.DataLoader) -> Way:
-    """A turn: one epoch over the loader."""
+    """Returns a turn: one epoch over the loader."""
     optimiser = configure_adam(model, 1e-4, 0.0, 1_000_000, 10_000)["optimizer"]
 
     def way() -> None:
@@ -72,8 +72,8 @@ def peer(molecules: list[Data]) -> Way:
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--molecules", type=int, default=64, help="a turn (default: 64)")
-    parser.add_argument("--turns", type=int, default=15, help="counted turns (default: 15)")
+    parser.add_argument("--molecules", type=int, default=64, help="molecules per turn, default: 64")
+    parser.add_argument("--turns", type=int, default=15, help="counted turns, default: 15")
     args = parser.parse_args()
     torch.manual_seed(0)
     molecules = zinc_molecules(args.molecules)

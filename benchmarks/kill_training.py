@@ -5,10 +5,10 @@
 Method: a small fine-tuning run (two targets of both types, dropout, a moving average of the
 weights) and a small pre-training run are made once without interruption, on one thread in fp32.
 Then the same call runs in a forked process that gets SIGKILL at a random moment, one to four times
-in a row in the same folder, and at last to its end. Compared to the bit are the returned scores
-but for times, the returned model, the saved model, and metrics.csv but for times; and that run.json
-has counted every start. Forked is a process that has made all imports, so that a start costs
-little. The result is written to benchmarks/results/kill_training.json.
+in a row in the same folder, and is finally run to its end. The returned scores, the returned model,
+the saved model and metrics.csv are compared bit by bit, without times, and run.json must have
+counted every start. The process that is forked has made all imports, so that a start is cheap. The
+result is written to benchmarks/results/kill_training.json.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import record
-import scipy.stats  # noqa: F401, loaded late by the package: here, so that no forked process does
+import scipy.stats  # noqa: F401, the package loads it late: loaded here, before the forks
 import sklearn.metrics  # noqa: F401
 import torch
 import torch.utils.tensorboard
@@ -52,7 +52,7 @@ Run = Callable[[Path], dict[str, Any]]
 
 
 def molecules(number: int, seed: int) -> list[Data]:
-    """Chains of carbon and oxygen; targets are the share of oxygen and whether it is large."""
+    """Returns chains of carbon and oxygen; targets: the share of oxygen, a value and a class."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(number):
@@ -68,7 +68,7 @@ def molecules(number: int, seed: int) -> list[Data]:
 
 
 def finetuning() -> Run:
-    """Fine-tunes a tiny model on 24 molecules."""
+    """Returns a run that fine-tunes a tiny model on 24 molecules."""
     train, valid = molecules(24, 0), molecules(8, 1)
 
     def run(folder: Path) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def finetuning() -> Run:
 
 
 def pretraining(place: Path) -> Run:
-    """Pre-trains a tiny model on 80 molecules, which are stored at ``place``."""
+    """Returns a run that pre-trains a tiny model on 80 molecules, which are stored at ``place``."""
     with StoreWriter(place, {"source": "chains"}) as writer:
         for row, data in enumerate(molecules(80, 0)):
             z, conformers = data.z.numpy(), data.conformers.numpy()
@@ -103,7 +103,7 @@ def pretraining(place: Path) -> Run:
 def outcome(
     model: torch.nn.Module, scores: dict[str, float], cls: type, folder: Path
 ) -> dict[str, Any]:
-    """All that must be the same, by name."""
+    """Returns everything that must be the same, by name."""
     table = pd.read_csv(folder / "metrics.csv")
     timed = [name for name in table if any(word in name for word in TIMES)]
     return {
@@ -116,7 +116,7 @@ def outcome(
 
 
 def start(run: Run, folder: Path, before: Callable[[], None] = lambda: None) -> int:
-    """Runs it in a forked process, which leaves its outcome beside the folder; returns its id."""
+    """Starts a run in a forked process, which writes its outcome beside the folder."""
     place = folder.with_suffix(".json")
     place.unlink(missing_ok=True)
     process = os.fork()
@@ -136,14 +136,14 @@ def start(run: Run, folder: Path, before: Callable[[], None] = lambda: None) -> 
 
 
 def wait(process: int, folder: Path) -> dict[str, Any]:
-    """The outcome of a forked process; an error if it left none."""
+    """Returns the outcome of a forked process, or an error if it wrote none."""
     _, status = os.waitpid(process, 0)
     place = folder.with_suffix(".json")
     return json.loads(place.read_text()) if place.exists() else {"error": f"status {status}"}
 
 
 def verdict(expected: dict[str, Any], found: dict[str, Any]) -> str:
-    """``"equal"``, or what is not."""
+    """Returns ``"equal"``, or the names of what differs."""
     if "error" in found:
         return f"resuming fails: {found['error']}"
     wrong = [name for name, value in expected.items() if found[name] != value]
@@ -151,13 +151,13 @@ def verdict(expected: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def killed(run: Run, folder: Path, moments: list[float]) -> int:
-    """Starts the run and kills it after so many seconds, for each of them; returns the kills."""
+    """Starts and kills the run after each of these times in s; returns the number of kills."""
     count = 0
     for moment in moments:
         process = start(run, folder)
         time.sleep(moment)
         if os.waitpid(process, os.WNOHANG)[0]:
-            break  # it was finished before
+            break  # it was finished before that time
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         count += 1
@@ -165,7 +165,7 @@ def killed(run: Run, folder: Path, moments: list[float]) -> int:
 
 
 def campaign(run: Run, folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """Kills and resumes until there were so many kills; returns the number of each outcome."""
+    """Kills and resumes runs until the number of kills is reached; counts each outcome."""
     rng = random.Random(seed)
     first = folder.with_name(f"{folder.name}-uninterrupted")
     begin = time.perf_counter()
@@ -195,9 +195,11 @@ def campaign(run: Run, folder: Path, kills: int, seed: int) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=100, help="of each kind of run")
-    parser.add_argument("--runs", nargs="+", default=["finetune", "pretrain"], help="kinds")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--kills", type=int, default=100, help="number of kills of each kind of run"
+    )
+    parser.add_argument("--runs", nargs="+", default=["finetune", "pretrain"], help="kinds of runs")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
     parser.add_argument("--print", action="store_true", help="print the result, record nothing")
     args = parser.parse_args(arguments)
     measured = record.commit()
@@ -208,7 +210,7 @@ def main(arguments: list[str] | None = None) -> None:
         for kind in args.runs:
             run = finetuning() if kind == "finetune" else pretraining(work / "store")
             found[kind] = campaign(run, work / kind, args.kills, args.seed)
-    if args.print or record.commit() != measured:  # it was another commit that was measured
+    if args.print or record.commit() != measured:  # files have changed since the start
         print(json.dumps({"commit": measured, **found}))
         return
     record.write("kill_training", __doc__.splitlines()[0], found)

@@ -12,9 +12,9 @@ and greatest over the turns, and per turn the ratio to each DataLoader.
 Method, memory: a temporary store of 40 shards of 50,000 real molecules with 11 conformers, the
 same ones in each shard. A fresh process opens it, compares the checksums and reads all molecules
 once in random order; the resident memory (VmRSS of Linux) is taken after each step, and its
-greatest value during the pass after each 10th batch. Another process reads the same molecules
+maximum during the pass after each 10th batch. Another process reads the same molecules
 through memory maps of the arrays ("mapped"), shard by shard in each batch, without making a
-batch of them and without checksums: that is the obvious other way.
+batch of them and without checksums, which is the obvious alternative.
 """
 
 import argparse
@@ -89,12 +89,12 @@ def rate(way: Callable[[], int]) -> float:
 
 
 def resident() -> float:
-    """Resident memory of this process in MiB."""
+    """Returns the resident memory of this process in MiB."""
     return round(machine.memory("VmRSS"), 1)
 
 
 def one_pass(folder: str, mapped: bool) -> dict[str, dict[str, float]]:
-    """Runs in a process of its own: seconds of each step and memory in MiB after it."""
+    """Returns seconds of each step and memory in MiB after it; it runs in its own process."""
     torch.set_num_threads(1)
     result = {"before": {"MiB": resident()}}
     start = time.perf_counter()
@@ -170,9 +170,16 @@ def memory(num_shards: int) -> dict[str, object]:
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--molecules", type=int, default=20_000, help="for speed (default: 20000)")
-    parser.add_argument("--shards", type=int, default=40, help="for memory (default: 40)")
-    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    parser.add_argument(
+        "--molecules",
+        type=int,
+        default=20_000,
+        help="number of molecules of the speed test, default: 20000",
+    )
+    parser.add_argument(
+        "--shards", type=int, default=40, help="number of shards of the memory test, default: 40"
+    )
+    parser.add_argument("--turns", type=int, default=7, help="counted turns, default: 7")
     parser.add_argument("--pass-over", help=argparse.SUPPRESS)
     parser.add_argument("--mapped", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the machine can do at best: matrix products and copies."""
+"""The peak rates of the machine: matrix products and copies."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-SIZE = 2048  # of the square matrices
-PRODUCTS = 4  # of them, one after another: less noise
+SIZE = 2048  # rows of the square matrices
+PRODUCTS = 4  # products one after another, against noise
 FLOPS = 2 * SIZE**3 * PRODUCTS
-COPY = 256 * 2**20  # bytes: no cache holds them
+COPY = 256 * 2**20  # bytes, more than any cache holds
 
 
 def _rate(work, amount: float, least: float = 1.0) -> float:
-    """Amount a second, the best of repetitions over at least a second."""
+    """Returns the amount per second, the best of repetitions during at least a second."""
     work()
     best, start = 0.0, time.perf_counter()
     while time.perf_counter() - start < least:

@@ -1,11 +1,11 @@
-"""How much memory does a training step need, against molecule size and batch?
+"""How much memory does a training step need, by molecule size and batch size?
 
 Command: python benchmarks/memory.py
 
 Method: published size, forward, loss and backward of the cloze test on random molecules, with
-dropout, in the precision of the hardware; plain, and with activation checkpointing. Every
-cell is a fresh process; on a CPU the peak is that of the resident memory (VmHWM of Linux), which
-includes the interpreter, PyTorch, weights and gradients; on CUDA that of the allocator.
+dropout, in the precision of the hardware, with and without activation checkpointing. Every cell is
+a fresh process. On a CPU the peak is that of the resident memory (VmHWM of Linux), which includes
+the interpreter, PyTorch, weights and gradients; on CUDA it is that of the allocator.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import torch
 
 SIZES = (32, 64, 128, 256, 512)
 BATCHES = (1, 8, 32)
-MOST = 140_000  # pair cells; beyond, a cell is left out
+MOST = 140_000  # largest number of pair cells of a cell of the table
 
 
 def step(n: int, batch_size: int, recompute: bool, device: str) -> float:
-    """Runs in a process of its own; the peak in GiB."""
+    """Returns the peak in GiB; it runs in its own process."""
     from encoder import random_molecules
     from torch_geometric.data import Batch
 

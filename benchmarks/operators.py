@@ -2,9 +2,9 @@
 
 Command: MOLAE_DATA=... python benchmarks/operators.py
 
-Method: published size, fp32, dropout as published in training; 32 ZINC molecules of like size in
-one batch, from the middle of 256. PyTorch's profiler adds up the time of each operation itself,
-without those it calls, over several turns after a warm-up; reported are seconds a turn and shares.
+Method: published size, fp32, dropout as published in training; 32 ZINC molecules of similar size in
+one batch, from the middle of 256. PyTorch's profiler sums the time of each operation, without those
+that it calls, over several turns after a warm-up. Reported are seconds per turn and shares.
 """
 
 import argparse
@@ -30,13 +30,13 @@ OTHERS = "other"
 
 
 def group(name: str) -> str:
-    """The group of an operation, by its name in PyTorch."""
+    """Returns the group of an operation, by its name in PyTorch."""
     name = name.removeprefix("aten::")
     return next((title for title, names in GROUPS.items() if re.fullmatch(names, name)), OTHERS)
 
 
 def shares(way, turns: int) -> dict[str, dict[str, float]]:
-    """Group -> its seconds a turn and its share, the largest first."""
+    """Returns the seconds per turn and the share of each group, the largest first."""
     way()
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         for _ in range(turns):
@@ -56,7 +56,7 @@ def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--name", default="operators", help="of the result file")
+    parser.add_argument("--name", default="operators", help="name of the result file")
     args = parser.parse_args()
     torch.manual_seed(0)
     model = Ours(torch.float32)

@@ -1,7 +1,7 @@
-"""The peers that speed is compared with, in their own code or their own way of computing.
+"""The models of others that speed is compared with, in their own code.
 
-``unimol_tools`` has the encoder of Mol-AE, which is that of Uni-Mol. It is installed beside the
-package without its dependencies, of which its model needs two: ``pip install --no-deps
+``unimol_tools`` has the encoder of Mol-AE, which is that of Uni-Mol. It is installed
+without its dependencies, of which its model needs two: ``pip install --no-deps
 unimol_tools`` and ``pip install addict omegaconf``. Its model class is used as it is, with random
 weights and the token numbers of the official dictionary.
 """
@@ -19,10 +19,10 @@ from molae_pyg.nn.gaussian import token_pairs
 
 
 def unimol_encoder() -> nn.Module:
-    """The model class of unimol_tools with random weights; ``return_repr=True`` gives CLS."""
+    """Returns the model of unimol_tools with random weights; ``return_repr=True`` gives CLS."""
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)  # it makes a folder of logs where it is imported
+        os.chdir(folder)  # importing it makes a folder of logs
         try:
             from unimol_tools.models.unimol import UniMolModel
         finally:
@@ -30,14 +30,14 @@ def unimol_encoder() -> nn.Module:
         lines = [f"{symbol} 1\n" for symbol in SYMBOLS[:-1]]
         Path(folder, "dict.txt").write_text("".join(lines))
         weights = Path(folder, "none.pt")
-        torch.save({"model": {}}, weights)  # it loads what is there: nothing
+        torch.save({"model": {}}, weights)  # it loads the weights that exist: none
         model = UniMolModel(pretrained_model_path=str(weights))
     model.padding_idx = PAD  # its dictionary numbers the special tokens in another order
     return model
 
 
 def unimol_batch(molecules: list[Data]) -> dict[str, Tensor]:
-    """Molecules as its collater lays them out: CLS, atoms, SEP, padded at the end with zeros."""
+    """Returns a batch in the form of its collater: CLS, atoms, SEP, padded with zeros."""
     table = token_table()
     longest = 2 + max(data.z.numel() for data in molecules)
     token = torch.full((len(molecules), longest), PAD)

@@ -3,11 +3,11 @@
 Command: python benchmarks/preparation.py zinc250k.smi.gz
 
 Method: the first 200 molecules of a file of SMILES, with 1 conformer and with 10 and the 2D layout,
-are prepared into a fresh store by each number of workers. Timed is the whole call, which starts
-the worker processes and writes the store; the imports of this process are not. On a busy machine
-the rate says how much of it was left; the processor time of the workers, their starts included,
-does not depend on that, and gives the rate for one core all to itself. The share of a core that
-this process takes for handing out and writing rows bounds the workers it can keep busy.
+are prepared into a fresh store by each number of workers. The whole call is timed, which starts
+the worker processes and writes the store, without the imports of this process. On a busy machine
+the rate depends on the other work. The processor time of the workers, including their start, does
+not, and gives the rate of a whole core. This process distributes and writes rows; its share of a
+core limits the number of workers that it can keep busy.
 """
 
 import argparse
@@ -30,7 +30,7 @@ RECIPES = {
 
 
 def measure(source: Path, workers: int, settings: dict[str, object]) -> dict[str, float]:
-    """Rate and processor time of one call."""
+    """Returns the rate and processor time of one call."""
     with tempfile.TemporaryDirectory() as folder:
         before = clocks()
         report = prepare(source, f"{folder}/store", workers=workers, progress=False, **settings)
@@ -46,7 +46,7 @@ def measure(source: Path, workers: int, settings: dict[str, object]) -> dict[str
 
 
 def clocks() -> tuple[float, float, float]:
-    """Time, processor time of this process, and of those below it that have ended, in s."""
+    """Returns time, processor time of this process and of its ended children, in s."""
     below = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.perf_counter(), time.process_time(), below.ru_utime + below.ru_stime
 
@@ -55,8 +55,16 @@ def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("source", help="file of SMILES, such as zinc250k.smi.gz")
-    parser.add_argument("--molecules", type=int, default=200, help="default: 200")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument(
+        "--molecules", type=int, default=200, help="number of molecules, default: 200"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        nargs="+",
+        default=[1, 2],
+        help="numbers of worker processes, default: 1 2",
+    )
     args = parser.parse_args()
     result = {"molecules": args.molecules, "load_before": os.getloadavg(), "runs": []}
     with tempfile.TemporaryDirectory() as folder:

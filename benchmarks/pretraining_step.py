@@ -1,15 +1,15 @@
-"""How fast is a pre-training step from the store, beside the reference's way of computing?
+"""How fast is a pre-training step from the store, compared with the way of the reference?
 
 Command: MOLAE_DATA=... python benchmarks/pretraining_step.py
 
-Method: published size, real ZINC molecules with 11 conformers in a store, one step being: draw a
-batch, drop atoms, forward, loss, backward, clip, Adam. Ours is what `pretrain` does: batches of
-similar size within a budget of 90,000 pair cells (about 128 molecules), dropped atoms out of the
-encoder. The reference's way: batches of 128 molecules in random order, padded to a multiple of 8,
-dropped atoms masked and computed (ReferenceMolAE, whose numbers are those of the official code),
-one item at a time from the store through PyTorch Geometric's DataLoader, fp32. Both run on the same
-number of molecules a turn; they take turns in this process. Reported are molecules per second as
-median, least and greatest of the turns, and the quotient within a turn.
+Method: published size, real ZINC molecules with 11 conformers in a store. A step is: draw a batch,
+drop atoms, forward, loss, backward, clip, Adam. Ours is what `pretrain` does: batches of similar
+size within a budget of 90,000 pair cells (about 128 molecules), and the encoder does not see the
+dropped atoms. The reference takes batches of 128 molecules in random order, padded to a multiple
+of 8, masks the dropped atoms and computes them (ReferenceMolAE, whose numbers are those of the
+official code), and reads one item at a time from the store through PyTorch Geometric's DataLoader,
+in fp32. Both run on the same number of molecules per turn and take turns in this process. Reported
+are molecules per second (median, minimum and maximum of the turns) and the quotient within a turn.
 """
 
 import argparse
@@ -41,7 +41,7 @@ REFERENCE = "reference's way, fp32"
 
 
 def update(model: torch.nn.Module, optimiser: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-    """Backward, clip, Adam."""
+    """Makes one update: backward, clip, Adam."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -49,7 +49,7 @@ def update(model: torch.nn.Module, optimiser: torch.optim.Optimizer, loss: torch
 
 
 def stepper(model: MolAE, device: str, precision: str):
-    """One update of a model on one batch."""
+    """Makes one update of a model on one batch."""
     model.to(device).train()
     optimiser = configure_adam(model, 1e-4, 1e-4, 1_000_000, 10_000)["optimizer"]
 
@@ -90,8 +90,10 @@ def reference(folder: str, number: int, device: str) -> Way:
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--molecules", type=int, default=384, help="a turn (default: 384)")
-    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    parser.add_argument(
+        "--molecules", type=int, default=384, help="molecules per turn, default: 384"
+    )
+    parser.add_argument("--turns", type=int, default=7, help="counted turns, default: 7")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.manual_seed(0)

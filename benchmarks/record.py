@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its figures, and where: benchmarks/results/<name>.json."""
+"""Writes the results of benchmarks, with their circumstances, to benchmarks/results/<name>.json."""
 
 import importlib.metadata
 import json
@@ -20,14 +20,14 @@ VERSIONS = ("molae_pyg", "torch", "torch-geometric", "numpy", "rdkit")
 
 
 def device_name(device: str = "cpu") -> str:
-    """The name of the GPU, or the processor and the number of threads PyTorch uses on it."""
+    """Returns the name of the GPU, or the processor and the number of PyTorch's threads."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{processor_name()}, {torch.get_num_threads()} threads"
 
 
 def commit() -> str | None:
-    """The commit measured, with ``-dirty`` if files differ from it; None outside a repository."""
+    """Returns the commit, with ``-dirty`` if files differ from it; None outside a repository."""
     git = ["git", "-C", str(ROOT)]
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
     if head.returncode != 0:
@@ -38,7 +38,7 @@ def commit() -> str | None:
 
 
 def write(name: str, question: str, result: Any, device: str = "cpu") -> Path:
-    """Writes one benchmark's result with the circumstances it was measured under."""
+    """Writes the result of a benchmark with the circumstances of the measurement."""
     record = {
         "question": question,
         "command": shlex.join(["python", *sys.argv]),

@@ -16,7 +16,7 @@ PEER = "unimol_tools"
 
 
 def read(name: str) -> dict | None:
-    """The figures of a benchmark, None where it was not run."""
+    """Returns the result of a benchmark; None if it was not run."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text())["result"] if path.is_file() else None
 
@@ -42,7 +42,7 @@ def save(drawn: Figure, axes: Axes, name: str, outside: bool = False) -> None:
 
 
 def encoder(result: dict) -> None:
-    """Speed-up over unimol_tools by size: bars to the median, lines from least to greatest."""
+    """Draws the speed-up over unimol_tools by size: bars to the median, lines from min to max."""
     sizes = [key for key in result if key.endswith(" atoms") or key == "ZINC"]
     for direction in ("forward", "forward and backward"):
         drawn, axes = figure(f"Encoder, {direction}", f"speed-up over {PEER}")
@@ -66,7 +66,7 @@ def encoder(result: dict) -> None:
 
 
 def memory(result: dict) -> None:
-    """Peak against the number of atoms, one molecule a batch."""
+    """Draws the peak memory by the number of atoms, with one molecule per batch."""
     drawn, axes = figure("Training step, one molecule a batch", "peak memory, GiB")
     for colour, (way, cells) in zip(COLOURS, result.items(), strict=False):
         points = {
@@ -79,7 +79,7 @@ def memory(result: dict) -> None:
 
 
 def operators(after: dict) -> None:
-    """Where the time goes, before and after: bars of seconds, cut into groups of operations."""
+    """Draws the seconds of each group of operations, before and after."""
     runs = {"before": read("operators_before"), "now": after}
     for direction in after:
         bars = {when: run[direction] for when, run in runs.items() if run}

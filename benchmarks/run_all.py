@@ -1,7 +1,7 @@
 """Runs every benchmark one after another, and draws the plots: python benchmarks/run_all.py
 
-An otherwise idle machine and MOLAE_DATA are needed; hours on two cores. A benchmark that fails
-stops nothing: it is named at the end.
+It needs an idle machine and MOLAE_DATA, and takes hours on two cores. A benchmark that fails does
+not stop the others; it is named at the end.
 """
 
 import os

@@ -1,12 +1,12 @@
-"""How long does it take until the shipped model is ready, beside importing PyTorch Geometric?
+"""How long does loading the shipped model take, compared with importing PyTorch Geometric?
 
 Command: python benchmarks/start_up.py
 
 Method: each statement runs in a fresh interpreter, which times it from inside, so that the
-interpreter's own start does not count; nor do imports before loading weights. The statements take
-turns, so that a busy moment falls on all of them; the first turn fills the file cache and is not
-counted. Reported are the median, least and greatest time over the turns, and per turn the ratio to
-PyTorch Geometric. Where the time goes is told by
+start of the interpreter and the imports before loading weights do not count. The statements take
+turns, so that a busy moment affects all of them; the first turn fills the file cache and is not
+counted. Reported are the median, minimum and maximum time of the turns, and per turn the ratio to
+PyTorch Geometric. The times of all imports are shown by
 ``python -X importtime -c "from molae_pyg import MolAE"``.
 """
 
@@ -18,7 +18,7 @@ import record
 from turns import summary
 
 BASELINE = "import torch_geometric"
-#: What is timed -> what comes before it.
+#: Statement that is timed -> the code before it.
 STATEMENTS = {
     BASELINE: "",
     "import molae_pyg": "",
@@ -29,13 +29,13 @@ TIMER = "import time\n{}\nstart = time.perf_counter()\n{}\nprint(time.perf_count
 
 
 def seconds(statement: str) -> float:
-    """Time of one statement in a fresh interpreter."""
+    """Returns the time of one statement in a fresh interpreter."""
     script = [sys.executable, "-c", TIMER.format(STATEMENTS[statement], statement)]
     return float(subprocess.run(script, capture_output=True, text=True, check=True).stdout)
 
 
 def measure(turns: int) -> dict[str, dict[str, dict[str, float]]]:
-    """Statement -> its seconds and its ratio to the baseline, each as median, min and max."""
+    """Returns seconds and ratio to the baseline of each statement, as median, min and max."""
     rows = [{statement: seconds(statement) for statement in STATEMENTS} for _ in range(turns + 1)]
     return {
         statement: {
@@ -49,7 +49,7 @@ def measure(turns: int) -> dict[str, dict[str, dict[str, float]]]:
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--turns", type=int, default=9, help="counted turns (default: 9)")
+    parser.add_argument("--turns", type=int, default=9, help="counted turns, default: 9")
     turns = parser.parse_args().turns
     result = measure(turns)
     for statement, row in result.items():

@@ -4,14 +4,14 @@ Command: MOLAE_DATA=... python benchmarks/store_formats.py
 
 Method: the same real ZINC molecules with 11 conformers are written in each format and read back
 as batches of 128 molecules with one conformer each, as int64 atomic numbers and float32
-coordinates in Å. Coordinates are int16 (0.001 Å) everywhere but in PyTorch Geometric's
-OnDiskDataset, which holds pickled Data; nothing is compressed but Parquet, as it does it by
-itself. The formats take turns, so that a busy moment falls on all of them. Reported are the
-median, least and greatest over the turns of: writing (with fsync), opening, batches of random
-molecules, and all molecules in order. Times are CPU seconds of this process on one thread, with
-the files in the system's cache. ``safetensors`` is the package's own store, a shard written at
-once and read molecule by molecule at its place in the file; the figure includes the input rows.
-npy and Arrow are memory maps of a small file, which stays mapped; loading.py has a large one.
+coordinates in Å. Coordinates are int16 (0.001 Å) except in PyTorch Geometric's OnDiskDataset, which
+holds pickled Data. Only Parquet is compressed, which is its default. The formats take turns, so
+that a busy moment affects all of them. Reported are median, minimum and maximum of the turns of:
+writing (with fsync), opening, batches of random molecules, and all molecules in order. Times are
+CPU seconds of this process on one thread, with the files in the system's cache.
+``safetensors`` is the package's own store: a shard is written at once and read molecule by molecule
+at its place in the file; the figure includes the input rows. npy and Arrow are memory maps of a
+small file, which stays mapped; loading.py has a large one.
 
 Needs pyarrow and lmdb besides the package.
 """
@@ -49,7 +49,7 @@ Read = Callable[[np.ndarray], tuple[torch.Tensor, torch.Tensor]]
 
 
 class Format(NamedTuple):
-    """``open`` gives a function from molecules [B] to z int64 [N] and pos float32 [N, 3]."""
+    """``open`` returns a function from molecules [B] to z int64 [N] and pos float32 [N, 3]."""
 
     write: Callable[[zinc.Molecules, Path], None]
     open: Callable[[Path], Read]
@@ -233,7 +233,7 @@ FORMATS = {
 
 
 def turn(form: Format, molecules: zinc.Molecules, num_batches: int) -> dict[str, float]:
-    """Rates of one format: molecules a second, and seconds for opening."""
+    """Returns the rates of a format in molecules per second, and the seconds of opening."""
     num, result = len(molecules.n), {}
     order = np.random.default_rng(0).permutation(num)[: num_batches * BATCH]
     with tempfile.TemporaryDirectory() as name:
@@ -260,7 +260,7 @@ def turn(form: Format, molecules: zinc.Molecules, num_batches: int) -> dict[str,
 
 
 def check(read: Read, molecules: zinc.Molecules, index: np.ndarray) -> None:
-    """All formats give the right atoms and one of the conformers of each molecule."""
+    """Checks that a format gives the right atoms and one of the conformers of each molecule."""
     z, pos = read(index)
     ends = np.cumsum(molecules.n[index])
     for i, low, high in zip(index, ends - molecules.n[index], ends, strict=True):
@@ -273,8 +273,10 @@ def check(read: Read, molecules: zinc.Molecules, index: np.ndarray) -> None:
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--molecules", type=int, default=20_000, help="(default: 20000)")
-    parser.add_argument("--turns", type=int, default=7, help="counted turns (default: 7)")
+    parser.add_argument(
+        "--molecules", type=int, default=20_000, help="number of molecules, default: 20000"
+    )
+    parser.add_argument("--turns", type=int, default=7, help="counted turns, default: 7")
     args = parser.parse_args()
     torch.set_num_threads(1)
     pa.set_cpu_count(1)

@@ -1,4 +1,4 @@
-"""Several ways of doing one thing, timed in turn: a busy machine slows all of them alike."""
+"""Times several ways of doing one thing in turns, so that a busy machine slows all alike."""
 
 import statistics
 import time
@@ -11,13 +11,13 @@ Way = Callable[[], object]
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """Median, least and greatest, in four digits."""
+    """Returns median, minimum and maximum, with four digits."""
     found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {name: float(f"{value:.4g}") for name, value in found.items()}
 
 
 def seconds(way: Way) -> float:
-    """Wall-clock time of one call, what a GPU still does included."""
+    """Returns the wall-clock time of one call, including the work of a GPU."""
     start = time.perf_counter()
     way()
     if torch.cuda.is_available():
@@ -31,7 +31,7 @@ def take(ways: dict[str, Way], turns: int, title: str = "turns") -> list[dict[st
     Args:
         ways: What to time, by name.
         turns: Counted turns.
-        title: Of the progress bar.
+        title: Title of the progress bar.
 
     Returns:
         For each counted turn the seconds of each way.

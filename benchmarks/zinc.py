@@ -2,8 +2,8 @@
 
 They are read from ``$MOLAE_DATA/pretrain/conformers/*.npz``, whose arrays are ``z`` (uint8) and
 ``pos`` (int16, 0.001 Å), both molecule by molecule, ``n`` (atoms of each) and ``smiles``. There
-is one conformer a molecule; the others are that one turned at random, so that the numbers are
-neither repeated nor made up.
+is one conformer per molecule; the others are random rotations of it, so that the numbers are
+neither repeated nor invented.
 """
 
 import os
@@ -27,11 +27,11 @@ class Molecules(NamedTuple):
 
     @property
     def start(self) -> np.ndarray:
-        """First atom of each molecule, and the number of atoms [M + 1]."""
+        """Returns the first atom of each molecule, and the number of atoms, ``[M + 1]``."""
         return np.concatenate([[0], np.cumsum(self.n)])
 
     def conformers(self, molecule: int) -> np.ndarray:
-        """Coordinates of a molecule, int16 [K, n, 3]."""
+        """Returns the coordinates of a molecule, int16 ``[K, n, 3]``."""
         low, high = self.start[molecule : molecule + 2] * self.num_conformers
         return self.pos[low:high].reshape(self.num_conformers, -1, 3)
 
@@ -66,7 +66,7 @@ def _turned(pos: np.ndarray, n: np.ndarray, k: int, rng: np.random.Generator) ->
 
 
 def arrays(molecules: Molecules, first_row: int = 0) -> dict[str, np.ndarray]:
-    """The arrays of a shard in which every row has a molecule."""
+    """Returns the arrays of a shard in which every row has a molecule."""
     num = len(molecules.n)
     text = [smiles.encode() for smiles in molecules.smiles]
     return {

@@ -67,7 +67,7 @@ def test_where_it_is(monkeypatch, tmp_path):
     assert cache_folder() == Path.home() / ".cache" / "molae_pyg"
 
 
-# ------------------------------------------------------------------------ an aid, no more
+# ------------------------------------------------------------------------ a cache that fails
 
 
 def embedded(model: MolAE) -> np.ndarray:
@@ -136,7 +136,7 @@ def test_a_cache_that_cannot_be_used_costs_one_warning(
     "message", ["attempt to write a readonly database", "database or disk is full"]
 )
 def test_a_cache_that_cannot_be_written(model, expected, tmp_path, monkeypatch, message):
-    """What was kept before is taken all the same."""
+    """Earlier entries are still used."""
     monkeypatch.setenv("MOLAE_CACHE", str(tmp_path))
     model.embed(["CCO"], precision="32-true")
 

@@ -18,7 +18,7 @@ def test_bf16_embeddings_are_close_to_fp32():
     smiles = ["CC(=O)Oc1ccccc1C(=O)O", "Cn1c(=O)c2c(ncn2C)n(C)c1=O", "CCO"]
     exact = model.embed(smiles, precision="32-true")
     fast = model.embed(smiles, precision="bf16-mixed")
-    assert not (exact == fast).all()  # neither stands in the cache for the other
+    assert not (exact == fast).all()  # the cache has both
     cosine = torch.cosine_similarity(torch.from_numpy(exact), torch.from_numpy(fast))
     assert cosine.min() > 0.999
 

@@ -38,7 +38,7 @@ def test_rows_of_a_step_are_one_row_of_the_table(tmp_path):
     assert write_table(tmp_path / "course.jsonl") == b"step,a,b\n1,1.5,2.5\n2,3.5,\n"
 
 
-def test_files_that_are_none(tmp_path):
+def test_missing_empty_and_damaged_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no course\.jsonl and no metrics\.csv in"):
         read_metrics(tmp_path)
     for nothing in ("", "step,train_total\n"):
@@ -62,8 +62,8 @@ row = st.dictionaries(st.text(max_size=5), st.one_of(number, st.integers()), max
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(row, max_size=8), st.lists(row, max_size=8), st.binary(max_size=20))
-def test_a_rewound_log_is_that_of_a_run_that_was_not_killed(tmp_path_factory, kept, lost, torn):
-    """Whatever came after the checkpoint, complete rows and a torn one, leaves no trace."""
+def test_a_rewound_log_equals_that_of_an_uninterrupted_run(tmp_path_factory, kept, lost, torn):
+    """Complete and torn rows after the checkpoint leave no trace."""
     folder = tmp_path_factory.mktemp("course")
     killed, whole = Course(folder / "killed"), Course(folder / "whole")
     for values in kept:

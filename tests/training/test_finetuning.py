@@ -66,7 +66,7 @@ def test_classification_predicts_probabilities(tmp_path):
     assert best["val_roc_auc"] > 0.9
 
 
-def test_missing_labels_are_passed_over(tmp_path):
+def test_missing_labels_are_skipped(tmp_path):
     train, valid = molecules(24), molecules(8, seed=1)
     for i, data in enumerate(train + valid):
         data.y = torch.cat([data.y, torch.full((1, 1), float("nan"))], dim=1)
@@ -115,7 +115,9 @@ def test_a_killed_run_resumes_where_it_was(tmp_path, monkeypatch):
         patch.setattr(PropertyModule, "on_validation_epoch_end", stopping_at(2)[0])
         with pytest.raises(StopHere):
             finetune(predictor(), train, valid, folder, settings)
-    assert read_metrics(folder)["val_rmse"].notna().sum() == 2  # readable while it goes on
+    assert (
+        read_metrics(folder)["val_rmse"].notna().sum() == 2
+    )  # readable while the run is unfinished
     with monkeypatch.context() as patch:
         watched, epochs = stopping_at(99)
         patch.setattr(PropertyModule, "on_validation_epoch_end", watched)
@@ -148,7 +150,7 @@ def test_the_seconds_of_a_killed_start_count(tmp_path, monkeypatch):
     assert finetune(predictor(), train, valid, tmp_path, settings)["seconds"] == 300
 
 
-def test_a_run_killed_after_early_stopping_does_not_train_on(tmp_path, monkeypatch):
+def test_a_run_killed_after_early_stopping_does_not_train_again(tmp_path, monkeypatch):
     train, valid = molecules(16), molecules(8, seed=1)
     settings = Finetuning(epochs=30, batch_size=8, lr=0.3, patience=1)
     expected = finetune(predictor(), train, valid, tmp_path / "whole", settings)
@@ -169,7 +171,7 @@ def test_a_run_killed_after_early_stopping_does_not_train_on(tmp_path, monkeypat
     assert (tmp_path / "killed" / "metrics.csv").read_bytes() == course
 
 
-def test_ctrl_c_comes_out_works_again_and_loses_nothing(tmp_path, monkeypatch):
+def test_ctrl_c_is_raised_works_again_and_loses_nothing(tmp_path, monkeypatch):
     train, valid = molecules(16), molecules(8, seed=1)
     settings = Finetuning(epochs=3, batch_size=8, precision="32-true")
     finetune(whole := predictor(), train, valid, tmp_path / "whole", settings)

@@ -1,4 +1,4 @@
-"""Runs that are killed, or whose files fail, and are called again."""
+"""Runs that are killed, or whose files fail, and that are called again."""
 
 import contextlib
 import json
@@ -54,7 +54,7 @@ class Faults:
         return wrapper
 
 
-def test_any_file_operation_that_fails_is_made_good_by_the_next_call(tmp_path):
+def test_after_any_failed_file_operation_the_next_call_succeeds(tmp_path):
     expected = outcome(tmp_path / "whole")
     with pytest.MonkeyPatch.context() as patch:
         count = (faults := Faults(patch, -1)) and outcome(tmp_path / "counted") and faults.count

@@ -1,4 +1,4 @@
-"""Molecules that fine-tuning takes, and those it refuses before any work."""
+"""Molecules that fine-tuning accepts, and those that it refuses before any work."""
 
 import random
 

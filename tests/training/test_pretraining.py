@@ -42,7 +42,7 @@ def pretrain(model: MolAE, *args, **named) -> dict[str, float]:
     return pretrain_with(model, cloze_objective, *args, **named)
 
 
-def test_pretraining_lowers_the_loss_and_leaves_its_course(folder, tmp_path):
+def test_pretraining_lowers_the_loss_and_logs_all_terms(folder, tmp_path):
     trained = model()
     settings = Pretraining(steps=60, validate_every=20, **SETTINGS)
     metrics = pretrain(trained, *split(folder), tmp_path, settings, ClozeDrop(0.3))
@@ -82,7 +82,7 @@ def test_held_out_tests_are_the_same_each_time(folder):
     assert seen == len(valid)
 
 
-def test_training_batches_start_where_the_run_has_come_to(folder):
+def test_training_batches_start_at_the_current_update(folder):
     class Trainer:
         accumulate_grad_batches, global_step, global_rank, world_size = 2, 0, 0, 1
 
@@ -164,7 +164,7 @@ def test_another_run_in_the_folder_is_an_error_that_names_the_difference(folder,
         assert name in str(error.value)
 
 
-def test_pretraining_leaves_the_folder_of_somebody_else_alone(folder, tmp_path):
+def test_pretraining_does_not_touch_the_folder_of_another(folder, tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "mine.txt").write_text("precious")
     with pytest.raises(ValueError, match="not the folder of a run"):
@@ -241,7 +241,7 @@ def losses(where: Path) -> dict[int, float]:
     return {int(number): float(loss) for _, number, loss in lines}
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(folder, tmp_path):
+def test_a_killed_run_gives_what_an_uninterrupted_run_gives(folder, tmp_path):
     settings = {"steps": 12, "validate_every": 4, "accumulate": 2, "precision": "32-true"}
     settings = SETTINGS | settings
     whole, killed = tmp_path / "whole", tmp_path / "killed"

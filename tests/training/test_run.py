@@ -72,7 +72,7 @@ def test_a_finished_run_keeps_result_and_model(tmp_path):
         assert run.result == expected
 
 
-def test_what_a_kill_before_the_removal_left_is_removed(tmp_path):
+def test_leftovers_of_a_kill_are_removed(tmp_path):
     finished(tmp_path)
     (tmp_path / "last.ckpt").touch()
     (tmp_path / "course.jsonl").touch()
@@ -122,7 +122,7 @@ def test_another_run_is_an_error_and_leaves_everything(tmp_path, finish):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_folder_of_somebody_else_is_refused_and_left_alone(tmp_path, name):
+def test_the_folder_of_another_is_refused_and_not_touched(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "precious.txt").write_text("mine")
     with pytest.raises(ValueError, match=rf"not the folder of a run.*has {name}, which training"):
@@ -181,7 +181,7 @@ sys.stdin.read()
     RunFolder(tmp_path, IDENTITY).close()
 
 
-def test_another_process_of_the_run_only_looks(tmp_path):
+def test_another_process_of_the_run_only_reads(tmp_path):
     with RunFolder(tmp_path / "none", IDENTITY, owner=False) as run:
         assert run.state() is None
     assert not (tmp_path / "none").exists()
