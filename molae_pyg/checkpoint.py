@@ -1,8 +1,8 @@
 """Weights on disk: folders of safetensors and JSON.
 
-``config.json`` holds what builds the model, the SHA-256 of ``model.safetensors`` and a checksum of
-itself, so that no damage to either is loaded. A folder from before there were checksums loads
-without them.
+``config.json`` holds the arguments that build the model, the SHA-256 of ``model.safetensors`` and a
+checksum of itself, so that damage to either file is noticed. Older folders without checksums load
+too.
 """
 
 import hashlib
@@ -44,25 +44,25 @@ PLAIN = {"drop": True, "decoder_position": True, "decoder_token": "mask", "decod
 _LARGEST_CONFIG = 2**24  # bytes
 _SLACK = 1_000_000  # elements that a model may have besides those in its file
 _NAMED = 6  # keys named in a message
-#: What constructors raise for arguments of wrong types and sizes.
+#: Exceptions of constructors for arguments of wrong types and sizes.
 _BUILD_ERRORS = (
     TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError,
 )  # fmt: skip
 
 
 class CheckpointError(RuntimeError):
-    """A file or folder that does not hold what it should; the message says what and the remedy."""
+    """A file or folder of weights cannot be used; the message names the reason and the remedy."""
 
 
 def save(model: nn.Module, folder: str | os.PathLike) -> None:
     """Writes ``model.safetensors`` and ``config.json``; ``model.config`` rebuilds the model.
 
     An old model in the folder is replaced as a whole: a process that is killed at any moment
-    leaves the old model or the new one. ``model.recipe``, where a model has one, is kept as well.
+    leaves the old model or the new one. ``model.recipe`` is saved as well if the model has one.
 
     Args:
-        model: Has an attribute ``config``: a mapping that JSON can hold.
-        folder: It is made if absent.
+        model: A module with an attribute ``config``, a mapping that JSON can hold.
+        folder: The folder, made if absent.
 
     Raises:
         ValueError: A weight is NaN or infinite, or ``config`` holds such a number. Nothing is
@@ -85,7 +85,7 @@ def save(model: nn.Module, folder: str | os.PathLike) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _finish_interrupted(folder)
     write_durably(folder / PENDING, content)
-    # From here on the new model counts: config.json names the checksum of the pending weights.
+    # From here on the folder holds the new model: config.json has the checksum of PENDING.
     write_durably(folder / CONFIG, (json.dumps(saved, indent=2) + "\n").encode())
     os.replace(folder / PENDING, folder / WEIGHTS)
 
@@ -97,7 +97,7 @@ def _finish_interrupted(folder: Path) -> None:
         if sha256_of(folder / PENDING) == expected:
             os.replace(folder / PENDING, folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return  # there is none: no pending weights, or no model in the folder
+        return  # nothing to finish: no pending weights, or no model in the folder
 
 
 def load(cls: type[Model], name_or_path: str | os.PathLike) -> Model:
@@ -109,8 +109,8 @@ def load(cls: type[Model], name_or_path: str | os.PathLike) -> Model:
 
     Raises:
         CheckpointError: There is no such folder, or a file of it cannot be read, is damaged, does
-            not fit the others, or holds numbers that are not finite. Nothing is built that is
-            larger than the weights in the file.
+            not fit the others, or holds numbers that are not finite. A model that is larger than
+            the weights in the file is not built.
     """
     folder = _folder(name_or_path)
     saved = _read(cls, folder)
@@ -178,7 +178,9 @@ def _read(cls: type, folder: Path) -> dict[str, Any]:
         ) from error
     name = saved["class"]
     if name not in [base.__name__ for base in cls.__mro__]:
-        raise CheckpointError(f"{folder} holds a {name[:80]}: use {name[:80]}.from_pretrained")
+        raise CheckpointError(
+            f"{folder} holds weights of {name[:80]}: use {name[:80]}.from_pretrained"
+        )
     return saved
 
 
@@ -187,7 +189,7 @@ def _no_number(text: str) -> float:
 
 
 def _weights_file(folder: Path, expected: str | None) -> Path:
-    """The weights that belong to ``config.json``: those of an interrupted save may be pending."""
+    """Returns the weights of ``config.json``, which after an interrupted save are in PENDING."""
     file, pending = folder / WEIGHTS, folder / PENDING
     try:
         if expected and pending.is_file() and sha256_of(pending) == expected:
@@ -198,7 +200,7 @@ def _weights_file(folder: Path, expected: str | None) -> Path:
 
 
 def _stored_shapes(file: Path) -> dict[str, tuple[tuple[int, ...], bool]]:
-    """Shape of each tensor in the file, and whether it is of a floating-point type."""
+    """Returns the shape of each tensor in the file, and whether it is of floating point."""
     try:
         with safe_open(file, "pt") as content:
             parts = {key: content.get_slice(key) for key in content.keys()}  # noqa: SIM118
@@ -221,7 +223,7 @@ def _build(cls: type[Model], config: dict, shapes: dict, folder: Path) -> Model:
 
 
 def _without_old_keys(cls: type[Model], config: dict) -> dict:
-    """Returns the config without an ablation of defaults, for a class that takes none."""
+    """Returns the config without a default ablation, for a class that takes no ablation."""
     if "ablation" not in config or "ablation" in inspect.signature(cls).parameters:
         return config
     config = dict(config)
@@ -233,10 +235,10 @@ def _without_old_keys(cls: type[Model], config: dict) -> dict:
 
 @contextmanager
 def _no_larger_than(shapes: dict) -> Iterator[None]:
-    """Inside, a model with many more parameters than there are in the file is a ValueError.
+    """Raises ValueError inside for a model with many more parameters than the file has.
 
-    A parameter is looked at as soon as its module has it, before it is initialised: what a
-    config claims is never built when there are no weights for it.
+    A parameter is counted as soon as its module has it, before it is initialised, so that a large
+    model of a false config is never built.
     """
     thread = threading.get_ident()
     stored = sum(math.prod(shape) for shape, _ in shapes.values())
@@ -265,7 +267,7 @@ def _no_larger_than(shapes: dict) -> Iterator[None]:
 
 
 def _compare(model: nn.Module, shapes: dict, file: Path) -> None:
-    """Raises unless every key is there, and of the shape and kind that the model has."""
+    """Raises unless the file has the keys of the model, with their shapes and kinds."""
     expected = {k: (tuple(v.shape), v.is_floating_point()) for k, v in model.state_dict().items()}
     missing = [key for key in expected if key not in shapes]
     surplus = [key for key in shapes if key not in expected]
@@ -283,7 +285,7 @@ def _compare(model: nn.Module, shapes: dict, file: Path) -> None:
 
 
 def _check_sums(saved: dict, file: Path, folder: Path) -> None:
-    """Raises for a file that is not as it was saved; a folder without checksums passes."""
+    """Raises for a file that changed since it was saved, if the folder has checksums."""
     if "config_sha256" in saved:
         without = {key: value for key, value in saved.items() if key != "config_sha256"}
         if digest(without) != saved["config_sha256"]:

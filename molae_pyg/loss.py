@@ -1,4 +1,4 @@
-"""Losses: the cloze test's terms, and property losses that skip missing labels."""
+"""Losses: the terms of the cloze test, and property losses that skip missing labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLOZE_WEIGHTS = {
 def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
     r"""The loss of the 3D Cloze Test, term by term.
 
-    With D the dropped atoms of the batch, :math:`\sigma` the distance scale and SmoothL1 of
+    D are the dropped atoms of the batch, :math:`\sigma` is the distance scale, and SmoothL1 has
     :math:`\beta = 1`:
 
     .. math::
@@ -44,13 +44,13 @@ def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
             \mathrm{SmoothL1}((\hat{d}_{ij} - d_{ij}) / \sigma) \\
         L &= 1 L_{token} + 5 L_{coordinate} + 10 L_{distance} + 0.01 \sum L_{norm}
 
-    j runs over the atoms of the molecule, CLS and SEP. A batch without a dropped atom has zero
-    for the first three (the reference divides by zero).
+    j runs over the atoms of the molecule, CLS and SEP. If a batch has no dropped atom, the first
+    three terms are zero (the reference divides by zero).
 
     Args:
-        out: What the model returned.
-        data: The batch it was given, with ``z [N]``, ``pos [N, 3]``, ``drop_mask [N]`` and
-            ``batch [N]`` (absent or None: one molecule).
+        out: Output of the model.
+        data: The batch that the model received, with ``z [N]``, ``pos [N, 3]``, ``drop_mask [N]``
+            and ``batch [N]`` (absent or None: one molecule).
 
     Returns:
         ``token, coordinate, distance, encoder_x_norm, encoder_pair_norm, decoder_x_norm,
@@ -78,16 +78,17 @@ def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
 def distance_pairs(
     distance: Tensor, pos: Tensor, batch: Tensor, drop_mask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Distances of dropped atoms: predicted, true (both in units of sigma), and which count.
+    """Distances of dropped atoms: predicted, true (both in units of sigma), and their validity.
 
     Args:
-        distance: Å ``[N, L]``, see :class:`~molae_pyg.models.ClozeOutput`.
+        distance: Predicted distances in Å ``[N, L]``, see :class:`~molae_pyg.models.ClozeOutput`.
         pos: True coordinates in Å ``[N, 3]``.
         batch: Molecule of each atom ``[N]``, sorted.
         drop_mask: True = dropped ``[N]``.
 
     Returns:
-        Three tensors ``[M, L]``, one row per dropped atom.
+        Three tensors ``[M, L]``, one row per dropped atom. The last is False for padding and for
+        an atom's distance to itself.
     """
     origin = scatter(pos, batch, reduce="mean")  # [B, 3]
     centred = pos - origin[batch]
@@ -95,7 +96,7 @@ def distance_pairs(
     dense = slots.dense(centred, pos.new_zeros(2, 3))  # [B, L, 3]
     row = batch[drop_mask]  # [M], molecule of each dropped atom
     target = torch.linalg.vector_norm(centred[drop_mask][:, None] - dense[row], dim=-1)  # [M, L]
-    valid = slots.mask[row] & (target > 0)  # an atom's distance to itself does not count
+    valid = slots.mask[row] & (target > 0)  # not the distance of an atom to itself
     return distance[drop_mask] / DistanceHead.STD, target / DistanceHead.STD, valid
 
 
@@ -105,7 +106,7 @@ def _mean(x: Tensor) -> Tensor:
 
 PropertyLoss = Literal["mse", "mae", "smooth_l1", "bce"]
 
-#: By name: loss of each element, of standardised values, or of logits and classes for bce.
+#: Elementwise losses by name; those of standardised values, and bce of logits and classes.
 PROPERTY_LOSSES = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
@@ -117,19 +118,19 @@ PROPERTY_LOSSES = {
 def property_loss(
     predicted: Tensor, y: Tensor, kind: PropertyLoss | Sequence[PropertyLoss] = "mse"
 ) -> Tensor:
-    """Mean loss over the labels present, of all tasks together.
+    """Mean loss over all labels that are present, of all tasks together.
 
     Args:
         predicted: ``[B, T]``, standardised values or logits.
         y: ``[B, T]``, standardised values or 0/1; NaN = missing.
-        kind: ``"mse"``, ``"mae"``, ``"smooth_l1"`` (beta 1) or ``"bce"`` (logits), for all tasks
-            or one a task.
+        kind: ``"mse"`` (default), ``"mae"``, ``"smooth_l1"`` (beta 1) or ``"bce"`` (logits) for
+            all tasks, or a list with the loss of each task.
 
     Returns:
-        A scalar; 0 when the batch has no label.
+        A scalar; 0 if the batch has no label.
 
     Raises:
-        ValueError: If a name is unknown, or their number is not that of the tasks.
+        ValueError: A name is unknown, or the number of names is not that of the tasks.
     """
     kinds = [kind] * y.size(1) if isinstance(kind, str) else list(kind)
     for name in kinds:
@@ -138,7 +139,7 @@ def property_loss(
     if len(kinds) != y.size(1):
         raise ValueError(f"{len(kinds)} losses for {y.size(1)} tasks")
     valid = ~y.isnan()  # [B, T]
-    label = y.where(valid, 0.0)  # a missing label would make the gradient NaN even unread
+    label = y.where(valid, 0.0)  # a NaN label would make the gradient NaN, although masked below
     total = predicted.new_zeros(())
     for name in dict.fromkeys(kinds):
         tasks = [task for task, other in enumerate(kinds) if other == name]

@@ -1,4 +1,4 @@
-"""Official checkpoints and ours, both ways: one table of names."""
+"""Conversion of official checkpoints to ours and back, by one table of names."""
 
 import inspect
 import re
@@ -20,7 +20,7 @@ __all__ = [
     "to_official",
 ]
 
-#: Our module -> official module. ``*`` stands for a layer's number and is carried over.
+#: Our module -> official module. ``*`` stands for the number of a layer, which is the same in both.
 OFFICIAL_NAMES = {
     "encoder.embedding": "embed_tokens",
     "encoder.pair_bias.gaussian.mean": "gbf.means.weight",
@@ -55,7 +55,8 @@ OFFICIAL_NAMES = {
     "distance_head.out": "dist_head.out_proj",
 }
 
-#: Official keys an encoder file may lack: trained without the pair norm term, never used.
+#: Official keys that a file may lack: nothing uses them, and a run without the pair norm term has
+#: none.
 OPTIONAL_KEYS = {
     "encoder.final_head_layer_norm.weight",
     "encoder.final_head_layer_norm.bias",
@@ -63,14 +64,14 @@ OPTIONAL_KEYS = {
 
 
 class OfficialReport(NamedTuple):
-    """What did not fit, see :meth:`molae_pyg.MolAEEncoder.from_official`."""
+    """Keys that did not fit, see :meth:`molae_pyg.MolAEEncoder.from_official`."""
 
     missing: list[str]  #: Encoder keys that the file lacks.
     unexpected: list[str]  #: Keys of the file that the encoder does not have.
 
 
 def official_name(name: str) -> str:
-    """The official key of one of our keys (of a full model: encoder keys start ``encoder.``)."""
+    """Returns the official key of a key of a full model (encoder keys start with ``encoder.``)."""
     numbers = re.findall(r"\.layers\.(\d+)\.", name)
     key = re.sub(r"\.layers\.\d+\.", ".layers.*.", name)
     if key in OFFICIAL_NAMES:  # a parameter that has a name of its own
@@ -81,7 +82,7 @@ def official_name(name: str) -> str:
 
 
 def _encoder_config(file: OfficialFile) -> dict[str, Any]:
-    """Sizes from the tensors, dropout from the run's settings where the file has them."""
+    """Reads sizes from the tensors, and dropout from the settings if the file has them."""
     vocabulary, channels = _sizes(file, "embed_tokens.weight")
     config = {
         "hidden_channels": channels,
@@ -104,7 +105,7 @@ def _encoder_config(file: OfficialFile) -> dict[str, Any]:
 
 
 def _setting(file: OfficialFile, name: str, default: Any) -> Any:
-    """A setting of the official run, which its file may lack."""
+    """Returns a setting of the official run, or the default if the file lacks it."""
     value = file.args.get(name)
     if not isinstance(value, str | int | float | None):
         raise CheckpointError(f"{file.path}: args.{name} is a {type(value).__name__}")
@@ -112,7 +113,7 @@ def _setting(file: OfficialFile, name: str, default: Any) -> Any:
 
 
 def _sizes(file: OfficialFile, key: str) -> tuple[int, int]:
-    """The shape of a matrix of the file."""
+    """Returns the shape of a matrix of the file."""
     if key not in file.weights:
         raise CheckpointError(f"{file.path} is no Mol-AE or Uni-Mol model: no {key!r}")
     shape = tuple(file.weights[key].shape)
@@ -122,7 +123,7 @@ def _sizes(file: OfficialFile, key: str) -> tuple[int, int]:
 
 
 def _num_layers(file: OfficialFile, stack: str) -> int:
-    """How many layers the keys name; their numbers must be 0, 1, ... without a gap."""
+    """Returns the number of layers in the keys; they must be numbered 0, 1, ... without a gap."""
     keys = [re.match(rf"{stack}\.layers\.([0-9]{{1,9}})\.", key) for key in file.weights]
     numbers = {int(key[1]) for key in keys if key}
     if numbers and max(numbers) != len(numbers) - 1:
@@ -134,7 +135,7 @@ def _num_layers(file: OfficialFile, stack: str) -> int:
 
 
 def _official_ablation(file: OfficialFile) -> dict[str, Any]:
-    """The flags of the official run that are alive, as fields of ``Ablation``."""
+    """Returns the flags of the official run that have an effect, as fields of ``Ablation``."""
 
     def flag(name: str, default: bool = False) -> bool:
         value = _setting(file, name, default)
@@ -151,12 +152,12 @@ def _official_ablation(file: OfficialFile) -> dict[str, Any]:
     }
 
 
-def _fill_official(model: nn.Module, file: OfficialFile, prefix: str, optional: set[str]):
-    """Copies official tensors into a model; returns the keys that were missing or left over."""
+def _fill_official(model: nn.Module, file: OfficialFile, prefix: str) -> OfficialReport:
+    """Copies official tensors into a model; returns missing and unexpected keys."""
     names = {key: official_name(prefix + key) for key in model.state_dict()}
     missing = sorted(set(names.values()) - set(file.weights))
     unexpected = sorted(set(file.weights) - set(names.values()))
-    lacking = [key for key in missing if key not in optional]
+    lacking = [key for key in missing if key not in OPTIONAL_KEYS]
     if lacking:
         raise CheckpointError(
             f"{file.path} lacks {len(lacking)} keys of {type(model).__name__}: "
@@ -171,7 +172,7 @@ def _fill_official(model: nn.Module, file: OfficialFile, prefix: str, optional: 
 
 
 def load_official(cls: type[Model], file: OfficialFile) -> Model:
-    """Builds a full Mol-AE from an official file; every key must be known and there."""
+    """Builds a full Mol-AE from an official file, which must have all of its keys and no others."""
     num_decoder_layers = _num_layers(file, "decoder")
     if "decoder.emb_layer_norm.weight" not in file.weights:
         raise CheckpointError(
@@ -201,9 +202,9 @@ def load_official(cls: type[Model], file: OfficialFile) -> Model:
     except ValueError as error:
         raise CheckpointError(
             f"{file.path} was made with settings that {cls.__name__} cannot follow ({error}); "
-            "ReferenceMolAE.from_official follows all of the official code's"
+            "ReferenceMolAE.from_official follows all settings of the official code"
         ) from error
-    report = _fill_official(model, file, prefix="", optional=OPTIONAL_KEYS)
+    report = _fill_official(model, file, prefix="")
     if report.unexpected:
         raise CheckpointError(
             f"{file.path} has {len(report.unexpected)} unknown keys: "
@@ -213,16 +214,16 @@ def load_official(cls: type[Model], file: OfficialFile) -> Model:
 
 
 def load_official_encoder(cls: type[Model], file: OfficialFile) -> tuple[Model, OfficialReport]:
-    """Builds an encoder from an official Mol-AE or Uni-Mol file, and says what was left over."""
+    """Builds an encoder from an official Mol-AE or Uni-Mol file; reports keys of other parts."""
     try:
         encoder = cls(**_encoder_config(file))
     except ValueError as error:
         raise CheckpointError(
             f"{file.path} was made with settings that {cls.__name__} cannot follow: {error}"
         ) from error
-    return encoder, _fill_official(encoder, file, prefix="encoder.", optional=OPTIONAL_KEYS)
+    return encoder, _fill_official(encoder, file, prefix="encoder.")
 
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:
-    """Our weights under the official keys, copied bit for bit."""
+    """Returns copies of our weights under the official keys, equal bit by bit."""
     return {official_name(k): v.detach().clone() for k, v in model.state_dict().items()}

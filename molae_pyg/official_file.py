@@ -1,4 +1,4 @@
-"""Reading official checkpoint files: no code from the file runs, and damage is named."""
+"""Official checkpoint files are read without running code from them, and damage is reported."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ OFFICIAL_BUFFERS = {"embed_positions._float_tensor", "embed_positions.weights"}
 
 _ZIP_START = b"PK\x03\x04"
 
-#: What zipfile and torch.load raise for files that are damaged or no checkpoints.
+#: Exceptions of zipfile and torch.load for files that are damaged or no checkpoints.
 _READ_ERRORS = (
     OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
     AssertionError, ArithmeticError, MemoryError, ImportError, struct.error, zlib.error,
@@ -28,20 +28,20 @@ _READ_ERRORS = (
 
 
 class OfficialFile(NamedTuple):
-    """What an official checkpoint file holds."""
+    """Content of an official checkpoint file."""
 
-    path: str  #: Where it was read from.
+    path: str  #: Path of the file.
     weights: dict[str, Tensor]  #: Official key -> tensor.
-    args: dict[str, Any]  #: Command-line settings of the run, empty if the file has none.
+    args: dict[str, Any]  #: Command-line settings of the run; empty if the file has none.
 
 
 def read_official(path: str | os.PathLike) -> OfficialFile:
     """Reads an official ``.pt`` file without running code from it.
 
-    The unpickler admits tensors and plain containers and, since official files keep their
-    command line in one, :class:`argparse.Namespace`; anything else is refused. The checksums that
-    PyTorch's zip format keeps of its parts are compared; the format before PyTorch 1.6 has none,
-    so that for such a file only a checksum from its publisher shows damage.
+    The unpickler accepts tensors, plain containers and :class:`argparse.Namespace`, in which
+    official files keep their command line; it refuses anything else. The checksums of the parts of
+    PyTorch's zip format are compared. The format before PyTorch 1.6 has none: damage of such a file
+    shows only in a checksum from its publisher.
 
     Raises:
         CheckpointError: The file cannot be read, is damaged, or holds something else.
@@ -74,14 +74,14 @@ def read_official(path: str | os.PathLike) -> OfficialFile:
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> CheckpointError:
-    """The error in one line, without torch's advice to load the file in an unsafe way."""
+    """Returns the error in one line, without torch's advice to load the file in an unsafe way."""
     text = " ".join(str(error).split())
     text = type(error).__name__ + (f": {text[:200]}" if "weights_only" not in text else "")
     return CheckpointError(f"{path} cannot be read as a checkpoint file: {text}")
 
 
 def _check_zip(path: str | os.PathLike) -> None:
-    """Raises unless the parts of a zip file have the checksums that it keeps of them."""
+    """Raises unless the parts of a zip file fit their checksums."""
     try:
         with open(path, "rb") as file:
             if file.read(len(_ZIP_START)) != _ZIP_START:
@@ -103,7 +103,7 @@ def _check_zip(path: str | os.PathLike) -> None:
 
 
 def _check_tensors(path: str | os.PathLike, weights: dict[str, Tensor]) -> None:
-    """Raises for tensors that are no weights: of integers, sparse, larger than what is stored."""
+    """Raises for tensors that cannot be weights: integers, sparse, larger than their storage."""
     for key, value in weights.items():
         stored = value.layout == torch.strided and value.device.type == "cpu"
         if not value.is_floating_point() or not stored:

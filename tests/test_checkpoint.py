@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 
 import goldens
 import pytest
@@ -124,10 +125,12 @@ def test_lost_and_additional_weights(folder):
 
 
 def test_wrong_class(folder, tmp_path):
-    with pytest.raises(CheckpointError, match=r"holds a MolAE: use MolAE\.from_pretrained"):
+    with pytest.raises(
+        CheckpointError, match=r"holds weights of MolAE: use MolAE\.from_pretrained"
+    ):
         MolAEPredictor.from_pretrained(folder)
     MolAEPredictor(small().encoder).save_pretrained(tmp_path / "predictor")
-    message = r"predictor holds a MolAEPredictor: use MolAEPredictor\.from_pretrained"
+    message = r"predictor holds weights of MolAEPredictor: use MolAEPredictor\.from_pretrained"
     with pytest.raises(CheckpointError, match=message):
         MolAE.from_pretrained(tmp_path / "predictor")
 
@@ -136,6 +139,43 @@ def test_twin_of_a_saved_model(folder):
     goldens.assert_same_weights(
         ReferenceMolAE.from_pretrained(folder), MolAE.from_pretrained(folder)
     )
+
+
+def as_before(folder, **ablation):
+    """The folder as versions before AblatedMolAE wrote it: each config had an ablation."""
+    saved = json.loads((folder / "config.json").read_text())
+    config = {**saved["config"], "ablation": asdict(Ablation(**ablation))}
+    (folder / "config.json").write_text(json.dumps({"class": "MolAE", "config": config}))
+    return folder
+
+
+def test_a_new_config_has_no_ablation(folder):
+    assert "ablation" not in json.loads((folder / "config.json").read_text())["config"]
+
+
+def test_a_default_ablation_in_an_old_config_is_accepted(folder):
+    expected = MolAE.from_pretrained(folder)
+    for cls in (MolAE, AblatedMolAE, ReferenceMolAE):
+        model = cls.from_pretrained(as_before(folder))
+        assert type(model) is cls
+        goldens.assert_same_weights(model, expected)
+    assert MolAE.from_pretrained(folder).config == expected.config
+
+
+@pytest.mark.parametrize("ablation", [{"drop": False}, {"decoder_pair": "noisy"}])
+def test_another_ablation_in_an_old_config_names_the_class_that_has_it(folder, ablation):
+    as_before(folder, **ablation)
+    with pytest.raises(CheckpointError, match=r"use AblatedMolAE\.from_pretrained"):
+        MolAE.from_pretrained(folder)
+    assert AblatedMolAE.from_pretrained(folder).ablation == Ablation(**ablation)
+
+
+def test_an_ablated_model_is_read_by_its_class(tmp_path):
+    small(ablation={"decoder_position": False}).save_pretrained(tmp_path)
+    with pytest.raises(
+        CheckpointError, match=r"holds weights of AblatedMolAE: use AblatedMolAE\.from_"
+    ):
+        MolAE.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["no-such-weights", "../weights", "somewhere/else"])

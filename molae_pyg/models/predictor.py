@@ -1,4 +1,4 @@
-"""Fine-tuning model: the encoder and a property head."""
+"""The model that is fine-tuned: the encoder and a property head."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,26 +17,27 @@ from molae_pyg.nn.readout import PropertyHead, Readout
 
 
 class PropertyModel(nn.Module):
-    """What fine-tuning needs of a model: the scale of its targets, and predictions of a batch.
+    """Base class of the models that are fine-tuned: scaled targets, and predictions of a batch.
 
     The network works on standardised targets; mean and standard deviation are buffers of the
-    module, so that a saved model predicts in real units by itself. A subclass has a ``forward``
-    of ``z``, ``pos`` and ``batch`` that returns real units (regression) or logits
-    (classification), ``[B, T]``; one of other inputs also has its own :meth:`on_batch` and
+    module, so that a saved model predicts in real units without further data. The ``forward`` of a
+    subclass takes ``z``, ``pos`` and ``batch`` and returns real units (regression) or logits
+    (classification), ``[B, T]``. A subclass with other inputs also overrides :meth:`on_batch` and
     :meth:`predict_batch`, which pass the fields of a batch to it.
 
     Args:
         num_tasks: Number of tasks T.
-        task_names: Names of the tasks, default ``task0`` ...
-        task_type: ``"regression"`` or ``"classification"`` for all tasks, or one a task.
+        task_names: Names of the tasks, default: ``task0`` ...
+        task_type: ``"regression"`` or ``"classification"`` for all tasks, or a list with the type
+            of each task.
 
     Attributes:
         config: Arguments that build the model again.
         task_types: The type of each task.
         task_type: ``"regression"``, ``"classification"`` or ``"mixed"``.
-        recipe: How the molecules it was trained on were made, see
-            :meth:`Options.to_dict() <molae_pyg.chem.options.Options.to_dict>`; a saved model keeps
-            it. None (default): not known.
+        recipe: How the molecules of the training were made, see
+            :meth:`Options.to_dict() <molae_pyg.chem.options.Options.to_dict>`; saved with the
+            model. None (default): not known.
     """
 
     config: dict[str, Any]
@@ -47,7 +48,7 @@ class PropertyModel(nn.Module):
     ):
         super().__init__()
         num_tasks = size("num_tasks", num_tasks)
-        # First: loading compares a claimed number of tasks with the weights as soon as it is here.
+        # These come first: loading compares their size with the weights in the file at once.
         self.register_buffer("mean", torch.empty(num_tasks))
         self.register_buffer("std", torch.empty(num_tasks))
         self.mean.fill_(0.0)
@@ -62,18 +63,18 @@ class PropertyModel(nn.Module):
 
     @property
     def saved_task_type(self) -> str | list[str]:
-        """What :attr:`config` says of the type: one string where all tasks have the same."""
+        """The type as it is saved in :attr:`config`: one string if all tasks have the same."""
         return self.task_types if self.task_type == "mixed" else self.task_type
 
     def probabilities(self, y: Tensor) -> Tensor:
-        """Turns logits of classes into probabilities and leaves values as they are ``[B, T]``."""
+        """Turns logits into probabilities and leaves regression values as they are ``[B, T]``."""
         if self.task_type != "mixed":
             return y.sigmoid() if self.task_type == "classification" else y
         columns = zip(y.unbind(1), self.task_types, strict=True)
         return torch.stack([c.sigmoid() if t == "classification" else c for c, t in columns], 1)
 
     def predict(self, z: Tensor, conformers: Tensor, batch: Tensor | None = None) -> Tensor:
-        """Mean prediction over conformers (of probabilities, for classes).
+        """Mean prediction over conformers (mean probability, for classification).
 
         Args:
             z: Atomic numbers ``[N]``.
@@ -89,21 +90,21 @@ class PropertyModel(nn.Module):
         return total / conformers.size(1)
 
     def on_batch(self, batch: Batch) -> Tensor:
-        """Real units or logits ``[B, T]`` of a training batch."""
+        """Returns real units or logits ``[B, T]`` of a training batch."""
         return self(batch.z, batch.pos, batch.batch)
 
     def predict_batch(self, batch: Batch) -> Tensor:
-        """Real units or probabilities ``[B, T]`` of a batch as the data set gives it.
+        """Returns real units or probabilities ``[B, T]`` of a batch as the data set gives it.
 
-        A batch without ``conformers`` has ``pos``, which is then the only one.
+        A batch without ``conformers`` has one conformer, ``pos``.
         """
         conformers = batch.conformers if "conformers" in batch else batch.pos[:, None]  # [N, K, 3]
         return self.predict(batch.z, conformers, batch.batch)
 
     def set_scaling(self, y: Tensor) -> None:
-        """Takes mean and standard deviation of targets ``[n, T]``, NaN = missing.
+        """Sets mean and standard deviation to those of targets ``[n, T]``, NaN = missing.
 
-        Classes are left as they are.
+        Those of classification tasks stay 0 and 1.
 
         Raises:
             ValueError: A regression task has fewer than two labels, or all its labels are equal.
@@ -130,21 +131,19 @@ class PropertyModel(nn.Module):
 
 
 class MolAEPredictor(ShowsArguments, PropertyModel):
-    """Molecular properties from a (pre-trained) encoder; the decoder is left behind.
+    """Predicts molecular properties from a (pre-trained) encoder; the decoder is not used.
 
-    Predictions come in the units of the training targets: the network works on standardised
-    targets, and their mean and standard deviation are buffers of the module, so that a saved
-    model needs nothing else.
+    Predictions are in the units of the training targets.
 
     Args:
         encoder: A :class:`MolAEEncoder`, used as it is, not copied; or a mapping of its arguments.
-        num_tasks: Number of tasks T.
-        pooler_dropout: Dropout in the head, default 0.
+        num_tasks: Number of tasks T, default: 1.
+        pooler_dropout: Dropout in the head, default: 0.
         readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms,
             or ``"atomwise"``, a sum of contributions of the atoms.
-        task_names: Names of the tasks, default ``task0`` ...
+        task_names: Names of the tasks, default: ``task0`` ...
         task_type: ``"regression"`` (default) or ``"classification"`` (predictions are logits;
-            :meth:`predict` gives probabilities), for all tasks or one a task.
+            :meth:`predict` gives probabilities) for all tasks, or a list with the type of each.
     """
 
     def __init__(
@@ -173,7 +172,7 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
     def forward(
         self, z: Tensor, pos: Tensor, batch: Tensor | None = None, batch_size: int | None = None
     ) -> Tensor:
-        """Predicts in the units of the targets (regression) or logits (classification).
+        """Predicts values in the units of the targets (regression) or logits (classification).
 
         Args:
             z: Atomic numbers ``[N]``.

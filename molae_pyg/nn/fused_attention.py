@@ -1,9 +1,10 @@
-"""Attention with a running pair tensor in one Triton kernel each way, for CUDA.
+"""Attention with a running pair tensor for CUDA: one Triton kernel forward, one backward.
 
-The same function as the plain path of :class:`~molae_pyg.nn.PairBiasAttention`. Forward, the
-incoming pair tensor is read once and the new one written once; probabilities never leave the chip.
-Backward, the new pair tensor and its gradient are read once each and the gradient of the incoming
-one is written once; probabilities are computed again from the logits and the saved log-sum-exp.
+The result is that of the plain path of :class:`~molae_pyg.nn.PairBiasAttention`. The forward kernel
+reads the incoming pair tensor once and writes the new one once; probabilities are not written to
+memory. The backward kernel reads the new pair tensor and its gradient once each and writes the
+gradient of the incoming one once; it computes probabilities again from the logits and the saved
+log-sum-exp.
 """
 
 import torch
@@ -13,37 +14,37 @@ from torch import Tensor
 
 BLOCK_QUERIES = 16  # rows of a tile
 MAX_BLOCK_KEYS = 64  # columns of a tile; longer molecules take several
-NUM_WARPS = 4  # of a program: with these tiles, the registers suffice
-MIN_DOT = 16  # least side of a tile that tl.dot takes
+NUM_WARPS = 4  # per program: with these tiles, the registers suffice
+MIN_DOT = 16  # smallest side of a tile in tl.dot
 
 
 @triton.jit
 def _tile(pointer, rows, cols, row_stride, num_rows, num_cols):
-    """Addresses and validity of the tile ``[rows, cols]`` of a matrix."""
+    """Returns addresses and validity of the tile ``[rows, cols]`` of a matrix."""
     inside = (rows[:, None] < num_rows) & (cols[None, :] < num_cols)
     return pointer + rows[:, None] * row_stride + cols[None, :], inside
 
 
 @triton.jit
 def _place(num_tiles):
-    """Head and tile of a program; one axis, as the others of a CUDA grid end at 65,535."""
+    """Returns head and tile of a program. The grid has one axis: the others end at 65,535."""
     program = tl.program_id(0)
     return (program // num_tiles).to(tl.int64), program % num_tiles
 
 
 @triton.jit
 def _keys(seed, bh):
-    """Two random numbers of 32 bits for each head, by Philox."""
+    """Draws two random numbers of 32 bits for each head, by Philox."""
     first, second, _, _ = tl.randint4x(tl.load(seed), bh.to(tl.int32))
     return first.to(tl.uint32, bitcast=True), second.to(tl.uint32, bitcast=True)
 
 
 @triton.jit
 def _kept(first, second, rows, cols, L, dropout):
-    """Which probabilities dropout keeps; the same in both kernels, whatever the tiles.
+    """Returns True where dropout keeps a probability, equally in both kernels and for all tiles.
 
-    Two rounds of multiplying and folding mix the place of a pair with the keys of its head. Philox
-    for every pair would be several times the work of the attention itself.
+    Two rounds of multiplying and folding mix the position of a pair with the keys of its head.
+    Philox for every pair would be several times the work of the attention itself.
     """
     x = (rows[:, None] * L + cols[None, :]).to(tl.uint32) ^ first
     x = (x ^ (x >> 16)) * 0x7FEB352D
@@ -59,7 +60,7 @@ def _forward_kernel(
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr,
     PRECISION: tl.constexpr, HAS_PAIR: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_I queries of one head of one molecule, over all keys."""
+    """Computes, per program, BLOCK_I queries of one head of one molecule over all keys."""
     bh, tile = _place(num_tiles)
     b, h = bh // H, bh % H
     C = H * D
@@ -112,7 +113,7 @@ def _backward_kernel(
     D: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_I: tl.constexpr, BLOCK_J: tl.constexpr,
     PRECISION: tl.constexpr, HAS_GRAD_LOGITS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
-    """One program: BLOCK_J keys of one head of one molecule, over all queries.
+    """Computes, per program, BLOCK_J keys of one head of one molecule over all queries.
 
     .. math::
         dP_{ij} = do_i \\cdot v_j, \\qquad
@@ -169,7 +170,7 @@ def _backward_kernel(
 
 
 def _sizes(qkv: Tensor, heads: int) -> tuple[int, int, int, dict]:
-    """B, L, D and what the kernels are compiled for."""
+    """Returns B, L, D and the constants that the kernels are compiled for."""
     B, L, channels = qkv.shape
     D = channels // 3 // heads
     tiles = {
@@ -177,7 +178,7 @@ def _sizes(qkv: Tensor, heads: int) -> tuple[int, int, int, dict]:
         "BLOCK_D": max(MIN_DOT, triton.next_power_of_2(D)),
         "BLOCK_I": BLOCK_QUERIES,
         "BLOCK_J": min(MAX_BLOCK_KEYS, max(MIN_DOT, triton.next_power_of_2(L))),
-        # tf32 holds every bf16 and fp16 number: exact for what they are, on the tensor cores.
+        # tf32 represents every bf16 and fp16 number exactly, and uses the tensor cores.
         "PRECISION": "ieee" if qkv.dtype == torch.float32 else "tf32",
     }
     return B, L, D, tiles
@@ -195,7 +196,7 @@ def pair_attention(
         mask: True where there is a token ``[B, L]``.
         seed: One int64 below 2^32 on the same device, for dropout; may be None without dropout.
         heads: H.
-        dropout: Of the probabilities.
+        dropout: Dropout of the probabilities.
 
     Returns:
         ``[B, L, C]``; the new logits ``[B, H, L, L]``, in the wider of the two types; and the
@@ -257,7 +258,7 @@ def pair_attention_backward(
     num_parts = triton.cdiv(L, tiles["BLOCK_J"])
     if num_parts == 1:
         grad_q, row = grad_qkv, 3 * C
-    else:  # each block of keys has its share; added below in a fixed order
+    else:  # each block of keys writes its share; they are added below in a fixed order
         grad_q, row = qkv.new_empty(num_parts, B, L, C, dtype=torch.float32), C
     with torch.cuda.device_of(qkv):
         _backward_kernel[(B * heads * num_parts,)](
