@@ -1,4 +1,4 @@
-"""From a file of molecules to a conformer store."""
+"""Prepares a conformer store from a file of molecules."""
 
 import os
 import sys
@@ -15,14 +15,14 @@ from molae_pyg.chem.rows import Exclusions, Row, compound_key_of, ended_early
 from molae_pyg.chem.workers import WorkerPool, available_cores
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import differences
-from molae_pyg.store.engines import ENGINES, Task, make_rows
+from molae_pyg.store.engines import ENGINES, RowSettings, make_rows
 from molae_pyg.store.format import StoreError
 from molae_pyg.store.report import PrepareReport, reopen, report_on
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.store.writer import StoreWriter
 from molae_pyg.tables.text_file import ending_of
 
-_LOOKS = 256  # records between two looks at how much of the file is read
+_LOOKS = 256  # number of records between two updates of the estimated total
 
 
 def prepare(
@@ -44,42 +44,43 @@ def prepare(
 ) -> PrepareReport:
     """Makes conformers of every molecule of a file and writes them to a conformer store.
 
-    The file is read record by record and may be of any length. Every row ends up with an outcome;
-    duplicates stay. What a row gets is what :func:`~molae_pyg.chem.from_smiles` or
-    :func:`~molae_pyg.chem.from_sdf` with these settings returns, to the 0.0005 Å that a store
-    resolves; it depends neither on the number of workers nor on the engine, unless time runs out.
-    Called again after an interruption of any kind, with the same file and settings, it resumes
-    with the rows that are not done; on a complete store it does nothing. The same file is one of
-    the same kind and content (its SHA-256, for which it is read before and after the work),
-    whatever its name; the same settings have the same version of the recipe and of RDKit.
+    The file is read record by record and may be of any length. Every row has an outcome, also
+    duplicates. A molecule is the one that :func:`~molae_pyg.chem.from_smiles` or
+    :func:`~molae_pyg.chem.from_sdf` returns with these settings, to the 0.0005 Å that a store
+    resolves. It depends neither on the number of workers nor on the engine, unless time runs out.
 
-    Worker processes are started afresh, without the calling script. A process that overruns the
-    time limit is killed; one that dies is replaced and its molecule tried once more. After that
-    the molecule keeps the conformers made so far, or gets the 2D layout, or counts as timed out or
-    failed, and its row says why. ``repair`` makes such rows anew.
+    Called again after any interruption with the same file and settings, it resumes with the rows
+    that are not done; on a complete store it does nothing. Two files are the same if their ending
+    and content are (the SHA-256 is computed before and after the work), whatever their name; the
+    same settings include the versions of the recipe and of RDKit.
+
+    Worker processes are started without the calling script. A process that exceeds the time limit
+    is killed; one that dies is replaced, and its molecule is tried once more. After that, the
+    molecule keeps the conformers made so far, or gets the 2D layout, or counts as timed out or
+    failed, and its row has the reason. ``repair`` makes such rows anew.
 
     Args:
         source: SMILES (``.smi``, ``.txt``: one a line; ``.csv``, ``.tsv``: a column), SDF
             (``.sdf``, whose coordinates are kept), each also as ``.gz``, or an LMDB file of
             Uni-Mol or Mol-AE (``.lmdb``, whose conformers are kept).
-        store: Folder of the store; made if need be.
-        num_conformers: Conformers of a molecule. None: 10 as published, of SDF 1. Where there
-            are fewer they are repeated in turn. 0: with ``add_2d``, the 2D layout alone.
+        store: Folder of the store; made if absent.
+        num_conformers: Number of conformers of a molecule. None: 10 as published, of SDF 1. If
+            there are fewer, they are repeated in turn. 0: with ``add_2d``, the 2D layout alone.
         add_2d: Append the 2D layout as one more conformer.
         remove_hydrogens: Remove all hydrogens once the coordinates are made.
-        max_atoms: Crop larger molecules to this many random atoms. None: never.
-        seed: For coordinates and cropping.
+        max_atoms: Crop larger molecules to this number of random atoms. None: never.
+        seed: Seed of the coordinates and of cropping.
         time_limit: Seconds for all conformers of a molecule together.
-        workers: Processes at work at once. None: one a core.
-        engine: ``"local"``, or ``"ray"``: the Ray cluster that is connected or that the
-            environment variable ``RAY_ADDRESS`` names, else one started on this machine.
+        workers: Number of processes. None: one a core.
+        engine: ``"local"``, or ``"ray"`` for the Ray cluster that is connected, else that of the
+            environment variable ``RAY_ADDRESS``, else one that is started on this machine.
         exclude: File of molecules, of any kind above, to leave out of the store: those with the
             same canonical SMILES without stereochemistry and isotopes. None: none.
-        shard_rows: Input rows in one file of the store.
+        shard_rows: Number of input rows in one file of the store.
         progress: Show a bar if stderr is a terminal.
-        repair: In a store that is complete, make those rows anew whose reason says that time ran
-            out or a process died. The store is not complete meanwhile; an interruption loses no
-            other row, and the next call resumes.
+        repair: Make those rows of a complete store anew whose reason is that time ran out or a
+            process died. The store is not complete meanwhile; an interruption loses no other row,
+            and the next call resumes.
         encoding: Encoding of lists and tables, such as ``"latin-1"``.
 
     Returns:
@@ -87,14 +88,14 @@ def prepare(
 
     Raises:
         FileNotFoundError: If an input file is missing.
-        InputError: A ValueError, if an argument is out of range, a file is of no known kind or
-            damaged, or holds no molecule.
+        InputError: A ValueError, if an argument is out of range, or a file is of an unknown kind,
+            damaged, or without a molecule.
         StoreError: If the folder holds a store of another file or other settings, or other files;
-            or if the file changed while it was read: the rows stay, but the store is not
-            completed.
-        RecordRefused: If a record of an LMDB file asks for anything but plain data. It is not run.
+            if the file changed while it was read (its rows stay, but the store is not completed);
+            or if the disk is full.
+        RecordRefused: If a record of an LMDB file names anything but plain data. It is not run.
         ModuleNotFoundError: If the file or the engine needs a package that is not installed.
-        KeyboardInterrupt: On Ctrl-C, saying how many rows are done.
+        KeyboardInterrupt: On Ctrl-C, with the number of rows that are done.
     """
     if engine not in ENGINES:
         raise InputError(f"engine must be one of {ENGINES}, got {engine!r}")
@@ -117,8 +118,8 @@ def prepare(
             try:
                 exclusions = _exclusions(excluded, options.time_limit, workers, progress)
                 _check_unchanged(excluded, writer, "excluded", meta, progress)
-                task = Task(file.read, options, exclusions)
-                num_rows = _write(file, writer, task, engine, workers, progress)
+                settings = RowSettings(file.read, options, exclusions)
+                num_rows = _write(file, writer, settings, engine, workers, progress)
                 _check_unchanged(file, writer, "input", meta, progress)
                 writer.finish(num_rows)
             except KeyboardInterrupt:
@@ -130,7 +131,7 @@ def prepare(
 
 @contextmanager
 def _of_the_input() -> Iterator[None]:
-    """Makes errors of reading a file the caller's; a ValueError elsewhere is a defect of ours."""
+    """Turns errors of reading a file into InputErrors; other ValueErrors are defects of ours."""
     try:
         yield
     except InputError:
@@ -152,7 +153,7 @@ def _records(file: MoleculeFile) -> Iterator[Record]:
 def _meta(
     file: MoleculeFile, options: Options, excluded: MoleculeFile | None, progress: bool
 ) -> dict[str, Any]:
-    """What the content of the store depends on: nothing is added to one made with other things."""
+    """Returns what the content of the store depends on."""
     from rdkit import rdBase
 
     return {
@@ -164,7 +165,7 @@ def _meta(
 
 
 def _content(file: MoleculeFile, progress: bool) -> dict[str, str | int]:
-    """What tells one input from another: how it is read, and every byte of it."""
+    """Returns the identity of a file: how it is read, and a checksum of every byte."""
     kind = ending_of(file.path)
     path = file.path / "data.mdb" if file.path.is_dir() else file.path
     size, disable = path.stat().st_size, None if progress else True  # None: without a terminal
@@ -184,11 +185,11 @@ def _content(file: MoleculeFile, progress: bool) -> dict[str, str | int]:
 def _check_unchanged(
     file: MoleculeFile | None, writer: StoreWriter, key: str, meta: dict[str, Any], progress: bool
 ) -> None:
-    """Makes an error of a file that was cut, grew or was replaced while it was read."""
+    """Raises a StoreError if the file was cut, extended or replaced while it was read."""
     if file is None:
         return
     if lines := differences(meta[key], _content(file, progress)):
-        # Rows of both contents may be there: a later call must not resume with them.
+        # The store may hold rows of both contents: no later call may resume with them.
         writer.give_up(key, "changed while it was read")
         raise StoreError(
             f"{file.path} changed while it was read ({'; '.join(lines)}): its rows stay in "
@@ -198,7 +199,7 @@ def _check_unchanged(
 
 
 def _reopened(store: str | os.PathLike, meta: dict[str, Any], shard_rows: int) -> None:
-    """Takes the rows that ended early out of a store if it is there and complete."""
+    """Takes the rows that ended early out of a store if it exists and is complete."""
     if not Path(store).exists():
         return
     with StoreWriter(store, meta, shard_rows) as writer:  # refuses another file or other settings
@@ -210,7 +211,7 @@ def _reopened(store: str | os.PathLike, meta: dict[str, Any], shard_rows: int) -
 def _exclusions(
     file: MoleculeFile | None, time_limit: float, workers: int | None, progress: bool
 ) -> Exclusions | None:
-    """Reads the molecules to leave out; those that cannot be read exclude nothing."""
+    """Reads the molecules to leave out; unreadable ones exclude nothing."""
     if file is None:
         return None
     compounds, unread = set(), 0
@@ -235,7 +236,7 @@ def _exclusions(
 def _write(
     file: MoleculeFile,
     writer: StoreWriter,
-    task: Task,
+    settings: RowSettings,
     engine: str,
     workers: int | None,
     progress: bool,
@@ -263,7 +264,7 @@ def _write(
                 bar.total = int(num_rows / file.share)
         bar.total = num_rows
 
-    with bar, closing(make_rows(to_do(), task, engine, workers)) as made:
+    with bar, closing(make_rows(to_do(), settings, engine, workers)) as made:
         for number, row in made:
             writer.add(number, *row.stored())
             bar.update()

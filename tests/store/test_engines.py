@@ -16,7 +16,7 @@ from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.records import RecordRefused
 from molae_pyg.store import engines, prepare
-from molae_pyg.store.engines import DEATHS, Task, make_rows
+from molae_pyg.store.engines import DEATHS, RowSettings, make_rows
 
 SMILES = ["CCO", "CN", "C1CC", "CC(=O)O", "c1ccccc1", "CCC", "CCl", "C#N", "CCO", "OO"]
 NUMBERED = [*enumerate(SMILES)]
@@ -26,7 +26,7 @@ OPTIONS = Options(num_conformers=1)
 def made_by(engine: str, read=parse_smiles, workers: int = 2) -> dict:
     """Row number -> row; a row made twice is an error."""
     found = {}
-    for number, row in make_rows(iter(NUMBERED), Task(read, OPTIONS), engine, workers):
+    for number, row in make_rows(iter(NUMBERED), RowSettings(read, OPTIONS), engine, workers):
         assert number not in found
         found[number] = row
     return found
@@ -63,7 +63,7 @@ def test_a_bounded_number_of_records_is_taken_ahead(monkeypatch):
             taken.append(number)
             yield number, "C1CC"
 
-    made = make_rows(records(), Task(parse_smiles, OPTIONS), "local", 1)
+    made = make_rows(records(), RowSettings(parse_smiles, OPTIONS), "local", 1)
     next(made)
     assert len(taken) == 2
     made.close()
