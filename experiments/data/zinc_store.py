@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from molae_pyg.durable import sha256_of
 from molae_pyg.store import ConformerStore, StoreWriter
-from molae_pyg.store.merge import compound_key
+from molae_pyg.store.merge import key_of
 from molae_pyg.tables.reading import read_smiles
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     args = parser.parse_args()
     RDLogger.DisableLog("rdApp.*")
     excluded = read_smiles(args.exclude) if args.exclude else []
-    left_out = {compound_key(smiles) for smiles in excluded} - {""}
+    left_out = {key_of(smiles) for smiles in excluded} - {""}
     parts = sorted(args.conformers.glob("part*.npz"))
     if not parts:
         raise SystemExit(f"{args.conformers} has no part*.npz")
@@ -49,7 +49,7 @@ def main() -> None:
                 if not writer.is_done(row):
                     atoms = slice(last[i] - arrays["n"][i], last[i])
                     pos = arrays["pos"][atoms, None].astype(np.float32) / 1000  # [n, 1, 3], Å
-                    if left_out and compound_key(smiles) in left_out:
+                    if left_out and key_of(smiles) in left_out:
                         writer.add(row, "excluded", f"in {args.exclude}", smiles)
                     else:
                         writer.add(row, "3d", "", smiles, arrays["z"][atoms], pos)

@@ -20,7 +20,12 @@ from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.datasets.table_storage import Molecules, joined
 from molae_pyg.metrics import TaskType
 from molae_pyg.splits import Split
-from molae_pyg.store.official_lmdb import num_records, read_record, read_target, records
+from molae_pyg.store.sources import (
+    num_official,
+    official_records,
+    read_official,
+    read_official_target,
+)
 
 
 class OfficialFolder(MoleculeTable):
@@ -101,12 +106,13 @@ Record = tuple[Row, np.ndarray | None]  # the molecule of a record, and its labe
 
 def _read(path: Path, options: Options) -> list[Record]:
     found = []
-    bar = tqdm(records(path), path.name, num_records(path), unit="mol", delay=1.0, disable=None)
+    records, total = official_records(path), num_official(path)
+    bar = tqdm(records, path.name, total, unit="mol", delay=1.0, disable=None)
     for record in bar:
         try:
-            molecule = read_record(record)
+            molecule = read_official(record)
             plain_mol(molecule.smiles)  # what a scaffold and a fingerprint are made of
-            found.append((_row(molecule, options), read_target(record)))
+            found.append((_row(molecule, options), read_official_target(record)))
         except ValueError as error:
             found.append((Row("invalid", str(error)), None))
     return found

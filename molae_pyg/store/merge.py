@@ -7,8 +7,8 @@ from typing import Any
 from rdkit import rdBase
 from tqdm.auto import tqdm
 
-from molae_pyg.chem import parsing
 from molae_pyg.chem.options import InputError
+from molae_pyg.chem.parsing import compound_key
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.durable import sha256_of
 from molae_pyg.store.dataset import ConformerStore, StoredRow
@@ -58,7 +58,7 @@ def merge(
         for row, (part, outcome, index) in enumerate(_rows(parts)):
             if not writer.is_done(row):
                 content = () if index is None else _molecule(part, index)
-                if left_out and content and compound_key(content[0]) in left_out:
+                if left_out and content and key_of(content[0]) in left_out:
                     writer.add(row, "excluded", f"in {exclude}", content[0])
                 else:
                     writer.add(row, outcome.status, outcome.reason, *content)
@@ -67,10 +67,10 @@ def merge(
     return ConformerStore(output)
 
 
-def compound_key(smiles: str) -> str:
+def key_of(smiles: str) -> str:
     """Returns what ``molae prepare --exclude`` compares; empty if the SMILES cannot be read."""
     try:
-        return parsing.compound_key(plain_mol(smiles))
+        return compound_key(plain_mol(smiles))
     except ValueError:
         return ""
 
@@ -83,7 +83,7 @@ def _read_keys(path: str | os.PathLike, progress: bool) -> set[str]:
     disable = None if progress else True
     with rdBase.BlockLogs():
         bar = tqdm(smiles, "exclusions", unit="mol", delay=1.0, disable=disable)
-        return {compound_key(text) for text in bar} - {""}
+        return {key_of(text) for text in bar} - {""}
 
 
 def _rows(

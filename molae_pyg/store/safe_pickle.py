@@ -130,12 +130,12 @@ class _Dtype:
     def __setstate__(self, state: tuple) -> None:
         _version, order, *inner = state
         if order not in ("<", ">", "|", "=") or any(part is not None for part in inner[:3]):
-            raise ValueError("an array of records is not part of a molecule")
+            raise ValueError("an array of records is no part of a molecule")
         self.order = order
 
     def get(self) -> np.dtype:
         if not isinstance(self.text, str) or not _DTYPE.fullmatch(self.text):
-            raise ValueError(f"not a plain type of array: {shortened(self.text)}")
+            raise ValueError(f"no plain type of array: {shortened(self.text)}")
         return np.dtype(self.text).newbyteorder(self.order)
 
 
@@ -153,7 +153,7 @@ class _Array:
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray | list:
     """Builds an array from its parts; one of objects becomes a list of them."""
     if type(shape) is not tuple or any(type(size) is not int or size < 0 for size in shape):
-        raise ValueError(f"not a shape of an array: {shortened(shape)}")
+        raise ValueError(f"no shape of an array: {shortened(shape)}")
     if not isinstance(dtype, _Dtype):
         raise ValueError("the type of an array is missing")
     if (plain := dtype.get()).hasobject:

@@ -12,7 +12,7 @@ from rdkit import Chem
 from molae_pyg.chem import from_smiles
 from molae_pyg.chem.records import RecordRefused
 from molae_pyg.store import ConformerStore, prepare
-from molae_pyg.store.official_lmdb import read_record, records
+from molae_pyg.store.sources import official_records, read_official
 
 lmdb = pytest.importorskip("lmdb", reason="lmdb is not installed")
 
@@ -65,7 +65,7 @@ def test_conformers_are_kept_and_the_layout_is_that_of_the_smiles(tmp_path, layo
 
 def test_rows_in_the_order_of_the_keys(tmp_path):
     path = write(tmp_path / "some.lmdb", [{}] * 12)
-    assert [key for key, _ in records(path)][:4] == [b"0", b"1", b"10", b"11"]
+    assert [key for key, _ in official_records(path)][:4] == [b"0", b"1", b"10", b"11"]
 
 
 def test_damaged_records_are_invalid_rows(tmp_path):
@@ -98,27 +98,27 @@ def test_damaged_records_are_invalid_rows(tmp_path):
 )
 def test_entries_that_are_missing_or_do_not_fit(changes, reason):
     with pytest.raises(ValueError, match=f"record '7': .*{reason}"):
-        read_record(record(**changes))
+        read_official(record(**changes))
 
 
 def test_entries_in_other_clothes():
     both = np.arange(12.0).reshape(2, 2, 3)
-    item = read_record(record(atoms=np.array(["C", "*"]), coordinates=both, y=np.float32(1)))
+    item = read_official(record(atoms=np.array(["C", "*"]), coordinates=both, y=np.float32(1)))
     assert item.numbers.tolist() == [6, 118]
     assert np.array_equal(item.given, both)
-    assert len(read_record(record(coordinates=both[0])).given) == 1
-    assert len(read_record(record(coordinates=both.tolist())).given) == 2
+    assert len(read_official(record(coordinates=both[0])).given) == 1
+    assert len(read_official(record(coordinates=both.tolist())).given) == 2
 
 
 def test_flat_conformers_are_the_layout():
     flat, high = np.array([[0.0, 0, 0], [1, 2, 0]]), np.eye(3)[:2] + 1
-    item = read_record(record(coordinates=[high, flat]))
+    item = read_official(record(coordinates=[high, flat]))
     assert np.array_equal(item.given, [high])
     assert np.array_equal(item.layout, flat)
-    only = read_record(record(coordinates=[flat]))
+    only = read_official(record(coordinates=[flat]))
     assert (only.given, only.generate) == ((), False)
     assert only.note == "the record has no 3D coordinates"
-    ion = read_record(record(atoms=["Na"], coordinates=[np.zeros((1, 3))], smi="[Na+]"))
+    ion = read_official(record(atoms=["Na"], coordinates=[np.zeros((1, 3))], smi="[Na+]"))
     assert len(ion.given) == 1  # of one atom nothing else can be expected
 
 
@@ -139,8 +139,8 @@ def test_a_hostile_record_stops_the_run_and_is_not_run(tmp_path, monkeypatch):
 def test_what_is_no_lmdb_file(tmp_path, monkeypatch):
     path = tmp_path / "some.lmdb"
     path.write_bytes(b"nonsense" * 1000)
-    with pytest.raises(ValueError, match=r"some.lmdb is no LMDB file that can be read"):
-        next(records(path))
+    with pytest.raises(ValueError, match=r"some.lmdb cannot be read as an LMDB file"):
+        next(official_records(path))
     monkeypatch.setitem(sys.modules, "lmdb", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'molae_pyg\[lmdb\]'"):
-        next(records(path))
+        next(official_records(path))
