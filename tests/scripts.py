@@ -1,4 +1,4 @@
-"""What tests of experiments/ share: molecules of several scaffolds, and how a script is started."""
+"""Molecules of several scaffolds, and functions that start a script."""
 
 import importlib
 import multiprocessing
@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-#: Where ``main`` of a script is, if the script only calls it or has no file of its own.
+#: Module of a script that only calls its ``main``, or that has no file in experiments/.
 HOMES = {
     "moleculenet": "molae_pyg.evaluation.compare",
-    "ogb_leaderboard": "molae_pyg.evaluation.ogb",
+    "ogb_leaderboard": "molae_pyg.evaluation.leaderboard",
     "pcqm4m": "molae_pyg.evaluation.pcqm4m",
     "pretrain": "molae_pyg.evaluation.pretraining",
     "report": "molae_pyg.evaluation.report",
@@ -27,7 +27,7 @@ RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1", "c
 SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "NC", "CCC")]
 
 
-# A process that has imported what all scripts import, and forks: no test waits for these imports.
+# A process with the imports of all scripts, which forks, so that no test waits for them.
 _READY = multiprocessing.get_context("forkserver")
 _READY.set_forkserver_preload(
     ["molae_pyg.datasets", "molae_pyg.models", "molae_pyg.training", "sklearn.ensemble"]
@@ -45,22 +45,22 @@ def run(
     process = _READY.Process(target=_start, args=(folder, command, environment, printed))
     process.start()
     process.join()
-    told = [file.read_text() for file in printed]
+    texts = [file.read_text() for file in printed]
     for file in printed:
         file.unlink()
-    return subprocess.CompletedProcess(command, process.exitcode, *told)
+    return subprocess.CompletedProcess(command, process.exitcode, *texts)
 
 
 def _start(
     folder: Path, command: list[str], environment: dict[str, str], printed: list[Path]
 ) -> None:
-    """What ``python SCRIPT ARGS`` does, in a process that has its modules."""
+    """Does what ``python SCRIPT ARGS`` does, in a process that has its modules."""
     for stream, file in zip((1, 2), printed, strict=True):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    torch.set_num_threads(1)  # has read the number of the process it was forked from
+    torch.set_num_threads(1)  # torch has read the number of the forking process
     sys.argv = command
     name = command[0].removesuffix(".py")
     if name in HOMES:
@@ -79,7 +79,7 @@ def printed_by(folder: Path, script: str, *args: str) -> str:
 
 
 def call(monkeypatch, capsys, script: str, *args: str | Path) -> tuple[int, str]:
-    """Calls ``main`` of a script in this process, which is quicker; its status and what it says."""
+    """Calls ``main`` of a script in this process, which is quicker; returns status and output."""
     monkeypatch.syspath_prepend(str(EXPERIMENTS))
     module = importlib.import_module(HOMES.get(script, script))
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, args)])
@@ -92,5 +92,5 @@ def call(monkeypatch, capsys, script: str, *args: str | Path) -> tuple[int, str]
             status, last = 1, ended.code
         else:
             status = ended.code or 0
-    told = capsys.readouterr()
-    return status, told.out + told.err + last
+    printed = capsys.readouterr()
+    return status, printed.out + printed.err + last

@@ -1,25 +1,25 @@
-"""chemprop's D-MPNN, in an environment of its own: files in, files out.
+"""chemprop's D-MPNN, called as a program in an environment of its own.
 
-chemprop pins another RDKit, so that it cannot share an environment with molae_pyg.
-``make chemprop`` installs it into ``.venv-chemprop``; ``CHEMPROP`` names another executable.
+chemprop needs another version of RDKit, so it cannot share an environment with molae_pyg.
+``make chemprop`` installs it into ``.venv-chemprop``.
 """
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from molae_pyg.baselines.job import Fitted, Job, as_fitted
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import choosing_metric
-from molae_pyg.splits import Split
 
-EXECUTABLE = Path(__file__).parents[1] / ".venv-chemprop" / "bin" / "chemprop"
-#: Score of a data set -> chemprop's ``--metrics`` and ``--tracking-metric``. The validation loss of
-#: several targets is computed on standardised labels, so that no mean over units chooses.
+INSTALLED = Path(".venv-chemprop", "bin", "chemprop")  # by `make chemprop`
+#: Score of a data set -> ``--metrics`` and ``--tracking-metric`` of chemprop. Standardised scores
+#: choose by the validation loss, which chemprop computes on standardised labels.
 METRICS = {
     "rmse": ("rmse", "rmse"),
     "mae": ("mae", "mae"),
@@ -30,29 +30,44 @@ METRICS = {
 }
 
 
-def fit_predict(
-    dataset: MoleculeTable, split: Split, settings: dict[str, Any], seed: int, folder: Path
-) -> tuple[np.ndarray, int | None]:
-    """Trains on the training rows and predicts validation, then test rows, ``[n, T]``.
+def find_executable() -> Path:
+    """Returns the chemprop program.
 
-    The epoch is the one that is best on the validation rows by the metric of the data set.
-    chemprop gets the labels of training and validation rows only.
-
-    Args:
-        dataset: Molecules.
-        split: Its rows.
-        settings: Arguments of ``chemprop train``, without dashes in front.
-        seed: Of initial weights and order.
-        folder: Gets chemprop's files and its log, ``chemprop.log``.
-
-    Returns:
-        The predictions, and the number of parameters if the log tells it.
+    The environment variable ``CHEMPROP`` comes first, then ``.venv-chemprop`` beside the checkout
+    of this package and in the current folder, then the ``PATH``.
 
     Raises:
         FileNotFoundError: If chemprop is not installed.
-        RuntimeError: If it fails, with the end of its log.
-        ValueError: If the targets are of both types, or the score is none that chemprop has.
     """
+    if given := os.environ.get("CHEMPROP"):
+        places = [Path(given)]
+    else:
+        places = [Path(__file__).parents[2] / INSTALLED, INSTALLED.absolute()]
+        places += map(Path, filter(None, [shutil.which("chemprop")]))
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(
+        f"chemprop is not installed: {' and '.join(map(str, places))} not found. `make chemprop` "
+        "in a checkout installs it into an environment of its own; elsewhere, run `python -m venv "
+        ".venv-chemprop && .venv-chemprop/bin/pip install chemprop`, or set CHEMPROP to the path "
+        "of the program"
+    )
+
+
+def dmpnn(job: Job) -> Fitted:
+    """Trains chemprop's D-MPNN and predicts the validation and test rows.
+
+    The best epoch is chosen by the metric of the data set on the validation rows. chemprop gets
+    the labels of the training and validation rows only. Its files and its log, ``chemprop.log``,
+    are in the folder of the job; the settings are arguments of ``chemprop train``, without dashes.
+
+    Raises:
+        FileNotFoundError: If chemprop is not installed.
+        RuntimeError: If chemprop fails, with the end of its log.
+        ValueError: If the targets are of both types, or chemprop does not have the metric.
+    """
+    dataset, folder = job.dataset, job.folder
     if dataset.task_type == "mixed":
         raise ValueError(
             "chemprop trains targets of one type: give --targets of values or of classes only"
@@ -60,31 +75,18 @@ def fit_predict(
     score = choosing_metric(dataset.task_type, dataset.num_tasks, dataset.metric)
     if score not in METRICS:
         raise ValueError(f"chemprop cannot choose an epoch by {score}")
-    executable = Path(os.environ.get("CHEMPROP", EXECUTABLE))
-    if not executable.is_file():
-        raise FileNotFoundError(
-            f"there is no {executable}: `make chemprop` installs chemprop into an environment of "
-            "its own; or set CHEMPROP to the path of its executable"
-        )
+    metric, tracked = METRICS[score]
+    command = [find_executable(), "train", "-i"]
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [f"task{t}" for t in range(dataset.num_tasks)]
-    table = pd.DataFrame(dataset.y.numpy(), columns=tasks)
-    table.insert(0, "smiles", dataset.smiles)
-    hidden = table.iloc[split.test].copy()
-    hidden[tasks] = np.nan
-    parts = {
-        "train": table.iloc[split.train],
-        "valid": table.iloc[split.valid],
-        "predict": pd.concat([table.iloc[split.valid], hidden]),
-    }
+    parts = _tables(dataset, job, tasks)
     for name, part in parts.items():
         part.to_csv(folder / f"{name}.csv", index=False)
-    metric, tracked = METRICS[score]
-    command = [executable, "train", "-i", *(folder / f"{name}.csv" for name in parts)]
+        command.append(folder / f"{name}.csv")
     command += ["--smiles-columns", "smiles", "--target-columns", *tasks, "-o", folder / "model"]
     command += ["-t", dataset.task_type, "--metrics", metric, "--tracking-metric", tracked]
-    command += ["--pytorch-seed", seed, "--remove-checkpoints", "--num-workers", 0]
-    for name, value in settings.items():
+    command += ["--pytorch-seed", job.seed, "--remove-checkpoints", "--num-workers", 0]
+    for name, value in job.settings.items():
         command += [f"--{name.replace('_', '-')}", value]
     log = folder / "chemprop.log"
     with open(log, "w") as output:
@@ -93,11 +95,22 @@ def fit_predict(
         raise RuntimeError(f"chemprop failed; the end of {log}:\n{log.read_text()[-2000:]}")
     predicted = pd.read_csv(folder / "model" / "model_0" / "test_predictions.csv")
     if predicted["smiles"].tolist() != parts["predict"]["smiles"].tolist():
-        raise RuntimeError(f"{folder}: chemprop's predictions are of other molecules")
-    return predicted[tasks].to_numpy(np.float64), _parameters(log.read_text())
+        raise RuntimeError(f"{folder}: chemprop predicted other molecules than those it was given")
+    facts = {"parameters": _num_parameters(log.read_text())}
+    return as_fitted(predicted[tasks].to_numpy(np.float64), job.split, facts)
 
 
-def _parameters(log: str) -> int | None:
-    """Number of parameters as the log tells it, to three digits or so."""
+def _tables(dataset: MoleculeTable, job: Job, tasks: list[str]) -> dict[str, pd.DataFrame]:
+    """Returns the molecules to train on, to choose the epoch by, and to predict."""
+    table = pd.DataFrame(dataset.y.numpy(), columns=tasks)
+    table.insert(0, "smiles", dataset.smiles)
+    train, valid, test = (table.iloc[rows] for rows in job.split)
+    hidden = test.copy()
+    hidden[tasks] = np.nan
+    return {"train": train, "valid": valid, "predict": pd.concat([valid, hidden])}
+
+
+def _num_parameters(log: str) -> int | None:
+    """Returns the number of parameters from the log, which has about three digits of it."""
     found = re.search(r"Total params: ([\d.]+) ?([KM]?)", log)
     return found and round(float(found[1]) * {"": 1, "K": 10**3, "M": 10**6}[found[2]])

@@ -1,4 +1,4 @@
-"""What a pre-trained model has to beat: the training mean, and a random forest on ECFP4."""
+"""The simplest baselines: the training mean, and a random forest on ECFP4 fingerprints."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,17 +7,34 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from molae_pyg.baselines.job import Fitted, Job, as_fitted, held_out_rows
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.metrics import TaskType, TaskTypes, one_type_a_task
 
 Forest = RandomForestRegressor | RandomForestClassifier
 
 
+def mean(job: Job) -> Fitted:
+    """Predicts the training mean; for classes, the share of class 1."""
+    return _fit_smiles(MeanBaseline(), job)
+
+
+def ecfp_forest(job: Job) -> Fitted:
+    """Fits random forests on ECFP4."""
+    return _fit_smiles(ForestBaseline(job.dataset.task_types, seed=job.seed, **job.settings), job)
+
+
+def _fit_smiles(model: "MeanBaseline | ForestBaseline", job: Job) -> Fitted:
+    smiles, y, split = np.array(job.dataset.smiles, object), job.dataset.y.numpy(), job.split
+    model.fit(smiles[split.train], y[split.train])
+    return as_fitted(model.predict(smiles[held_out_rows(split)]), split)
+
+
 class MeanBaseline:
-    """Predicts each task's mean training label; for classes, that is the share of class 1."""
+    """Predicts the mean training label of each task."""
 
     def fit(self, smiles: Sequence[str], y: np.ndarray) -> "MeanBaseline":
-        """Takes the means.
+        """Computes the means.
 
         Raises:
             ValueError: If a task has no label, or the lengths differ.
@@ -26,23 +43,25 @@ class MeanBaseline:
         return self
 
     def predict(self, smiles: Sequence[str]) -> np.ndarray:
-        """Returns ``[n, T]``."""
+        """Returns the means ``[n, T]``."""
         return np.tile(self.mean, (len(smiles), 1))
 
 
 class ForestBaseline:
-    r"""One random forest a task on :func:`ecfp4`, for values or for probabilities of class 1.
+    r"""Predicts values or probabilities of class 1 by one random forest per task on :func:`ecfp4`.
 
-    Each forest is fitted on the molecules whose label is present. A split looks at
-    :math:`\sqrt{2048}` bits for classes and at a third of them for values, as Breiman advises
-    (`"Random Forests" <https://doi.org/10.1023/A:1010933404324>`_ and his software manual);
-    everything else is scikit-learn's default.
+    Each forest is fitted on the molecules that have a label. A split considers
+    :math:`\sqrt{2048}` bits for classes and a third of the bits for values, as Breiman advises
+    (`"Random Forests" <https://doi.org/10.1023/A:1010933404324>`_ and his software manual).
+    Everything else is scikit-learn's default.
 
     Args:
-        task_type: ``"regression"`` or ``"classification"``, or a list of one a task.
-        num_trees: Trees a forest. (default: :obj:`500`)
-        counts: Whether ECFP4 counts or only marks its substructures. (default: :obj:`False`)
-        with_maccs: Whether the 166 MACCS keys stand beside ECFP4. (default: :obj:`False`)
+        task_type: ``"regression"`` or ``"classification"`` for all tasks, or a list with the type
+            of each.
+        num_trees: Number of trees per forest. (default: :obj:`500`)
+        counts: Whether fingerprints count substructures instead of marking their presence.
+            (default: :obj:`False`)
+        with_maccs: Whether the 166 MACCS keys are added to ECFP4. (default: :obj:`False`)
         seed: Seed of the forests. (default: :obj:`0`)
 
     Raises:
@@ -63,7 +82,7 @@ class ForestBaseline:
         self.seed = seed
 
     def fit(self, smiles: Sequence[str], y: np.ndarray) -> "ForestBaseline":
-        """Grows the forests.
+        """Fits the forests.
 
         Raises:
             ValueError: If a SMILES cannot be parsed, a task has no label, or the lengths differ.
@@ -76,7 +95,7 @@ class ForestBaseline:
         return self.predict_features(self._features(smiles))
 
     def fit_features(self, x: np.ndarray, y: np.ndarray) -> "ForestBaseline":
-        """Grows the forests on other features ``[n, F]`` than fingerprints."""
+        """Fits the forests on features ``[n, F]`` other than fingerprints."""
         y = _checked_targets(x, y)
         types = one_type_a_task(self.task_type, y.shape[1])
         self.forests = []
@@ -86,7 +105,7 @@ class ForestBaseline:
         return self
 
     def predict_features(self, x: np.ndarray) -> np.ndarray:
-        """Predicts from the features that :meth:`fit_features` takes, ``[n, T]``."""
+        """Returns predictions ``[n, T]`` from the features of :meth:`fit_features`."""
         return np.stack([_predict(forest, x) for forest in self.forests], axis=1)
 
     def _features(self, smiles: Sequence[str]) -> np.ndarray:
@@ -101,7 +120,7 @@ class ForestBaseline:
 
 
 def ecfp4(smiles: Sequence[str], counts: bool = False) -> np.ndarray:
-    """Morgan fingerprints of radius 2 folded to 2,048 entries, shape ``[n, 2048]``.
+    """Returns Morgan fingerprints of radius 2, folded to 2,048 entries, as ``[n, 2048]``.
 
     Source: Rogers and Hahn, `"Extended-Connectivity Fingerprints"
     <https://doi.org/10.1021/ci100050t>`_.
@@ -115,7 +134,7 @@ def ecfp4(smiles: Sequence[str], counts: bool = False) -> np.ndarray:
 
 
 def maccs(smiles: Sequence[str]) -> np.ndarray:
-    """The public MACCS keys as RDKit defines them, shape ``[n, 167]``; the first is always 0.
+    """Returns the public MACCS keys as RDKit defines them, ``[n, 167]``; the first is always 0.
 
     Raises:
         ValueError: If a SMILES cannot be parsed.
@@ -125,7 +144,7 @@ def maccs(smiles: Sequence[str]) -> np.ndarray:
 
 
 def _molecules(smiles: Sequence[str]) -> Iterator[Chem.Mol]:
-    with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
+    with rdBase.BlockLogs():  # the error below names the row; RDKit's log does not
         for row, text in enumerate(smiles):
             try:
                 mol = plain_mol(text)

@@ -1,9 +1,10 @@
-"""Graph networks of PyTorch Geometric on atoms and bonds, trained like Mol-AE: no 3D."""
+"""Graph networks of PyTorch Geometric on atoms and bonds, without coordinates."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch_geometric.utils import from_smiles
 from torch_geometric.utils.smiles import e_map, x_map
 from tqdm.auto import tqdm
 
+from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import TaskTypes
 from molae_pyg.models import PropertyModel
@@ -21,9 +23,27 @@ ATOM_SIZES = [len(values) for values in x_map.values()]
 BOND_SIZES = [len(values) for values in e_map.values()]
 
 
-@lru_cache(maxsize=1)  # the same for all seeds
+def attentive_fp(job: Job) -> Fitted:
+    """Trains AttentiveFP (Xiong et al. 2020, https://doi.org/10.1021/acs.jmedchem.9b00959)."""
+    return _fit("attentive_fp", job)
+
+
+def gin(job: Job) -> Fitted:
+    """Trains GIN (Xu et al. 2019, https://arxiv.org/abs/1810.00826), mean over atoms, one layer."""
+    return _fit("gin", job)
+
+
+def _fit(architecture: str, job: Job) -> Fitted:
+    L.seed_everything(job.seed, verbose=False)
+    dataset = job.dataset
+    tasks = (dataset.num_tasks, dataset.task_names, dataset.task_types)
+    model = GraphPredictor(architecture, job.settings["model"], *tasks)
+    return train(model, graphs(dataset), job)
+
+
+@lru_cache(maxsize=1)  # all seeds need the same graphs
 def graphs(dataset: MoleculeTable) -> list[Data]:
-    """The molecules of a data set as graphs, atom and bond features one-hot, in its order.
+    """Returns the molecules of a data set as graphs with one-hot features, in its order.
 
     Features are those of :func:`torch_geometric.utils.from_smiles`: element, chirality, degree,
     charge, hydrogens, radical electrons, hybridisation, aromatic, in a ring; kind of bond, stereo,
@@ -57,12 +77,15 @@ def _one_hot(values: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 class GraphPredictor(PropertyModel):
-    """A graph network that gives ``[B, T]`` on standardised targets, and their scale.
+    """A graph network that predicts properties ``[B, T]``.
 
     Args:
-        architecture: A name of :data:`NETWORKS`.
-        settings: Arguments of that network.
+        architecture: ``"attentive_fp"`` or ``"gin"``.
+        settings: Arguments of the network.
         num_tasks, task_names, task_type: See :class:`~molae_pyg.models.PropertyModel`.
+
+    Raises:
+        ValueError: If the architecture is unknown.
     """
 
     def __init__(
@@ -96,37 +119,6 @@ class GraphPredictor(PropertyModel):
         return self.probabilities(self.on_batch(batch))
 
 
-def attentive_fp(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
-    """AttentiveFP (Xiong et al. 2020, https://doi.org/10.1021/acs.jmedchem.9b00959) of PyG.
-
-    Args:
-        dataset: For the tasks.
-        settings: Arguments of :class:`torch_geometric.nn.models.AttentiveFP`.
-    """
-    return _predictor("attentive_fp", settings, dataset)
-
-
-def gin(dataset: MoleculeTable, settings: dict[str, Any]) -> GraphPredictor:
-    """GIN (Xu et al. 2019, https://arxiv.org/abs/1810.00826) of PyG, mean over atoms, one layer.
-
-    Args:
-        dataset: For the tasks.
-        settings: Arguments of :class:`torch_geometric.nn.models.GIN`.
-    """
-    return _predictor("gin", settings, dataset)
-
-
-def _predictor(architecture: str, settings: dict, dataset: MoleculeTable) -> GraphPredictor:
-    return GraphPredictor(
-        architecture, settings, dataset.num_tasks, dataset.task_names, dataset.task_types
-    )
-
-
-def _attentive_fp(num_tasks: int, settings: dict[str, Any]) -> AttentiveFP:
-    sizes = {"in_channels": sum(ATOM_SIZES), "edge_dim": sum(BOND_SIZES)}
-    return AttentiveFP(out_channels=num_tasks, **sizes, **settings)
-
-
 class _PooledGIN(nn.Module):
     def __init__(self, num_tasks: int, hidden_channels: int, num_layers: int, dropout: float):
         super().__init__()
@@ -139,7 +131,12 @@ class _PooledGIN(nn.Module):
         return self.out(global_mean_pool(self.gin(x, edge_index), batch))  # [B, T]
 
 
-#: Networks by name, each a function of the number of tasks and its settings.
+def _attentive_fp(num_tasks: int, settings: dict[str, Any]) -> AttentiveFP:
+    sizes = {"in_channels": sum(ATOM_SIZES), "edge_dim": sum(BOND_SIZES)}
+    return AttentiveFP(out_channels=num_tasks, **sizes, **settings)
+
+
+#: Networks by name, each built from the number of tasks and its settings.
 NETWORKS: dict[str, Callable[[int, dict[str, Any]], nn.Module]] = {
     "attentive_fp": _attentive_fp,
     "gin": lambda num_tasks, settings: _PooledGIN(num_tasks, **settings),

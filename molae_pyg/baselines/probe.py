@@ -1,6 +1,7 @@
-"""What an encoder knows before any fine-tuning: linear models on its frozen representations."""
+"""Models on frozen representations show what an encoder has learned before any fine-tuning."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -13,23 +14,76 @@ from torch import Tensor
 from torch_geometric.data import Data, Dataset
 from torch_geometric.utils import scatter
 
+from molae_pyg.baselines.forest import ForestBaseline
+from molae_pyg.baselines.job import (
+    DEVICE,
+    Fitted,
+    Job,
+    as_fitted,
+    digest_of,
+    held_out_rows,
+    load_encoder,
+)
+from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.inference.batches import in_batches, mean_over_conformers
-from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, evaluate
+from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, choosing_metric, evaluate
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import scaffold_groups
 
-#: Penalties tried on the squared weights, weak to strong.
+#: Penalties on the squared weights that are tried, from weak to strong.
 PENALTIES = {
     "regression": tuple(10.0 ** np.arange(-3, 6)),
     "classification": tuple(10.0 ** np.arange(-2, 5)),
 }
 
-#: Parts of the cross-validation that chooses readout and penalty.
-NUM_FOLDS = 5
+NUM_FOLDS = 5  # of the cross-validation that chooses readout and penalty
+
+
+def frozen_ridge(job: Job) -> Fitted:
+    """Fits ridge or logistic regressions on the frozen encoder.
+
+    Cross-validation chooses readout and penalty; if there are targets of both types, each type
+    has its own.
+    """
+    dataset, split = job.dataset, job.split
+    states = frozen_states(job.settings["weights"], dataset)
+    folds = scaffold_folds(dataset.smiles, split.train)
+    rows = held_out_rows(split)
+    types = np.array(dataset.task_types)
+    predicted, facts = np.empty((len(rows), dataset.num_tasks)), {}
+    for kind in dict.fromkeys(dataset.task_types):
+        tasks = types == kind
+        declared = dataset.metric if dataset.task_type == kind else None  # None: its default
+        metric = choosing_metric(kind, int(tasks.sum()), declared)
+        found = probe(states, dataset.y.numpy()[:, tasks], folds, rows, kind, metric)
+        predicted[:, tasks] = found.predicted
+        chosen = {"readout": found.readout, "penalty": found.penalty}
+        facts |= chosen if dataset.task_type != "mixed" else {kind: chosen}
+    return as_fitted(predicted, split, facts)
+
+
+def frozen_forest(job: Job) -> Fitted:
+    """Fits a random forest on the frozen encoder, CLS and mean over atoms."""
+    settings, split = dict(job.settings), job.split
+    x = frozen_states(settings.pop("weights"), job.dataset)["cls, mean"]  # [n, 2 C]
+    forest = ForestBaseline(job.dataset.task_types, seed=job.seed, **settings)
+    forest.fit_features(x[split.train], job.dataset.y.numpy()[split.train])
+    return as_fitted(forest.predict_features(x[held_out_rows(split)]), split)
+
+
+def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
+    """Returns the readouts of the frozen encoder, see :func:`embed`."""
+    return _states(weights, digest_of(weights), dataset)
+
+
+@lru_cache(maxsize=1)  # all seeds and both models need the same ones
+def _states(weights: str, checksum: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
+    """The checksum is a key too, as the file of the weights can change."""
+    return embed(load_encoder(weights).to(DEVICE), dataset)
 
 
 class ProbeResult(NamedTuple):
-    """What cross-validation chose, its mean score there, and the test predictions ``[n, T]``."""
+    """The choice of the cross-validation, its mean score, and predictions ``[n, T]``."""
 
     readout: str
     penalty: float
@@ -40,10 +94,10 @@ class ProbeResult(NamedTuple):
 def embed(
     encoder: MolAEEncoder, molecules: Dataset | Sequence[Data], batch_size: int = 32
 ) -> dict[str, np.ndarray]:
-    """Readouts of frozen states, averaged over conformers: CLS, mean of atoms, and both.
+    """Embeds molecules by a frozen encoder, with the mean over conformers.
 
     Returns:
-        ``cls`` and ``mean`` ``[n, C]``, ``cls, mean`` ``[n, 2 C]``.
+        ``cls`` ``[n, C]``, ``mean`` (over atoms) ``[n, C]``, and ``cls, mean`` ``[n, 2 C]``.
     """
     molecules = list(molecules)
 
@@ -60,9 +114,9 @@ def embed(
 
 
 def scaffold_folds(smiles: Sequence[str], rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Splits rows into folds that share no scaffold: ``NUM_FOLDS`` pairs (fitted, held out).
+    """Splits rows into ``NUM_FOLDS`` pairs (fitted, held out) that share no scaffold.
 
-    Rows of fewer scaffolds than that are split at random.
+    Rows with fewer scaffolds are split at random.
     """
     group_of = np.empty(len(smiles), dtype=np.int64)
     for number, members in enumerate(scaffold_groups(smiles)):
@@ -82,18 +136,18 @@ def probe(
     task_type: TaskType,
     metric: str,
 ) -> ProbeResult:
-    """Fits ridge or logistic regressions, one a task, on standardised features.
+    """Fits one ridge or logistic regression per task on standardised features.
 
-    Readout and penalty, the same for all tasks, are those with the best mean score over the
-    folds; with them the models are fitted once more, to the molecules of all folds.
+    Readout and penalty are the same for all tasks. Those with the best mean score over the folds
+    are chosen; then the models are fitted to the molecules of all folds.
 
     Args:
         readouts: Representations ``[n, C]`` by name.
         y: Labels ``[n, T]``, NaN = missing.
-        folds: Rows to fit and rows held out, see :func:`scaffold_folds`; no test rows.
+        folds: Rows to fit and rows held out, see :func:`scaffold_folds`, without test rows.
         test: Rows to predict.
         task_type: ``"regression"`` or ``"classification"``.
-        metric: Name of the score that chooses, see :func:`~molae_pyg.metrics.evaluate`.
+        metric: Name of the score to choose by, see :func:`~molae_pyg.metrics.evaluate`.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1  # from here on, more is better
     development = np.unique(np.concatenate([held_out for _, held_out in folds]))
@@ -113,7 +167,7 @@ def probe(
 
 
 def _mean_defined(scores: list[float], metric: str) -> float:
-    """The mean over the folds on which a score is defined."""
+    """Returns the mean over the folds on which the score is defined."""
     defined = [score for score in scores if not np.isnan(score)]
     if not defined:
         raise ValueError(f"{metric} is undefined on every fold: too few labels to choose by")
@@ -128,7 +182,7 @@ def _fit_predict(
     task_type: TaskType,
     penalty: float,
 ) -> np.ndarray:
-    """Values or probabilities of class 1 of the wanted rows, ``[n, T]``."""
+    """Returns values or probabilities of class 1 of the wanted rows, ``[n, T]``."""
     scaler = StandardScaler().fit(x[fitted])
     x_fitted, x_wanted = scaler.transform(x[fitted]), scaler.transform(x[wanted])
     columns = []

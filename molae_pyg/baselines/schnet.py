@@ -1,22 +1,35 @@
-"""SchNet of PyTorch Geometric on the conformers Mol-AE gets."""
+"""SchNet of PyTorch Geometric, on the conformers that Mol-AE sees."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import SchNet
 from torch_geometric.utils import to_dense_batch
 
+from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.metrics import TaskTypes
 from molae_pyg.models import PropertyModel
 
 
-class SchNetPredictor(PropertyModel):
-    """SchNet (Schütt et al. 2018, https://arxiv.org/abs/1706.08566) for T tasks.
+def schnet(job: Job) -> Fitted:
+    """Trains SchNet (Schütt et al. 2018, https://arxiv.org/abs/1706.08566)."""
+    dataset = job.dataset
+    L.seed_everything(job.seed, verbose=False)
+    tasks = (dataset.num_tasks, dataset.task_names, dataset.task_types)
+    model = SchNetPredictor(job.settings["model"], *tasks)
+    # Subnormal Gaussians of long distances make a CPU four times slower than zeros.
+    torch.set_flush_denormal(True)
+    try:
+        return train(model, dataset, job)
+    finally:
+        torch.set_flush_denormal(False)
 
-    Predictions are averaged over conformers like those of
-    :class:`~molae_pyg.MolAEPredictor`.
+
+class SchNetPredictor(PropertyModel):
+    """SchNet for T tasks; predictions are averaged over conformers, as those of Mol-AE.
 
     Args:
         settings: Arguments of :class:`torch_geometric.nn.models.SchNet`.
@@ -45,14 +58,14 @@ class SchNetPredictor(PropertyModel):
 
     def forward(self, z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
         """Real units or logits ``[B, T]`` of ``z [N]``, ``pos [N, 3]`` in Å, ``batch [N]``."""
-        known = z.clamp(max=99)  # SchNet has 100 embeddings; 118 stands for an unknown atom
+        known = z.clamp(max=99)  # SchNet has 100 embeddings; 118 is an unknown atom
         return self.network(known, pos, batch) * self.std + self.mean
 
 
 class Neighbours(nn.Module):
-    """All ordered pairs of atoms of a molecule within a cutoff in Å, and their distances.
+    """Finds all ordered pairs of atoms of a molecule within a cutoff in Å, and their distances.
 
-    What ``radius_graph`` gives without a limit on neighbours; that one needs a further package.
+    PyTorch Geometric's ``radius_graph`` needs another package and limits the neighbours.
     """
 
     def __init__(self, cutoff: float):

@@ -1,26 +1,95 @@
-"""Settings in YAML files: read with clear errors, and checked key by key before any work."""
+"""Settings in YAML files, and what the command lines of this room share.
 
+Settings are checked key by key before any work starts.
+"""
+
+import argparse
 import copy
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import fields
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from torch_geometric.nn import AttentiveFP, SchNet
 
-from molae_pyg.datasets import MoleculeNet, PCQM4Mv2, prepare
-from molae_pyg.models import AblatedMolAE, MolAEEncoder, MolAEPredictor
-from molae_pyg.training import Finetuning, Pretraining
-from molae_pyg.transforms import ClozeDrop
+from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.store import StoreError
 
 CONFIGS = Path(__file__).parent / "configs"
+#: Errors of the package whose messages say what to do.
+EXPECTED = (ValueError, OSError, StoreError, CheckpointError)
+
+
+def make_parser(doc: str, config: str = "", root: bool = True, output: str = "") -> Any:
+    """Returns a parser whose ``--help`` begins with the documentation of a module.
+
+    Args:
+        doc: Documentation of the module.
+        config: Default of ``--config``. (default: no such flag)
+        root: Whether there is a flag ``--root``. (default: :obj:`True`)
+        output: Default of ``--output``. (default: no such flag)
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
+    add = parser.add_argument
+    if config:
+        what = "name of shipped settings, or path of a YAML file"
+        add("--config", default=config, help=f"{what}; default: {config}")
+    if root:
+        what = "folder of the data files and conformers"
+        add("--root", default="data", metavar="FOLDER", help=f"{what}; default: data")
+    if output:
+        what = "folder of the results"
+        add("--output", default=output, metavar="FOLDER", help=f"{what}; default: {output}")
+    return parser
+
+
+def run_command(work: Callable[..., object], *args: Any) -> None:
+    """Calls a function for a command line: Ctrl-C and expected errors end in one message.
+
+    Raises:
+        SystemExit: With the message of an expected error, or with 130 after Ctrl-C.
+    """
+    try:
+        work(*args)
+    except KeyboardInterrupt as error:
+        print(f"\n{str(error) or 'stopped'}", file=sys.stderr)
+        raise SystemExit(130) from None
+    except EXPECTED as error:
+        raise SystemExit(str(error)) from None
+
+
+@contextmanager
+def keep_going(name: str, failed: list[str]) -> Iterator[None]:
+    """Prints the error of a block, so that the rest of the work goes on.
+
+    Args:
+        name: Name of the work in the block.
+        failed: Gets the name if the block fails.
+    """
+    try:
+        yield
+    except EXPECTED as error:
+        print(f"{name} failed: {error}", file=sys.stderr, flush=True)
+    except Exception:  # a defect: the traceback is needed, and the other results too
+        print(f"{name} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
+    else:
+        return
+    failed.append(name)
+
+
+def exit_if_failed(failed: list[str]) -> None:
+    """Raises SystemExit with the names of everything that failed, if there is any."""
+    if failed:
+        raise SystemExit(f"{len(failed)} failed: {', '.join(failed)}")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 1e-4 is a number, and a key that is given twice is an error."""
+    """Reads 1e-4 as a number; a key that is given twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -33,35 +102,48 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_NUMBER = r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"  # YAML 1.1 asks for a point
+_NUMBER = r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"  # YAML 1.1 needs a point
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_NUMBER), list("+-0123456789"))
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Returns the settings of a YAML file.
+def config_path(name: str | Path) -> Path:
+    """Returns the YAML file of shipped settings such as ``quick``, else the path itself."""
+    shipped = {path.stem: path for path in CONFIGS.glob("*.yaml")}
+    return shipped.get(str(name), Path(name))
+
+
+def read_yaml(name: str | Path) -> dict[str, Any]:
+    """Reads settings.
+
+    Args:
+        name: Name of shipped settings, such as ``"quick"``, or path of a YAML file.
 
     Raises:
-        SystemExit: If it cannot be read or holds no settings; the message names file and line.
+        ValueError: If the file cannot be read or has no settings; the message names file and line.
     """
+    path = config_path(name)
     try:
         with open(path, encoding="utf-8") as file:
             found = yaml.load(file, _Loader)  # a SafeLoader
     except OSError as error:
-        raise SystemExit(f"{path} cannot be read: {error.strerror}") from None
+        shipped = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+        raise ValueError(
+            f"{path} cannot be read: {error.strerror}. Names of shipped settings are {shipped}"
+        ) from None
     except UnicodeDecodeError as error:
-        raise SystemExit(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from None
+        raise ValueError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise SystemExit(f"{path}{where}: {problem}") from None
+        raise ValueError(f"{path}{where}: {problem}") from None
     if not isinstance(found, dict):
-        raise SystemExit(f"{path} holds no settings: expected lines such as `data: ...`")
+        raise ValueError(f"{path} has no settings: expected lines such as `data: ...`")
     return found
 
 
 def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings with those of the same names changed, section by section."""
+    """Returns settings in which the changes replace values of the same name, at every depth."""
     out = dict(settings)
     for key, value in changes.items():
         inner = out.get(key)
@@ -73,171 +155,64 @@ def merged(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def arguments(function: Callable[..., Any], *left_out: str) -> list[str]:
-    """The names of the arguments of a function or class, but for some."""
+    """Returns the names of the arguments of a function or class, without those left out."""
     return [name for name in inspect.signature(function).parameters if name not in left_out]
 
 
-def names_of(settings: type) -> list[str]:
-    """The names of the fields of a data class."""
-    return [field.name for field in fields(settings)]
+def check_keys(found: Any, known: Collection[str] | None, where: str) -> None:
+    """Checks that a section has known keys only.
 
-
-def check_keys(found: Any, known: Collection[str], where: str) -> None:
-    """Compares the keys of a section with those that have a meaning.
+    Args:
+        found: The section.
+        known: Its possible keys; None: all are allowed.
+        where: Name of the section in messages.
 
     Raises:
-        SystemExit: If the section is none, or has an unknown key; the message names the known ones.
+        ValueError: If the section has none, or an unknown one; the message names the known keys.
     """
     if not isinstance(found, dict):
-        raise SystemExit(f"{where} must hold settings by name, got {found!r}")
-    if unknown := [str(key) for key in found if key not in known]:
+        raise ValueError(f"{where} must be settings by name ({{}}: none), got {found!r}")
+    if unknown := [str(key) for key in found if known is not None and key not in known]:
         keys = "key" if len(unknown) == 1 else "keys"
-        raise SystemExit(
+        raise ValueError(
             f"unknown {keys} {', '.join(unknown)} in {where}; known are: {', '.join(known)}"
         )
 
 
 def need_keys(found: dict[str, Any], needed: Iterable[str], where: str) -> None:
-    """Raises SystemExit if a section lacks a key."""
+    """Raises ValueError if a section lacks a key."""
     if missing := [key for key in needed if key not in found]:
-        raise SystemExit(f"{where} has no {' and no '.join(missing)}")
+        raise ValueError(f"{where} has no {' and no '.join(missing)}")
 
 
-TABLE = arguments(MoleculeNet, "root", "name", "transform")  # of `data` where labels are
-HEAD = arguments(MolAEPredictor, "encoder", "num_tasks", "task_names", "task_type", "recipe")
-TRAINING = names_of(Finetuning)
-FOREST = ["num_trees", "counts", "with_maccs"]
-MOLAE = ("molae-random", "molae-small", "molae")
-_MOLAE = {
-    "weights": None,
-    "encoder": arguments(MolAEEncoder),
-    "head": HEAD,
-    "training": TRAINING,
-    "scale": None,
-}
-_ATTENTIVE = arguments(AttentiveFP, "in_channels", "out_channels", "edge_dim")
-
-#: By model: its keys; each with the keys inside, or None if it holds a value.
-SECTIONS: dict[str, dict[str, list[str] | None]] = {
-    "mean": {},
-    "ecfp-forest": dict.fromkeys(FOREST),
-    "frozen-ridge": {"weights": None},
-    "frozen-forest": {"weights": None, "num_trees": None},
-    "attentivefp": {"model": _ATTENTIVE, "training": TRAINING, "scale": None},
-    "gin": {
-        "model": ["hidden_channels", "num_layers", "dropout"],
-        "training": TRAINING,
-        "scale": None,
-    },
-    "schnet": {
-        "model": arguments(SchNet, "interaction_graph"),
-        "training": TRAINING,
-        "scale": None,
-    },
-    **dict.fromkeys(MOLAE, _MOLAE),
-}
-#: `dmpnn` passes its keys on to chemprop, which refuses those that it does not know.
-FREE = ("dmpnn",)
-NEEDED = {
-    **{name: ["weights"] for name in ("frozen-ridge", "frozen-forest")},
-    **{name: ["model", "training"] for name in ("attentivefp", "gin", "schnet")},
-    **{name: ["weights", "head", "training"] for name in MOLAE},
-}
-
-
-def check_model(model: str, section: dict[str, Any], where: str, extra: Iterable[str] = ()) -> None:
-    """Checks the section of a model, without its ``datasets``.
-
-    Raises:
-        SystemExit: If it has an unknown key, or a value in ``training`` is not usable.
-    """
-    if model in FREE:
-        if not isinstance(section, dict):
-            raise SystemExit(f"{where} must hold settings by name, got {section!r}")
-        return
-    known = SECTIONS[model]
-    check_keys(section, [*known, *extra], where)
-    for key, inner in known.items():
-        if inner is not None and key in section:
-            check_keys(section[key], inner, f"{where}.{key}")
-    if section.get("scale") not in (None, "all"):
-        raise SystemExit(f"{where}.scale must be all or left out, got {section['scale']!r}")
-    if "training" in section:
-        check_training(section["training"], f"{where}.training")
-
-
-def check_training(section: dict[str, Any], where: str) -> None:
-    """Raises SystemExit if fine-tuning does not take these settings."""
-    check_keys(section, TRAINING, where)
-    try:
-        Finetuning(**section)
-    except (ValueError, TypeError) as error:
-        raise SystemExit(f"{where}: {error}") from None
-
-
-def check_comparison(config: dict[str, Any], path: str | Path, extra: Iterable[str] = ()) -> None:
-    """Checks all settings of a comparison: ``default``, ``data`` and ``models``.
+def check_sections(
+    config: dict[str, Any],
+    path: str | Path,
+    sections: dict[str, Collection[str] | None],
+    optional: Collection[str] = (),
+) -> None:
+    """Checks the sections of a file, or of a section, and the keys in them.
 
     Args:
-        config: As read.
-        path: Of the file, for messages.
-        extra: Further keys of a model's section.
+        config: The settings.
+        path: File or section of the settings, for messages.
+        sections: Known sections by name, each with its known keys, or None if it is a value.
+        optional: Sections that may be missing. (default: none)
 
     Raises:
-        SystemExit: If something is unknown or missing.
+        ValueError: If a section or key is unknown, or a section is missing.
     """
-    need_keys(config, ("data", "models"), str(path))
-    check_keys(config["data"], TABLE, f"{path}: data")
-    check_keys(config["models"], [*SECTIONS, *FREE], f"{path}: models")
-    unknown = [name for name in config.get("default", []) if name not in config["models"]]
-    if unknown:
-        raise SystemExit(f"{path}: default names {', '.join(unknown)}, which models does not have")
-    for model, section in config["models"].items():
-        where = f"{path}: models.{model}"
-        if not isinstance(section, dict):
-            raise SystemExit(f"{where} must hold settings by name ({{}}: none), got {section!r}")
-        lines = section.get("datasets", {})
-        check_keys(lines, list(lines or ()), f"{where}.datasets")
-        whole = {key: value for key, value in section.items() if key != "datasets"}
-        check_model(model, whole, where, extra)
-        for dataset, line in lines.items():
-            place = f"{where}.datasets.{dataset}"
-            check_keys(line, list(line or ()), place)
-            check_model(model, merged(whole, line), place, extra)
+    check_keys(config, sections, str(path))
+    need_keys(config, (name for name in sections if name not in optional), str(path))
+    inside = f"{path}." if ": " in str(path) else f"{path}: "  # a section already, or a file
+    for name, known in sections.items():
+        if known is not None and name in config:
+            check_keys(config[name], known, f"{inside}{name}")
 
 
-def check_pretraining(config: dict[str, Any], path: str | Path) -> None:
-    """Checks all settings of a pre-training run, see :func:`check_comparison`."""
-    check_keys(config, ("data", "model", "cloze", "training"), str(path))
-    need_keys(config, ("data", "model", "training"), str(path))
-    check_keys(config["data"], arguments(prepare, "source", "store"), f"{path}: data")
-    check_keys(config["model"], arguments(AblatedMolAE), f"{path}: model")
-    check_keys(config.get("cloze", {}), arguments(ClozeDrop), f"{path}: cloze")
-    check_keys(config["training"], names_of(Pretraining), f"{path}: training")
-    for section, build in (("training", Pretraining), ("cloze", ClozeDrop)):
-        try:
-            build(**config.get(section, {}))
-        except (ValueError, TypeError) as error:
-            raise SystemExit(f"{path}: {section}: {error}") from None
-
-
-def check_transfer(config: dict[str, Any], path: str | Path) -> None:
-    """Checks all settings of transfer.py, see :func:`check_comparison`."""
-    check_keys(config, ("data", "head", "training", "datasets"), str(path))
-    need_keys(config, ("data", "head", "training", "datasets"), str(path))
-    check_keys(config["data"], TABLE, f"{path}: data")
-    check_keys(config["head"], HEAD, f"{path}: head")
-    check_keys(config["datasets"], list(MoleculeNet.sources), f"{path}: datasets")
-    check_training(config["training"], f"{path}: training")
-    for name, line in config["datasets"].items():
-        check_training(merged(config["training"], line), f"{path}: datasets.{name}")
-
-
-def check_pcqm4m(config: dict[str, Any], path: str | Path) -> None:
-    """Checks all settings of pcqm4m.py, see :func:`check_comparison`."""
-    check_keys(config, ("data", "weights", "head", "training"), str(path))
-    need_keys(config, ("data", "weights", "head", "training"), str(path))
-    known = arguments(PCQM4Mv2, "root", "part", "transform")
-    check_keys(config["data"], known, f"{path}: data")
-    check_keys(config["head"], HEAD, f"{path}: head")
-    check_training(config["training"], f"{path}: training")
+def check_values(build: Callable[..., Any], section: dict[str, Any], where: str) -> None:
+    """Raises ValueError if something cannot be built from the settings of a section."""
+    try:
+        build(**section)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -1,232 +1,293 @@
-"""Entries of OGB's leaderboard: scores, the folder of a submission, and the page about it."""
+"""Evaluates models on the leaderboard data sets of the Open Graph Benchmark (ogbg-mol*).
 
-import io
-import re
+    python -m molae_pyg.evaluation.leaderboard --dataset ogbg-molhiv
+    python -m molae_pyg.evaluation.leaderboard --dataset ogbg-molesol ogbg-molbace --model gin dmpnn
+    python -m molae_pyg.evaluation.submission runs/ogb/ogbg-molhiv/submissions/molae-small
+
+Every score is that of OGB's own evaluator, on OGB's own split. Finished runs are kept in
+<output>/<data set>/runs/<model>/<seed>; the same command makes the missing ones. A run of other
+molecules, labels or settings, or one whose files were changed, is refused. Averages over conformers
+and blends (see --config) are made from the same runs. All runs of a model become a folder below
+<output>/<data set>/submissions.
+"""
+
+import argparse
+import copy
+import shlex
+import sys
+import zipfile
+import zlib
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from molae_pyg.baselines.job import DEVICE, Job, digest_of
 from molae_pyg.datasets import OGBMol
-from molae_pyg.datasets.ogb_mol import (
-    evaluator,
-    find_folder,
-    import_ogb,
-    read_molecules,
-    read_split,
+from molae_pyg.evaluation.config import (
+    check_keys,
+    config_path,
+    exit_if_failed,
+    keep_going,
+    make_parser,
+    merged,
+    read_yaml,
+    run_command,
 )
-from molae_pyg.durable import write_durably
-from molae_pyg.evaluation.sealed import UNSEALED, seal
+from molae_pyg.evaluation.entry import (
+    PAGE,
+    PARTS,
+    Predicted,
+    blend,
+    entry_name,
+    mean_of,
+    official_identity,
+    score,
+    seeds_of,
+    write_submission,
+)
+from molae_pyg.evaluation.models import (
+    MODELS,
+    check_comparison,
+    distinct_models,
+    fit_of,
+    model_settings,
+    name_of,
+    timed_fit,
+)
+from molae_pyg.evaluation.runs import (
+    RESULT,
+    environment,
+    is_finished,
+    only_process,
+    read_sealed,
+    seal,
+    write_arrays,
+)
+from molae_pyg.evaluation.sources import identity_of
 from molae_pyg.fingerprint import digest
-from molae_pyg.models import MolAE
-from molae_pyg.official_checkpoint import read_official
+from molae_pyg.inference import predict
 from molae_pyg.splits import Split
-from molae_pyg.tables.reading import Table
+from molae_pyg.training import Finetuning
 
-Predicted = dict[str, np.ndarray]  # "valid" and "test", each [rows, T] float32
-PARTS = ("valid", "test")
-SUBMISSION, PAGE = "submission.json", "submission.md"
-NAME = r"predictions/\d+\.npz"  # of the predictions of a run
-NUM_RUNS = 10  # that the leaderboard asks for
-PAPER = "https://proceedings.mlr.press/v235/yang24al.html"  # of Mol-AE
-TO_FILL_IN = "to be filled in"
+PREDICTIONS = "predictions.npz"
 
 
-def score(name: str, y_true: np.ndarray, y_pred: np.ndarray) -> float:
-    """What OGB's evaluator makes of labels and predictions ``[rows, T]``."""
-    (value,) = evaluator(name).eval({"y_true": y_true, "y_pred": y_pred}).values()
-    return float(value)
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__, "ogb", output="runs/ogb")
+    add = parser.add_argument
+    add("--dataset", nargs="+", required=True, help="names, such as ogbg-molhiv")
+    what = "names in the settings, or weights: folders, official .pt files"
+    add("--model", nargs="+", help=f"{what}; default: from the settings")
+    add("--seeds", type=int, default=10, help="number of runs of an entry; default: 10, OGB's rule")
+    what = "number of conformers per molecule"
+    add("--num-conformers", type=int, metavar="K", help=f"{what}; default: from the settings")
+    return parser.parse_args()
 
 
-def summary(scores: list[float]) -> dict[str, Any]:
-    """Mean and unbiased standard deviation, as OGB's examples report them."""
-    std = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
-    return {"mean": float(np.mean(scores)), "std": std, "runs": scores}
-
-
-def write_submission(
-    folder: Path,
-    dataset: OGBMol,
-    predicted: list[Predicted],
-    results: list[dict[str, Any]],
-    facts: dict[str, Any],
-) -> None:
-    """Writes the predictions of every run, ``submission.md`` and, last, ``submission.json``.
-
-    The last one has the checksums of all files; what an earlier submission left is replaced.
-
-    Args:
-        folder: Where to.
-        dataset: The data set.
-        predicted: Of each run of the entry.
-        results: What the fits behind them have written, with the name of their model.
-        facts: ``command``, ``entry`` (its settings), ``identity`` (of OGB's files),
-            ``external_data`` and ``shares`` (of the second model of a blend in each run).
+def read_config(name: str | Path) -> dict[str, Any]:
+    """Returns the settings of moleculenet.yaml, changed by ogb.yaml and by a file, checked.
 
     Raises:
-        ValueError: If the folder holds something else.
+        ValueError: If a key is unknown or missing, or a value cannot be used.
     """
-    place = folder / "predictions"
-    _clear(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    for number, parts in enumerate(predicted):
-        content = io.BytesIO()
-        np.savez_compressed(content, **parts)
-        write_durably(place / f"{number}.npz", content.getbuffer())
+    config: dict[str, Any] = {}
+    for path in dict.fromkeys(map(config_path, ("moleculenet", "ogb", name))):
+        found = read_yaml(path)
+        check_keys(found, ("default", "data", "entry", "models"), str(path))
+        config = merged(config, found)
+    check_comparison(config, path, extra=("external_data",))
+    _check_entry(config["entry"], path)
+    return config
+
+
+def _check_entry(entry: dict[str, Any], path: Path) -> None:
+    """Raises ValueError if an entry cannot be made from its settings."""
+    check_keys(entry, ("conformers", "ensemble", "blend", "share"), f"{path}: entry")
+    for name, can_be_all in (("conformers", True), ("ensemble", False)):
+        number = entry[name]
+        if not (number is None and can_be_all) and (type(number) is not int or number < 1):
+            raise ValueError(f"{path}: entry.{name} must be a number from 1, got {number!r}")
+    share = entry["share"]
+    if share is not None and not (isinstance(share, int | float) and 0 <= share <= 1):
+        raise ValueError(f"{path}: entry.share must be null or lie between 0 and 1, got {share!r}")
+
+
+def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
+    """Returns the settings of the runs of a model, which predict with one conformer."""
+    settings = model_settings(config, model, dataset)
+    settings.pop("external_data", None)  # belongs to the entry
+    if takes_coordinates(model):
+        settings["conformers"] = 1
+    return settings
+
+
+def takes_coordinates(model: str) -> bool:
+    """Whether predictions of a model can be averaged over conformers."""
+    return MODELS[fit_of(model)].predictor is not None
+
+
+def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
+    """Fits a model with one seed; writes predictions of all rows of OGB and their scores."""
+    fitted, seconds = timed_fit(identity["fit"], job)
+    predicted = official(dataset, {"valid": fitted.valid, "test": fitted.test})
+    job.folder.mkdir(parents=True, exist_ok=True)
+    for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed
+        averages.unlink()
+    write_arrays(job.folder / PREDICTIONS, predicted)
     scores = {
-        part: [score(dataset.name, dataset.labels_of(part), run[part]) for run in predicted]
-        for part in PARTS
+        part: score(dataset.name, dataset.labels_of(part), rows) for part, rows in predicted.items()
     }
-    environment = merged_environment(results)
-    submission = {
+    result = {**identity, **scores, **fitted.facts, "seconds": seconds}
+    seal(job.folder / RESULT, {**result, "environment": environment()})
+    print(f"{job.folder}: {result['valid']:.4f} valid, {result['test']:.4f} test, {seconds} s")
+
+
+def official(dataset: OGBMol, predicted: Predicted) -> Predicted:
+    """Returns predictions of all rows of OGB from those of the molecules."""
+    return {
+        part: dataset.official(part, rows)["y_pred"].astype(np.float32)
+        for part, rows in predicted.items()
+    }
+
+
+def get_averages(job: Job, result: dict[str, Any], conformers: int | None) -> Predicted:
+    """Returns means over conformers (None: all) of the predictions of a finished run.
+
+    They are kept in a file with a checksum of the run and of the predictions; a file with another
+    checksum is replaced.
+    """
+    file = job.folder / f"predictions-{conformers or 'all'}.npz"
+    kept = _kept_averages(file, result, conformers)
+    if kept is not None:
+        return kept
+    model = MODELS[result["fit"]].predictor.from_pretrained(job.folder / "model").to(DEVICE)
+    precision = Finetuning(**job.settings["training"]).precision
+    predicted = {}
+    for part in PARTS:
+        molecules = [job.dataset[i] for i in getattr(job.split, part).tolist()]
+        predicted[part] = predict(model, molecules, precision=precision, conformers=conformers)
+    predicted = official(job.dataset, predicted)
+    checksum = digest(result["sha256"], conformers, predicted)
+    write_arrays(file, {**predicted, "sha256": np.array(checksum)})
+    return predicted
+
+
+def _kept_averages(file: Path, result: dict[str, Any], conformers: int | None) -> Predicted | None:
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file) as arrays:
+            found = dict(arrays)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        found = {}
+    checksum = str(found.pop("sha256", ""))
+    if checksum == digest(result["sha256"], conformers, found):
+        return found
+    print(f"{file} is not of this run, or was changed: made anew")
+    return None
+
+
+def get_run(
+    dataset: OGBMol, model: str, seed: int, args: argparse.Namespace, config: dict[str, Any]
+) -> tuple[Predicted, dict[str, Any]]:
+    """Returns predictions, averaged as the entry asks, and the result of a run.
+
+    The run is made if it is missing.
+    """
+    folder = Path(args.output, dataset.name, "runs", name_of(model), str(seed))
+    settings = settings_of(config, model, dataset.name)
+    split = Split(*(rows.numpy() for rows in dataset.get_idx_split().values()))
+    identity = {
         "dataset": dataset.name,
-        "is_official_split": dataset.is_official_split,
-        "metric": dataset.evaluator().eval_metric,
-        "method": method_name(results, facts),
-        "external_data": facts["external_data"],
-        **{part: summary(scores[part]) for part in PARTS},
-        "parameters": count_parameters(results, facts["entry"]["ensemble"]),
-        "hardware": f"{environment['device']}, threads: {environment['threads']}",
-        "command": facts["command"],
-        "versions": {"ogb": import_ogb("ogb").__version__, **environment},
-        "entry": facts["entry"],
-        "shares": facts["shares"],
-        "seeds": seeds_of(len(predicted), facts["entry"]["ensemble"]),
-        "identity": facts["identity"],
-        "fits": {f"{result['model']}/{result['seed']}": result["sha256"] for result in results},
-        "settings": {result["model"]: result["settings"] for result in results},
-        "seconds": round(sum(result["seconds"] for result in results), 1),
-        "paper": PAPER if _is_mol_ae(results[0]) else TO_FILL_IN,
+        "model": name_of(model),
+        "seed": seed,
+        "data": {name: value for name, value in config["data"].items() if name != "workers"},
+        "settings": settings,
+        "fit": fit_of(model),
+        "weights_sha256": digest_of(settings.get("weights", "random")),
+        **_identity_of(dataset, args.root),
     }
-    write_durably(folder / PAGE, as_markdown(submission).encode())
-    seal(folder / SUBMISSION, submission)
+    job = Job(dataset, split, copy.deepcopy(settings), seed, folder)
+    if not is_finished(folder, identity):
+        with only_process(folder.parent):
+            make_run(dataset, job, identity)
+    result = read_sealed(folder / RESULT)
+    conformers = config["entry"]["conformers"]
+    if conformers != 1 and takes_coordinates(model):
+        with only_process(folder.parent):
+            return get_averages(job, result, conformers), result
+    with np.load(folder / PREDICTIONS) as arrays:
+        return dict(arrays), result
 
 
-def _clear(folder: Path) -> None:
-    """Removes the files of an earlier submission, whose number of runs may have been another."""
-    found = [path for path in folder.rglob("*") if path.is_file() and path.name not in UNSEALED]
-    names = {path.relative_to(folder).as_posix() for path in found}
-    ours = {SUBMISSION, PAGE, *(name for name in names if re.fullmatch(NAME, name))}
-    if names - ours:
-        raise ValueError(
-            f"{folder} holds {sorted(names - ours)[0]}, which is no part of a submission: give "
-            "another --output"
-        )
-    (folder / SUBMISSION).unlink(missing_ok=True)
-    for path in found:
-        path.unlink(missing_ok=True)
+@lru_cache(maxsize=1)  # all runs have the same data set
+def _identity_of(dataset: OGBMol, root: str) -> dict[str, Any]:
+    return {**identity_of(dataset), **official_identity(root, dataset.name)}
 
 
-def official_identity(root: str, name: str) -> dict[str, Any]:
-    """What OGB's files hold: checksums of molecules, labels and split, as the scores need them."""
-    return identity_of_files(*read_official_files(find_folder(root, name)))
-
-
-def identity_of_files(table: Table, split: Split, is_official: bool) -> dict[str, Any]:
-    """See :func:`official_identity`."""
-    return {
-        "official_smiles_sha256": digest(table.smiles),
-        "official_labels_sha256": digest(table.task_names, table.y),
-        "official_split_sha256": digest(split._asdict()),
-        "is_official_split": is_official,
-    }
-
-
-def read_official_files(folder: Path) -> tuple[Table, Split, bool]:
-    table = read_molecules(folder)
-    return table, *read_split(folder, len(table.smiles))
-
-
-def merged_environment(results: list[dict[str, Any]]) -> dict[str, str]:
-    """Versions and hardware of all fits; where they differ, each value in order of appearance."""
-    environments = [result["environment"] for result in results]
-    names = dict.fromkeys(name for found in environments for name in found)
-    return {
-        name: ", ".join(
-            dict.fromkeys(str(found.get(name, "not recorded")) for found in environments)
-        )
-        for name in names
-    }
-
-
-def method_name(results: list[dict[str, Any]], facts: dict[str, Any]) -> str:
-    """The name of an entry, with the external data, as the leaderboard's rules ask."""
-    model, entry = results[0]["model"], facts["entry"]
-    parts = [f"Mol-AE ({model})" if _is_mol_ae(results[0]) else model]
-    if facts["external_data"]:
-        parts.append(f"pre-trained on {facts['external_data']}")
-    elif results[0]["weights_sha256"]:
-        parts.append("pre-trained on data that the settings do not name (external_data)")
-    if entry["conformers"] != 1:
-        parts.append(f"mean over {entry['conformers'] or 'all'} conformers")
-    if entry["ensemble"] > 1:
-        parts.append(f"mean of {entry['ensemble']} runs")
+def make_entry(
+    dataset: OGBMol, model: str, args: argparse.Namespace, config: dict[str, Any]
+) -> Path:
+    """Makes all runs of a model, averages and blends them; returns the submission folder."""
+    entry = dict(config["entry"])
+    if not takes_coordinates(model):
+        entry["conformers"] = 1
+    averaged: list[list[Predicted]] = []  # of each model, predictions of each run of the entry
+    results = []
+    for name in filter(None, (model, entry["blend"])):
+        averaged.append([])
+        for seeds in seeds_of(args.seeds, entry["ensemble"]):
+            runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
+            averaged[-1].append(mean_of([predicted for predicted, _ in runs]))
+            results += [result for _, result in runs]
+    predicted, shares = averaged[0], None
     if entry["blend"]:
-        parts.append(f"blended with {entry['blend']}")
-    return ", ".join(parts)
-
-
-def _is_mol_ae(result: dict[str, Any]) -> bool:
-    return result["fit"].startswith("molae")
-
-
-def count_parameters(results: list[dict[str, Any]], ensemble: int) -> dict[str, int]:
-    """Parameters of all stages of one run of an entry and their sum; of forests none."""
-    found = {}
-    for result in {result["model"]: result for result in results}.values():
-        weights = result["settings"].get("weights", "random")
-        if weights != "random":
-            found[f"pre-training, {weights}"] = _size_of(weights)
-        if "parameters" in result:
-            found[f"{result['model']}, runs: {ensemble}"] = ensemble * result["parameters"]
-    return {**found, "sum": sum(found.values())}
-
-
-def _size_of(weights: str) -> int:
-    if weights.endswith(".pt"):
-        return sum(tensor.numel() for tensor in read_official(weights).weights.values())
-    return sum(parameter.numel() for parameter in MolAE.from_pretrained(weights).parameters())
-
-
-def as_markdown(submission: dict[str, Any]) -> str:
-    """What the form of the leaderboard asks for, item by item."""
-    number = len(submission["test"]["runs"])
-    items = {
-        "method": submission["method"],
-        "data set": submission["dataset"],
-        "metric": submission["metric"],
-        "runs": f"{number}, seeds from 0",
-        "test": plus_minus(submission["test"]),
-        "validation": plus_minus(submission["valid"]),
-        "parameters": ", ".join(f"{n:,} ({what})" for what, n in submission["parameters"].items()),
-        "external data": submission["external_data"] or "none",
-        "hardware": submission["hardware"],
-        "command": f"`{submission['command']}`",
-        "versions": ", ".join(f"{k} {v}" for k, v in submission["versions"].items()),
-        "paper": submission["paper"],
-        "code, contact": TO_FILL_IN,
+        mixed = [blend(dataset, *pair, entry["share"]) for pair in zip(*averaged, strict=True)]
+        predicted, shares = ([pair[i] for pair in mixed] for i in (0, 1))
+    module = "molae_pyg.evaluation.leaderboard"
+    facts = {
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "entry": entry,
+        "identity": official_identity(args.root, dataset.name),
+        "external_data": model_settings(config, model, dataset.name).get("external_data"),
+        "shares": shares,
     }
-    rows = "".join(f"| {item} | {value} |\n" for item, value in items.items())
-    notes = "".join(f"\n**{note}**\n" for note in shortcomings(submission))
-    return f"# {submission['method']}\n\n| | |\n|---|---|\n{rows}{notes}"
+    folder = Path(args.output, dataset.name, "submissions", entry_name(name_of(model), entry))
+    with only_process(folder):
+        write_submission(folder, dataset, predicted, results, facts)
+    return folder
 
 
-def shortcomings(submission: dict[str, Any]) -> list[str]:
-    """Why the leaderboard would not take it."""
-    found = []
-    if len(submission["test"]["runs"]) < NUM_RUNS:
-        number = len(submission["test"]["runs"])
-        found.append(f"The leaderboard asks for {NUM_RUNS} runs; these are {number}.")
-    if not submission["is_official_split"]:
-        found.append("The split was recomputed: it is not OGB's own file.")
-    return found
+def evaluate(args: argparse.Namespace) -> None:
+    """Makes the entries of all models on all data sets.
+
+    Raises:
+        ValueError: If flags or settings have an error, before any work.
+        SystemExit: If something failed; the message names it.
+    """
+    config = read_config(args.config)
+    if args.num_conformers is not None:  # 0: the 2D conformer alone
+        config["data"]["num_conformers"] = args.num_conformers
+    if args.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
+    models = distinct_models(args.model or config["default"])
+    for model in [*models, *filter(None, [config["entry"]["blend"]])]:
+        settings_of(config, model, "")  # an unknown name is an error now, not after the conformers
+    load = lru_cache(maxsize=1)(lambda name: OGBMol(args.root, name, **config["data"]))
+    failed: list[str] = []
+    for name, model in product(dict.fromkeys(args.dataset), models):
+        with keep_going(f"{name} {model}", failed):
+            folder = make_entry(load(name), model, args, config)
+            print((folder / PAGE).read_text(), folder, sep="\n", flush=True)
+    exit_if_failed(failed)
 
 
-def plus_minus(scores: dict[str, Any]) -> str:
-    std = "" if scores["std"] is None else f" ± {scores['std']:.4f}"
-    return f"{scores['mean']:.4f}{std}"
+def main() -> None:
+    run_command(evaluate, parse_args())
 
 
-def seeds_of(runs: int, size: int) -> list[list[int]]:
-    """The seeds of each run of an entry, ``size`` fits a run."""
-    return [list(range(number * size, (number + 1) * size)) for number in range(runs)]
+if __name__ == "__main__":
+    main()

@@ -1,245 +1,204 @@
-"""The models that are compared, each a function from a job to predictions."""
+"""The models that are compared: names, how each is fitted, and what its settings are."""
 
+import copy
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import numpy as np
-import torch
-from torch import nn
+from torch_geometric.nn import AttentiveFP, SchNet
 
-from molae_pyg.baselines import chemprop as dmpnn
-from molae_pyg.baselines import graphs as graph_models
-from molae_pyg.baselines.forest import ForestBaseline, MeanBaseline
-from molae_pyg.baselines.probe import embed, probe, scaffold_folds
-from molae_pyg.baselines.schnet import SchNetPredictor
-from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.fingerprint import of_weights
-from molae_pyg.metrics import choosing_metric
-from molae_pyg.models import MolAE, MolAEEncoder, MolAEPredictor, PropertyModel
-from molae_pyg.splits import Split
-from molae_pyg.training import Finetuning, finetune, predict
+from molae_pyg.baselines import chemprop, forest, graphs, probe, schnet
+from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
+from molae_pyg.datasets import MoleculeNet
+from molae_pyg.evaluation.config import (
+    arguments,
+    check_keys,
+    check_sections,
+    check_values,
+    merged,
+    need_keys,
+)
+from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
+from molae_pyg.training import Finetuning
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-class Job(NamedTuple):
-    """One model on one split."""
-
-    dataset: MoleculeTable
-    split: Split
-    settings: dict[str, Any]  # the section of the YAML file, with the line of the data set
-    seed: int
-    folder: Path  # for the course of the training and the fitted model
+#: Keys of ``data``, ``head`` and ``training``.
+TABLE = arguments(MoleculeNet, "root", "name", "transform")
+HEAD = arguments(MolAEPredictor, "encoder", "num_tasks", "task_names", "task_type", "recipe")
+TRAINING = arguments(Finetuning)
 
 
-class Fitted(NamedTuple):
-    """Predictions ``[n, T]`` of the validation and test rows, and facts about the fit."""
+class Model(NamedTuple):
+    """A model that settings can name."""
 
-    valid: np.ndarray
-    test: np.ndarray
-    facts: dict[str, Any]
-    earlier: float = 0.0  # seconds of starts that were killed
-
-
-def mean(job: Job) -> Fitted:
-    """The training mean; for classes, that is the share of class 1."""
-    return _of_smiles(job, MeanBaseline())
-
-
-def ecfp_forest(job: Job) -> Fitted:
-    """A random forest on ECFP4."""
-    forest = ForestBaseline(job.dataset.task_types, seed=job.seed, **job.settings)
-    return _of_smiles(job, forest)
-
-
-def frozen_ridge(job: Job) -> Fitted:
-    """A ridge or logistic regression on the frozen encoder, its penalty by cross-validation.
-
-    Of targets of both types, the values and the classes have a readout and a penalty each.
-    """
-    dataset, split = job.dataset, job.split
-    states = frozen_states(job.settings["weights"], dataset)
-    folds = scaffold_folds(dataset.smiles, split.train)
-    rows = np.concatenate([split.valid, split.test])
-    types = np.array(dataset.task_types)
-    predicted, facts = np.empty((len(rows), dataset.num_tasks)), {}
-    for kind in dict.fromkeys(dataset.task_types):
-        tasks = types == kind
-        metric = choosing_metric(kind, int(tasks.sum()), _metric_for(dataset, kind))
-        found = probe(states, dataset.y.numpy()[:, tasks], folds, rows, kind, metric)
-        predicted[:, tasks] = found.predicted
-        chosen = {"readout": found.readout, "penalty": found.penalty}
-        facts |= chosen if dataset.task_type != "mixed" else {kind: chosen}
-    return _halves(predicted, split, facts)
-
-
-def _metric_for(dataset: MoleculeTable, kind: str) -> str | None:
-    """The metric of the data set, None (the default of the type) if it is one of both types."""
-    return dataset.metric if dataset.task_type == kind else None
-
-
-def frozen_forest(job: Job) -> Fitted:
-    """A random forest on the frozen encoder: CLS and the mean over atoms."""
-    settings = dict(job.settings)
-    x = frozen_states(settings.pop("weights"), job.dataset)["cls, mean"]  # [n, 2 C]
-    split = job.split
-    forest = ForestBaseline(job.dataset.task_types, seed=job.seed, **settings)
-    forest.fit_features(x[split.train], job.dataset.y.numpy()[split.train])
-    predicted = forest.predict_features(x[np.concatenate([split.valid, split.test])])
-    return _halves(predicted, split, {})
-
-
-def attentivefp(job: Job) -> Fitted:
-    """PyTorch Geometric's AttentiveFP on the molecular graph."""
-    return _graph_network(job, graph_models.attentive_fp)
-
-
-def gin(job: Job) -> Fitted:
-    """PyTorch Geometric's GIN on the molecular graph."""
-    return _graph_network(job, graph_models.gin)
-
-
-def schnet(job: Job) -> Fitted:
-    """PyTorch Geometric's SchNet on the same conformers."""
-    dataset = job.dataset
-    L.seed_everything(job.seed, verbose=False)
-    model = SchNetPredictor(
-        job.settings["model"], dataset.num_tasks, dataset.task_names, dataset.task_types
-    )
-    # Gaussians of a distance that almost underflow make a CPU four times slower than zeros do.
-    torch.set_flush_denormal(True)
-    try:
-        return train(model, dataset, job)
-    finally:
-        torch.set_flush_denormal(False)
-
-
-def chemprop(job: Job) -> Fitted:
-    """chemprop's D-MPNN, in an environment of its own."""
-    predicted, parameters = dmpnn.fit_predict(
-        job.dataset, job.split, job.settings, job.seed, job.folder
-    )
-    return _halves(predicted, job.split, {"parameters": parameters})
+    #: Fits the model and predicts.
+    fit: Callable[[Job], Fitted]
+    #: Known keys of its section, each with the keys inside, or None if it is a value. None: any
+    #: key is passed on to a program that checks it.
+    keys: dict[str, list[str] | None] | None
+    #: Keys that its section must have.
+    needed: tuple[str, ...] = ()
+    #: Class that loads the fitted model, if it predicts from coordinates.
+    predictor: type[PropertyModel] | None = None
 
 
 def molae(job: Job) -> Fitted:
-    """Mol-AE, fine-tuned from the weights that the settings name."""
+    """Fine-tunes Mol-AE from the weights that the settings name."""
     settings = job.settings
     L.seed_everything(job.seed, verbose=False)
     return fine_tune(load_encoder(settings["weights"], settings.get("encoder", {})), job)
 
 
-#: What fits a model of the YAML file; a path of weights is fitted by ``molae``.
-MODELS: dict[str, Callable[[Job], Fitted]] = {
-    "mean": mean,
-    "ecfp-forest": ecfp_forest,
-    "attentivefp": attentivefp,
-    "gin": gin,
-    "dmpnn": chemprop,
-    "schnet": schnet,
-    "frozen-ridge": frozen_ridge,
-    "frozen-forest": frozen_forest,
-    "molae-random": molae,
-    "molae-small": molae,
-    "molae": molae,
+def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
+    """Trains an encoder with a new head, whose random weights follow the current seed."""
+    dataset, head = job.dataset, job.settings["head"]
+    tasks = {"task_names": dataset.task_names, "task_type": dataset.task_types}
+    return train(MolAEPredictor(encoder, dataset.num_tasks, **tasks, **head), dataset, job)
+
+
+_NETWORK = {"training": TRAINING, "scale": None}
+_GIN = ["hidden_channels", "num_layers", "dropout"]
+_ATTENTIVE_FP = arguments(AttentiveFP, "in_channels", "out_channels", "edge_dim")
+_SCHNET = {"model": arguments(SchNet, "interaction_graph"), **_NETWORK}
+_FOREST = dict.fromkeys(["num_trees", "counts", "with_maccs"])
+_MOLAE = Model(
+    molae,
+    {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, **_NETWORK},
+    ("weights", "head", "training"),
+    MolAEPredictor,
+)
+_TRAINED = ("model", "training")
+
+#: All models by name. Another name is that of weights, which ``molae`` fits.
+MODELS: dict[str, Model] = {
+    "mean": Model(forest.mean, {}),
+    "ecfp-forest": Model(forest.ecfp_forest, _FOREST),
+    "attentivefp": Model(graphs.attentive_fp, {"model": _ATTENTIVE_FP, **_NETWORK}, _TRAINED),
+    "gin": Model(graphs.gin, {"model": _GIN, **_NETWORK}, _TRAINED),
+    "dmpnn": Model(chemprop.dmpnn, None),
+    "schnet": Model(schnet.schnet, _SCHNET, _TRAINED, schnet.SchNetPredictor),
+    "frozen-ridge": Model(probe.frozen_ridge, {"weights": None}, ("weights",)),
+    "frozen-forest": Model(probe.frozen_forest, {"weights": None, "num_trees": None}, ("weights",)),
+    "molae-random": _MOLAE,
+    "molae-small": _MOLAE,
+    "molae": _MOLAE,
 }
 
 
 def timed_fit(name: str, job: Job) -> tuple[Fitted, float]:
-    """Fits a model of :data:`MODELS`; also the seconds, those of killed starts included."""
+    """Fits a model of :data:`MODELS`; also returns the seconds, with those of interrupted calls."""
     start = time.perf_counter()
-    fitted = MODELS[name](job)
+    fitted = MODELS[name].fit(job)
     return fitted, round(time.perf_counter() - start + fitted.earlier, 1)
 
 
-def load_encoder(weights: str, settings: dict[str, Any]) -> MolAEEncoder:
-    """A pre-trained encoder with these settings changed, or one of them with random weights."""
-    if weights == "random":
-        return MolAEEncoder(**settings)
-    if weights.endswith(".pt"):
-        encoder, report = MolAEEncoder.from_official(weights)
-        print(f"{weights}: {len(report.missing)} missing, {len(report.unexpected)} unexpected keys")
+def fit_of(model: str) -> str:
+    """Returns the name in :data:`MODELS` of what fits a model; ``molae`` fits given weights."""
+    return model if model in MODELS else "molae"
+
+
+def name_of(model: str) -> str:
+    """Returns the name of a model in results; weights are named after their whole path."""
+    if model in MODELS:
+        return model
+    name = "-".join(Path(model).with_suffix("").parts).strip("/-.")
+    return f"weights-{name}" if name in MODELS else name
+
+
+def distinct_models(models: Iterable[str]) -> list[str]:
+    """Returns the models without repetitions.
+
+    Raises:
+        ValueError: If two models have the same name in results.
+    """
+    found: dict[str, str] = {}
+    for model in models:
+        other = found.setdefault(name_of(model), model)
+        if other != model:
+            raise ValueError(f"{model} and {other} are both called {name_of(model)} in results")
+    return list(found.values())
+
+
+def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
+    """Returns the settings of a model on a data set.
+
+    Raises:
+        ValueError: If the model is neither a name in the settings nor a path of weights.
+    """
+    sections = config["models"]
+    if model in sections:
+        section = copy.deepcopy(sections[model])
+    elif Path(model).exists() and "molae" in sections:
+        section = copy.deepcopy(sections["molae"]) | {"weights": model}
     else:
-        encoder = MolAE.from_pretrained(weights).encoder
-    changed = MolAEEncoder(**{**encoder.config, **settings})
-    changed.load_state_dict(encoder.state_dict())
-    return changed
+        raise ValueError(f"no model {model!r}: give one of {list(sections)} or a path of weights")
+    settings = merged(section, section.pop("datasets", {}).get(dataset, {}))
+    needed = MODELS[fit_of(model)].needed
+    need_keys(settings, needed, f"the section of {model} in the settings")
+    return settings
 
 
-def digest_of(weights: str) -> str | None:
-    """A checksum of pre-trained weights; random ones follow from the seed."""
-    return None if weights == "random" else of_weights(load_encoder(weights, {}))
+def check_model(model: str, section: dict[str, Any], where: str, extra: Iterable[str] = ()) -> None:
+    """Checks the section of a model, without its ``datasets``.
+
+    Raises:
+        ValueError: If a key is unknown or a value of ``training`` cannot be used.
+    """
+    keys = MODELS[model].keys
+    if keys is None:
+        check_keys(section, None, where)
+        return
+    check_sections(section, where, keys | dict.fromkeys(extra), optional=(*keys, *extra))
+    if section.get("scale") not in (None, "all"):
+        raise ValueError(f"{where}.scale must be all or left out, got {section['scale']!r}")
+    if "training" in section:
+        check_training(section["training"], f"{where}.training")
 
 
-def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
-    """Readouts of the frozen encoder, see :func:`probe.embed`."""
-    return _states(weights, digest_of(weights), dataset)
+def check_training(section: dict[str, Any], where: str) -> None:
+    """Raises ValueError if fine-tuning cannot use the settings of a section."""
+    check_keys(section, TRAINING, where)
+    check_values(Finetuning, section, where)
 
 
-@lru_cache(maxsize=1)  # the same for all seeds and both of the models that take it
-def _states(weights: str, checksum: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
-    """Also the checksum is a key, as a file can change under its name."""
-    return embed(load_encoder(weights, {}).to(DEVICE), dataset)
+def check_comparison(config: dict[str, Any], path: str | Path, extra: Iterable[str] = ()) -> None:
+    """Checks ``default``, ``data`` and ``models`` of the settings of a comparison.
+
+    Args:
+        config: The settings.
+        path: File of the settings, for messages.
+        extra: More keys that the section of a model may have. (default: none)
+
+    Raises:
+        ValueError: If a key or model is unknown or missing, or a value cannot be used.
+    """
+    need_keys(config, ("data", "models"), str(path))
+    check_keys(config["data"], TABLE, f"{path}: data")
+    check_keys(config["models"], MODELS, f"{path}: models")
+    unknown = [name for name in config.get("default", []) if name not in config["models"]]
+    if unknown:
+        raise ValueError(f"{path}: default names {', '.join(unknown)}, which models does not have")
+    for model, section in config["models"].items():
+        where = f"{path}: models.{model}"
+        check_keys(section, None, where)
+        lines = section.get("datasets", {})
+        check_keys(lines, None, f"{where}.datasets")
+        whole = {key: value for key, value in section.items() if key != "datasets"}
+        check_model(model, whole, where, extra)
+        for dataset, line in lines.items():
+            place = f"{where}.datasets.{dataset}"
+            check_keys(line, None, place)
+            check_model(model, merged(whole, line), place, extra)
 
 
-def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
-    """Trains an encoder with the head of the settings, whose weights are drawn here."""
-    dataset = job.dataset
-    model = MolAEPredictor(
-        encoder,
-        dataset.num_tasks,
-        task_names=dataset.task_names,
-        task_type=dataset.task_types,
-        **job.settings["head"],
-    )
-    return train(model, dataset, job)
+def check_finetuning(
+    config: dict[str, Any], path: str | Path, sections: dict[str, Iterable[str] | None]
+) -> None:
+    """Checks settings with one ``head`` and one ``training``, and further sections.
 
-
-def train(model: PropertyModel, molecules: MoleculeTable | list, job: Job) -> Fitted:
-    """Trains on the training rows, keeps the epoch that is best on the validation rows."""
-    dataset, split = job.dataset, job.split
-    settings = Finetuning(**{"metric": dataset.metric, **job.settings["training"]})
-    parts = [[molecules[i] for i in rows.tolist()] for rows in split]
-    scale = dataset.y if job.settings.get("scale") == "all" else None
-    start = time.perf_counter()
-    best = finetune(
-        model, parts[0], parts[1], job.folder, settings, job.seed, scale, recipe=dataset.recipe
-    )
-    earlier = max(0.0, best["seconds"] - (time.perf_counter() - start))
-    model.to(DEVICE)  # Lightning hands it back on the CPU
-    valid, test = (
-        predict(
-            model, part, precision=settings.precision, conformers=job.settings.get("conformers")
-        )
-        for part in parts[1:]
-    )
-    facts = {"epoch": best["epoch"], "parameters": num_parameters(model)}
-    return Fitted(valid, test, facts, earlier)
-
-
-def _graph_network(
-    job: Job, build: Callable[[MoleculeTable, dict[str, Any]], PropertyModel]
-) -> Fitted:
-    L.seed_everything(job.seed, verbose=False)
-    model = build(job.dataset, job.settings["model"])
-    return train(model, graph_models.graphs(job.dataset), job)
-
-
-def _of_smiles(job: Job, model: MeanBaseline | ForestBaseline) -> Fitted:
-    smiles, y, split = np.array(job.dataset.smiles, object), job.dataset.y.numpy(), job.split
-    model.fit(smiles[split.train], y[split.train])
-    return Fitted(model.predict(smiles[split.valid]), model.predict(smiles[split.test]), {})
-
-
-def _halves(predicted: np.ndarray, split: Split, facts: dict[str, Any]) -> Fitted:
-    number = len(split.valid)
-    return Fitted(predicted[:number], predicted[number:], facts)
-
-
-def num_parameters(model: nn.Module) -> int:
-    """All parameters of a model."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    Raises:
+        ValueError: If a key is unknown or missing, or a value of ``training`` cannot be used.
+    """
+    check_sections(config, path, {**sections, "head": HEAD, "training": TRAINING})
+    check_training(config["training"], f"{path}: training")

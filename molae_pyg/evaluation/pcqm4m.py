@@ -1,15 +1,14 @@
 """Trains and evaluates Mol-AE on PCQM4Mv2 of OGB's Large-Scale Challenge, on RDKit conformers.
 
-    python experiments/pcqm4m.py --root data
+    python -m molae_pyg.evaluation.pcqm4m --root data
 
-Writes to --output: the model, ``result.json`` with OGB's validation MAE and the time that inference
-takes from SMILES on, and the test predictions as ``PCQM4Mv2Evaluator`` saves them. Conformers and
-training resume where they were interrupted. A finished folder is read, not made again; one of other
-molecules, labels or settings, or one whose files were changed, is refused.
+Writes the model, ``result.json`` with OGB's validation MAE and the time of inference from SMILES,
+and the test predictions as ``PCQM4Mv2Evaluator`` saves them. After an interruption the same command
+resumes. A finished folder is read; one of other molecules, labels or settings, or one whose files
+were changed, is refused.
 """
 
 import argparse
-import io
 import json
 import time
 from pathlib import Path
@@ -18,40 +17,44 @@ from typing import Any
 import lightning as L
 import numpy as np
 
+from molae_pyg.baselines.job import DEVICE, digest_of, load_encoder, num_parameters
 from molae_pyg.chem import featurize
 from molae_pyg.datasets import PCQM4Mv2
 from molae_pyg.datasets.pcqm4m import TABLE, find_pcqm4m, pcqm4m_evaluator
-from molae_pyg.durable import write_durably
-from molae_pyg.evaluation.config import CONFIGS, check_pcqm4m, read_yaml
-from molae_pyg.evaluation.models import DEVICE, digest_of, load_encoder, num_parameters
-from molae_pyg.evaluation.runs import RESULT, environment, is_finished
-from molae_pyg.evaluation.sealed import EXPECTED, read_sealed, seal
+from molae_pyg.evaluation.config import arguments, config_path, make_parser, read_yaml, run_command
+from molae_pyg.evaluation.models import check_finetuning
+from molae_pyg.evaluation.runs import (
+    RESULT,
+    environment,
+    is_finished,
+    read_sealed,
+    seal,
+    write_arrays,
+)
 from molae_pyg.fingerprint import digest
+from molae_pyg.inference import predict
 from molae_pyg.models import MolAEPredictor
 from molae_pyg.tables.reading import read_smiles
-from molae_pyg.training import Finetuning, finetune, predict
+from molae_pyg.training import Finetuning, finetune
 
-CONFIG = CONFIGS / "pcqm4m.yaml"
 TESTS = {"test-dev": 147_037, "test-challenge": 147_432}  # rows of OGB's own parts
 HOURS = 4.0  # that the rules allow for the rows of a test part, conformers included
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__, "pcqm4m", output="runs/pcqm4m")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training; default: 0")
+    what = "number of molecules to measure the time of inference with"
+    parser.add_argument(
+        "--timed", type=int, default=1000, metavar="N", help=f"{what}; default: 1000"
     )
-    parser.add_argument("--config", default=CONFIG, help="YAML of settings")
-    parser.add_argument("--root", default="data", help="folder of OGB's files and conformers")
-    parser.add_argument("--output", default="runs/pcqm4m", help="folder of results")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timed", type=int, default=1000, help="molecules of the time taken")
     return parser.parse_args()
 
 
 def measure_inference(
     model: MolAEPredictor, smiles: list[str], data: dict[str, Any], precision: str
 ) -> dict[str, Any]:
-    """How long a test part takes from SMILES to predictions, from the rate of some molecules."""
+    """Returns how long a test part takes from SMILES to predictions, from the rate of some."""
     start = time.perf_counter()
     molecules, report = featurize(smiles, **data, on_error="skip")
     conformers = time.perf_counter() - start
@@ -70,19 +73,17 @@ def measure_inference(
 
 
 def save_test(output: Path, part: str, predicted: np.ndarray) -> None:
-    """Saves the predictions of a test part, by OGB's own function if the part is OGB's own."""
+    """Saves the predictions of a test part, by OGB's own function if the rows are OGB's."""
     if len(predicted) == TESTS[part]:
         pcqm4m_evaluator().save_test_submission({"y_pred": predicted}, str(output), part)
         return
-    content = io.BytesIO()
-    np.savez_compressed(content, y_pred=predicted)
-    write_durably(output / f"{part}.npz", content.getbuffer())
+    write_arrays(output / f"{part}.npz", {"y_pred": predicted})
     number = f"{len(predicted)} rows, OGB's has {TESTS[part]:,}"
     print(f"{part}: {number}: {output / part}.npz is no entry")
 
 
 def identity_of(parts: dict[str, PCQM4Mv2], config: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What has to be the same for a run to be the same."""
+    """Returns what must be the same for a run to be the same."""
     stores = {name: digest(part.store.digest(), part.official_rows) for name, part in parts.items()}
     labels = {name: digest(parts[name].official_labels()) for name in ("train", "valid")}
     return {
@@ -94,8 +95,8 @@ def identity_of(parts: dict[str, PCQM4Mv2], config: dict[str, Any], seed: int) -
     }
 
 
-def run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
-    """Trains, predicts and writes; returns what :data:`results.RESULT` holds."""
+def make_run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """Trains, predicts and writes, or reads a finished run; returns the result."""
     output = Path(args.output)
     names = ("train", "valid", *TESTS)
     parts = {name: PCQM4Mv2(args.root, name, **config["data"]) for name in names}
@@ -106,9 +107,8 @@ def run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
         return read_sealed(output / RESULT)
     settings = Finetuning(**config["training"])
     L.seed_everything(args.seed, verbose=False)
-    model = MolAEPredictor(
-        load_encoder(config["weights"], {}), 1, task_names=PCQM4Mv2.task_names, **config["head"]
-    )
+    encoder = load_encoder(config["weights"])
+    model = MolAEPredictor(encoder, 1, task_names=PCQM4Mv2.task_names, **config["head"])
     scale = parts["train"].y
     best = finetune(model, parts["train"], parts["valid"], output, settings, args.seed, scale)
     model.to(DEVICE)
@@ -131,16 +131,19 @@ def run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
     return seal(output / RESULT, {**result, "environment": environment()})
 
 
-def main() -> None:
-    args = parse_args()
-    config = read_yaml(args.config)
-    check_pcqm4m(config, args.config)
-    try:
-        result = run(args, config)
-    except EXPECTED as error:
-        raise SystemExit(str(error)) from None
+def evaluate(args: argparse.Namespace) -> None:
+    """Checks the settings, makes the run and prints its result."""
+    path = config_path(args.config)
+    config = read_yaml(path)
+    known = arguments(PCQM4Mv2, "root", "part", "transform")
+    check_finetuning(config, path, {"data": known, "weights": None})
+    result = make_run(args, config)
     print(f"validation MAE {result['valid mae']:.4f} eV, epoch {result['epoch']}")
     print(json.dumps(result["inference"], indent=2))
+
+
+def main() -> None:
+    run_command(evaluate, parse_args())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Pre-trains Mol-AE with the 3D Cloze Test on a conformer store or a file of molecules.
 
     molae prepare molecules.smi store
-    python experiments/pretrain.py store --config pretrain_small
+    python -m molae_pyg.evaluation.pretraining store --config pretrain_small
 
-    torchrun --nproc-per-node 8 experiments/pretrain.py store        # all GPUs of one machine
-    srun python experiments/pretrain.py store                        # SLURM, one task per GPU
+    torchrun --nproc-per-node 8 -m molae_pyg.evaluation.pretraining store  # all GPUs of a machine
+    srun python -m molae_pyg.evaluation.pretraining store                  # SLURM, a task per GPU
 
 A file of molecules (SMILES, SDF, LMDB) is prepared first, to <output>/store. The results are the
 model in <output>/model, every loss term in <output>/metrics.csv and <output>/logs (TensorBoard),
@@ -24,18 +24,39 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.transforms import BaseTransform
 
-from molae_pyg import AblatedMolAE, ClozeDrop, MolAE
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
 from molae_pyg.durable import write_durably
-from molae_pyg.evaluation.config import CONFIGS, check_pretraining, read_yaml
+from molae_pyg.evaluation.config import (
+    arguments,
+    check_sections,
+    check_values,
+    config_path,
+    make_parser,
+    read_yaml,
+    run_command,
+)
 from molae_pyg.evaluation.runs import environment
-from molae_pyg.evaluation.sealed import EXPECTED
+from molae_pyg.models import AblatedMolAE, MolAE
 from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.training import Pretraining, cloze_objective, pretrain
+from molae_pyg.transforms import ClozeDrop
 
 PICTURES = 2  # held-out molecules that are drawn, true and rebuilt
 MOLECULES, SEEDS = 20, 5  # that are tried for them, as no atom of a small molecule may be dropped
 WRITTEN = ("metrics.json", "environment.json", "report.html")
+
+
+def check_settings(config: dict[str, Any], path: str | Path) -> None:
+    """Raises ValueError if the settings of a pre-training run have an error."""
+    sections = {
+        "data": arguments(prepare, "source", "store"),
+        "model": arguments(AblatedMolAE),
+        "cloze": arguments(ClozeDrop),
+        "training": arguments(Pretraining),
+    }
+    check_sections(config, path, sections, optional=("cloze",))
+    check_values(Pretraining, config["training"], f"{path}: training")
+    check_values(ClozeDrop, config.get("cloze", {}), f"{path}: cloze")
 
 
 def run_pretraining(
@@ -162,45 +183,28 @@ def _draw(
 
 
 def parse_args() -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("input", help="conformer store or file of molecules")
-    parser.add_argument(
-        "--config",
-        default=CONFIGS / "pretrain.yaml",
-        help="name of shipped settings or path of a YAML file",
-    )
-    parser.add_argument("--output", default="runs/pretrain", help="folder of the results")
-    parser.add_argument("--held-out", type=float, default=0.05, help="share for validation")
-    parser.add_argument(
-        "--held-out-of", type=int, help="number of the first molecules to hold out of, default: all"
-    )
-    parser.add_argument("--weights", help="folder of a model to train further, default: random")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = make_parser(__doc__, "pretrain", root=False, output="runs/pretrain")
+    add = parser.add_argument
+    add("input", help="conformer store or file of molecules")
+    add("--held-out", type=float, default=0.05, help="share for validation; default: 0.05")
+    what = "number of the first molecules to hold out of"
+    add("--held-out-of", type=int, metavar="N", help=f"{what}; default: all")
+    add("--weights", help="folder of a model to train further; default: random weights")
+    add("--seed", type=int, default=0, help="seed of weights, order and validation; default: 0")
     return parser.parse_args()
 
 
-def main() -> None:
-    """Runs the command."""
-    args = parse_args()
-    shipped = CONFIGS / f"{args.config}.yaml"
-    path = shipped if shipped.is_file() else args.config
+def pretrain_as_asked(args: argparse.Namespace) -> None:
+    """Checks the settings and trains."""
+    path = config_path(args.config)
     config = read_yaml(path)
-    check_pretraining(config, path)
-    try:
-        run_pretraining(
-            args.input,
-            config,
-            args.output,
-            args.held_out,
-            args.held_out_of,
-            args.weights,
-            args.seed,
-        )
-    except EXPECTED as error:
-        raise SystemExit(str(error)) from None
+    check_settings(config, path)
+    more = (args.held_out, args.held_out_of, args.weights, args.seed)
+    run_pretraining(args.input, config, args.output, *more)
+
+
+def main() -> None:
+    run_command(pretrain_as_asked, parse_args())
 
 
 if __name__ == "__main__":

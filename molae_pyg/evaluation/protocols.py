@@ -1,10 +1,15 @@
-"""How a data set is split and how often, under a name."""
+"""Protocols by name: how a data set is split, and how often."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from rdkit import Chem, rdBase
+from tqdm import tqdm
+
+from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import sha256_of
 from molae_pyg.splits import (
@@ -15,10 +20,11 @@ from molae_pyg.splits import (
     save_split,
     scaffold_split,
 )
+from molae_pyg.tables.reading import read_smiles
 
 
 class Trial(NamedTuple):
-    """One split and the seed of everything else."""
+    """One split, and the seed of the model."""
 
     seed: int
     fold: int
@@ -38,7 +44,7 @@ def _scaffold_chiral(dataset: MoleculeTable, seeds: int) -> list[Trial]:
 
 
 def _published(dataset: MoleculeTable, seeds: int) -> list[Trial]:
-    """The split that came with the molecules, where one did, else by chiral scaffolds."""
+    """Returns the split that came with the molecules; without one, chiral scaffolds."""
     split = getattr(dataset, "split", None)
     if split is None:
         return _scaffold_chiral(dataset, seeds)
@@ -55,7 +61,7 @@ def _cv5x5(dataset: MoleculeTable, seeds: int) -> list[Trial]:
 
 
 class Protocol(NamedTuple):
-    """How to split, and the number of seeds (of repeats, for folds) by default."""
+    """A way to split, and the default number of seeds (for folds: of repeats)."""
 
     trials: Callable[[MoleculeTable, int], list[Trial]]
     seeds: int
@@ -71,7 +77,7 @@ PROTOCOLS = {
 
 
 def _is_torn(file: Path) -> bool:
-    """Whether a split file is no JSON at all, and says so."""
+    """Whether a split file is no JSON, which is printed."""
     try:
         json.loads(file.read_bytes())
     except (ValueError, RecursionError):
@@ -83,10 +89,10 @@ def _is_torn(file: Path) -> bool:
 def make_trials(
     dataset: MoleculeTable, protocol: str, seeds: int | None, folder: Path
 ) -> list[tuple[Trial, str]]:
-    """The trials of a protocol, each with the SHA-256 of its split file in the folder.
+    """Returns the trials of a protocol, each with the SHA-256 of its split file in a folder.
 
-    A split that is there is read, and has to be one of these molecules. The half of a file, as a
-    full disk leaves it, is written anew: the rule gives the same split.
+    A file that exists is read, and must be a split of these molecules. An incomplete file, which a
+    full disk leaves, is written again: the rule gives the same split.
     """
     how = PROTOCOLS[protocol]
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,3 +104,31 @@ def make_trials(
         trial = trial._replace(split=load_split(file, dataset.smiles))
         found.append((trial, sha256_of(file)))
     return found
+
+
+def without_stereo(smiles: str) -> str | None:
+    """Returns canonical SMILES without stereochemistry and isotopes; None if it is invalid.
+
+    It distinguishes the same compounds as :func:`molae_pyg.chem.parsing.compound_key` in less time.
+    """
+    with rdBase.BlockLogs():
+        try:
+            return Chem.MolToSmiles(plain_mol(smiles), isomericSmiles=False)
+        except ValueError:
+            return None
+
+
+def read_seen(files: Sequence[str | Path]) -> set[str | None]:
+    """Returns the molecules in files of SMILES, without stereochemistry."""
+    smiles = [text for file in files for text in read_smiles(file)]
+    bar = tqdm(smiles, "seen", unit="mol", delay=1.0, disable=None)
+    return {without_stereo(text) for text in bar}
+
+
+def make_split(dataset: MoleculeTable, seed: int, seen: set[str | None]) -> Split:
+    """Returns the scaffold split of a seed, without seen test molecules, ordered by size."""
+    train, valid, test = scaffold_split(dataset.smiles, seed=seed)
+    is_new = [without_stereo(dataset.smiles[row]) not in seen for row in test]
+    num_atoms = np.array([data.z.numel() for data in dataset])
+    parts = (train, valid, test[is_new])
+    return Split(*(part[np.argsort(num_atoms[part], kind="stable")] for part in parts))

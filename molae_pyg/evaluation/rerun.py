@@ -1,11 +1,11 @@
-"""Repeats a finished run from what it has written, and compares the predictions.
+"""Repeats a finished run from its own files and compares the predictions.
 
     python -m molae_pyg.evaluation.rerun runs/moleculenet/scaffold/esol/molae-small/0-0
 
-The run is refused if its files, its molecules, its labels or its weights are not those it had. The
-new run lands below --output. On a CPU with the same versions, number of threads and precision (bf16
-where the processor has the instructions) the predictions are the same; the script ends with 1 where
-they differ by more than --tolerance.
+The run is refused if its files, molecules, labels or weights have changed. The new run is written
+below --output. On a CPU with the same versions, number of threads and precision (bf16 if the
+processor has it) the predictions are the same; the exit status is 1 if they differ by more than
+--tolerance.
 """
 
 import argparse
@@ -15,34 +15,38 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.durable import sha256_of
 from molae_pyg.evaluation.compare import make_run
-from molae_pyg.evaluation.models import Job, digest_of
-from molae_pyg.evaluation.runs import RESULT, Key, check_place, check_same, only_process
+from molae_pyg.evaluation.config import make_parser, run_command
+from molae_pyg.evaluation.runs import (
+    RESULT,
+    Key,
+    check_place,
+    check_same,
+    only_process,
+    read_sealed,
+)
 from molae_pyg.evaluation.score_tables import predictions_of
-from molae_pyg.evaluation.sealed import EXPECTED, read_sealed
 from molae_pyg.evaluation.sources import identity_of, load_dataset
 from molae_pyg.splits import load_split
 
-OF = "rerun_of"  # marks a run of this script, which it may replace
+OF = "rerun_of"  # key that marks a repetition, which another one may replace
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__, output="runs/rerun")
     parser.add_argument("run", help="folder of a finished run")
-    parser.add_argument("--root", default="data", help="folder of data files and conformers")
-    parser.add_argument("--output", default="runs/rerun", help="folder of the new run")
-    parser.add_argument("--tolerance", type=float, default=0.0, help="largest difference; 0")
+    what = "largest difference of predictions that is allowed"
+    parser.add_argument("--tolerance", type=float, default=0.0, help=f"{what}; default: 0")
     return parser.parse_args()
 
 
 def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
-    """The result of a run, and that of its repetition; each knows its ``folder``.
+    """Repeats a run; returns the old and the new result, each with its ``folder``.
 
     Raises:
-        ValueError: If the run cannot be repeated as it was, or the place of the new one is taken.
+        ValueError: If the run cannot be repeated as it was, or the new folder is in use.
     """
     before = read_sealed(folder / RESULT)
     check_place(folder, before)
@@ -70,7 +74,7 @@ def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
 
 
 def _make_room(folder: Path) -> None:
-    """Removes an earlier repetition; a run that is none stays."""
+    """Removes an earlier repetition, never another run."""
     if not (folder / RESULT).is_file():
         return
     if OF not in read_sealed(folder / RESULT):
@@ -78,20 +82,21 @@ def _make_room(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        before, after = repeat(Path(args.run), args.root, Path(args.output))
-    except EXPECTED as error:
-        raise SystemExit(str(error)) from None
+def rerun(args: argparse.Namespace) -> None:
+    """Repeats a run and prints how far the predictions differ."""
+    before, after = repeat(Path(args.run), args.root, Path(args.output))
     metric = before["metric"]
-    old, new = (predictions_of(run)[1] for run in (before, after))
+    old, new = (predictions_of(result)[1] for result in (before, after))
     difference = float(np.abs(old - new).max())
-    for name, run in (("before", before), ("again", after)):
-        print(f"{name:>7}: {metric} {run['test'][metric]!r}")
+    for name, result in (("before", before), ("again", after)):
+        print(f"{name:>7}: {metric} {result['test'][metric]!r}")
     print(f"largest difference of {old.size} test predictions: {difference:g}")
     if not difference <= args.tolerance:
         raise SystemExit("the predictions differ")
+
+
+def main() -> None:
+    run_command(rerun, parse_args())
 
 
 if __name__ == "__main__":

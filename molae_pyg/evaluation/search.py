@@ -1,44 +1,48 @@
 """Searches the settings of a model on a data set, by its score on the validation rows.
 
-    python experiments/search.py --dataset esol --model molae-small --trials 30
+    python -m molae_pyg.evaluation.search --dataset esol --model molae-small --trials 30
 
-Needs Optuna: pip install 'molae_pyg[search]'. Trials are kept in a database in --output; called
-again, the script makes those that are missing. A database of other molecules, labels, settings or
-another space is refused. The best settings are written beside it as YAML, for
-experiments/moleculenet.py --config. Test rows are neither predicted nor scored.
+Needs Optuna: pip install 'molae_pyg[search]'. Trials are kept in a database in --output; the same
+command makes the missing ones. A database of other molecules, labels, settings or another space is
+refused. The best settings are written beside it as YAML, for --config of
+molae_pyg.evaluation.compare. Test rows are neither predicted nor scored.
 """
 
 import argparse
 import copy
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
+from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import (
-    CONFIGS,
-    check_comparison,
     check_keys,
-    check_model,
+    config_path,
+    make_parser,
     merged,
     read_yaml,
+    run_command,
 )
-from molae_pyg.evaluation.models import MODELS, Job, digest_of
-from molae_pyg.evaluation.naming import model_settings
+from molae_pyg.evaluation.models import (
+    MODELS,
+    check_comparison,
+    check_model,
+    model_settings,
+)
 from molae_pyg.evaluation.protocols import PROTOCOLS, Trial
 from molae_pyg.evaluation.runs import only_process
-from molae_pyg.evaluation.sealed import EXPECTED
 from molae_pyg.evaluation.sources import (
     add_table_flags,
-    describe,
     headline,
     identity_of,
-    is_table,
     load_dataset,
     scale_of,
     scores_of,
@@ -47,27 +51,24 @@ from molae_pyg.evaluation.sources import (
 from molae_pyg.fingerprint import differences, digest
 from molae_pyg.metrics import LOWER_IS_BETTER
 
-IDENTITY = "identity"  # of the study: the name of its attribute
+IDENTITY = "identity"  # attribute of a study
 FAILURES = (ValueError, ArithmeticError, RuntimeError)  # of a trial, such as a loss that diverges
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--dataset", required=True, help="name, CSV file or official folder")
+    parser = make_parser(__doc__, "moleculenet", output="runs/search")
+    add = parser.add_argument
+    add("--dataset", required=True, help="name, table or official folder")
     add_table_flags(parser)
-    parser.add_argument("--model", required=True, help="name in the settings")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="scaffold", help="scaffold")
-    parser.add_argument("--trials", type=int, default=30, help="in all, finished ones included; 30")
-    parser.add_argument("--config", default=CONFIGS / "moleculenet.yaml", help="YAML to start from")
-    parser.add_argument("--root", default="data", help="folder of data files and conformers")
-    parser.add_argument("--output", default="runs/search", help="folder of trials and result")
+    add("--model", required=True, help="name in the settings")
+    add("--protocol", choices=PROTOCOLS, default="scaffold", help="default: scaffold")
+    what = "number of trials, with the finished ones"
+    add("--trials", type=int, default=30, metavar="N", help=f"{what}; default: 30")
     return parser.parse_args()
 
 
 def suggest(trial: Any, space: dict[str, Any]) -> dict[str, Any]:
-    """One point of a space: ``section.key`` -> value."""
+    """Returns one point of a space: ``section.key`` -> value."""
     point = {}
     for name, values in space.items():
         if isinstance(values, list):
@@ -81,7 +82,7 @@ def suggest(trial: Any, space: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(settings: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the settings with ``section.key`` (or ``key``) set."""
+    """Returns a copy of the settings with each ``section.key`` (or ``key``) of a point set."""
     for name, value in point.items():
         *sections, key = name.split(".")
         change = {key: value}
@@ -94,40 +95,20 @@ def changed(settings: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
 def validation_score(
     dataset: MoleculeTable, trials: list[Trial], model: str, settings: dict[str, Any], folder: Path
 ) -> float:
-    """The score on the validation rows, the mean over the seeds of the protocol."""
+    """Returns the score on the validation rows, the mean over the seeds of the protocol."""
     scores = []
     for seed, fold, split in trials:
         split = split._replace(test=split.valid)  # test rows stay unseen
         place = folder / f"{seed}-{fold}"
-        job = Job(dataset, split, copy.deepcopy(settings), seed, place)
-        fitted = MODELS[model](job)
+        fitted = MODELS[model].fit(Job(dataset, split, copy.deepcopy(settings), seed, place))
         shutil.rmtree(place, ignore_errors=True)
         found, _ = scores_of(dataset, split.valid, fitted.valid, scale_of(dataset, split.train))
         scores.append(found[headline(dataset)])
     return float(np.mean(scores))
 
 
-def check_study(study: Any, identity: dict[str, Any], file: Path) -> None:
-    """Marks a new study with what its trials depend on; compares one that is there.
-
-    Raises:
-        SystemExit: If its trials are of other data or settings, or nothing says of which.
-    """
-    found = study.user_attrs.get(IDENTITY)
-    if found is None and not study.trials:
-        study.set_user_attr(IDENTITY, identity)
-        return
-    if found is None:
-        raise SystemExit(f"{file} has trials, but does not say of what: remove it")
-    if differing := differences(found, identity):
-        raise SystemExit(
-            f"{file} holds trials of another search. What differs: {'; '.join(differing)}. Remove "
-            "the file, or give another --output"
-        )
-
-
 def check_space(model: str, settings: dict[str, Any], space: dict[str, Any], path: Path) -> None:
-    """Raises SystemExit if a space names a setting that the model does not have."""
+    """Raises ValueError if a space names a setting that the model does not have."""
     first = {
         name: values[0] if isinstance(values, list) else values["low"]
         for name, values in space.items()
@@ -135,15 +116,46 @@ def check_space(model: str, settings: dict[str, Any], space: dict[str, Any], pat
     check_model(model, changed(settings, first), f"{path}: {model}")
 
 
-def search(args: argparse.Namespace, config: dict[str, Any], space: dict[str, Any]) -> int:
-    """Makes the missing trials and writes the best settings; returns how many are still missing."""
+def check_database(file: Path) -> None:
+    """Raises ValueError if a database exists and is damaged."""
+    if not file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(file)) as database:
+            ((fault, *_), *_) = database.execute("PRAGMA quick_check").fetchall()
+    except sqlite3.DatabaseError as error:
+        fault = str(error)
+    if fault != "ok":
+        raise ValueError(
+            f"{file} is damaged ({' '.join(fault.split())}): remove it to start the search anew, "
+            "or restore it from a copy"
+        )
+
+
+def check_study(study: Any, identity: dict[str, Any], file: Path) -> None:
+    """Compares the identity of a study; a new study gets it.
+
+    Raises:
+        ValueError: If its trials are of other data or settings, or have no identity.
+    """
+    found = study.user_attrs.get(IDENTITY)
+    if found is None and not study.trials:
+        study.set_user_attr(IDENTITY, identity)
+        return
+    if found is None:
+        raise ValueError(f"{file} has trials, but does not say of what: remove it")
+    if differing := differences(found, identity):
+        raise ValueError(
+            f"{file} holds trials of another search. What differs: {'; '.join(differing)}. Remove "
+            "the file, or give another --output"
+        )
+
+
+def make_trials(args: argparse.Namespace, config: dict[str, Any], space: dict[str, Any]) -> int:
+    """Makes the missing trials, writes the best settings; returns how many are still missing."""
     import optuna
 
-    columns = table_flags(args)
-    if columns and not is_table(args.dataset):
-        raise SystemExit("--smiles, --targets, --task-type and --encoding are for tables only")
-    if description := describe(args.dataset, columns):
-        print(f"{args.dataset}: {description}", flush=True)
+    columns = table_flags(args, [args.dataset])
     dataset = load_dataset(args.dataset, args.root, config["data"], columns)
     settings = model_settings(config, args.model, dataset.name)
     name = f"{dataset.name}-{args.protocol}-{args.model}"
@@ -152,6 +164,7 @@ def search(args: argparse.Namespace, config: dict[str, Any], space: dict[str, An
     how = PROTOCOLS[args.protocol]
     splits = how.trials(dataset, how.seeds)
     metric = headline(dataset)
+    check_database(file)
     study = optuna.create_study(
         study_name=name,
         storage=f"sqlite:///{file}",
@@ -183,7 +196,7 @@ def search(args: argparse.Namespace, config: dict[str, Any], space: dict[str, An
     )
     complete = study.get_trials(states=states)
     if not complete:
-        raise SystemExit(f"no trial of {name} ended with a score; the log above says why")
+        raise ValueError(f"no trial of {name} ended with a score; the log above says why")
     best = changed(settings, study.best_params)
     chosen = {**config, "default": [args.model], "models": {**config["models"], args.model: best}}
     head = (
@@ -197,27 +210,33 @@ def search(args: argparse.Namespace, config: dict[str, Any], space: dict[str, An
     return args.trials - len(complete)
 
 
-def main() -> None:
-    args = parse_args()
+def search(args: argparse.Namespace) -> None:
+    """Checks the settings, then searches.
+
+    Raises:
+        SystemExit: If trials failed, or Optuna is not installed.
+    """
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError:
         raise SystemExit("the search needs Optuna: pip install 'molae_pyg[search]'") from None
-    config = read_yaml(args.config)
-    check_keys(config, ("default", "data", "models"), str(args.config))
-    check_comparison(config, args.config)
-    path = CONFIGS / "search.yaml"
+    path = config_path(args.config)
+    config = read_yaml(path)
+    check_keys(config, ("default", "data", "models"), str(path))
+    check_comparison(config, path)
+    path = config_path("search")
     spaces = read_yaml(path)
     if args.model not in spaces:
-        raise SystemExit(f"no space for {args.model!r} in search.yaml, which has {list(spaces)}")
+        raise ValueError(f"no space for {args.model!r} in {path}, which has {list(spaces)}")
     check_space(args.model, model_settings(config, args.model, ""), spaces[args.model], path)
-    try:
-        with only_process(Path(args.output)):
-            missing = search(args, config, spaces[args.model])
-    except EXPECTED as error:
-        raise SystemExit(f"{args.dataset} failed: {error}") from None
+    with only_process(Path(args.output)):
+        missing = make_trials(args, config, spaces[args.model])
     if missing > 0:
         raise SystemExit(f"{missing} trials failed and are missing: call again to make others")
+
+
+def main() -> None:
+    run_command(search, parse_args())
 
 
 if __name__ == "__main__":

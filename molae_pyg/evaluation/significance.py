@@ -1,4 +1,4 @@
-"""Is one model better than another, or was it chance?"""
+"""Significance tests: is one model better than another, or was it chance?"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,11 +10,12 @@ from molae_pyg.metrics import LOWER_IS_BETTER, TaskType
 
 
 class Intervals(NamedTuple):
-    """Tukey's comparison of models on the same folds.
+    """Tukey's comparison of M models on the same folds.
 
     Shapes:
-        - **means**, **half_width**: :math:`(M)` mean scores, and half the width of an interval
-          about each: two models differ if their intervals do not overlap
+        - **means**: :math:`(M)` mean scores
+        - **half_width**: half the width of the interval about each mean; two models differ if
+          their intervals do not overlap
         - **p_values**: :math:`(M, M)`, corrected for all pairs
     """
 
@@ -24,10 +25,10 @@ class Intervals(NamedTuple):
 
 
 def tukey_hsd(scores: np.ndarray, level: float = 0.95) -> Intervals:
-    r"""Tukey's honestly significant difference after a repeated-measures analysis of variance.
+    r"""Computes Tukey's honestly significant difference after a repeated-measures ANOVA.
 
-    Models share folds, whose difficulty is taken out: with the score :math:`x_{fm}` of model m on
-    fold f,
+    All models have the same folds, whose difficulty is subtracted. With the score
+    :math:`x_{fm}` of model m on fold f,
 
     .. math::
         s^2 = \frac{\sum_{fm} (x_{fm} - \bar x_f - \bar x_m + \bar x)^2}{(F - 1)(M - 1)}, \qquad
@@ -38,8 +39,11 @@ def tukey_hsd(scores: np.ndarray, level: float = 0.95) -> Intervals:
     https://doi.org/10.1021/acs.jcim.5c01609.
 
     Args:
-        scores: ``[F, M]``, at least two folds and two models.
-        level: Of confidence, for all pairs together. (default: :obj:`0.95`)
+        scores: Scores ``[F, M]`` of at least two models on at least two folds.
+        level: Level of confidence for all pairs together. (default: :obj:`0.95`)
+
+    Raises:
+        ValueError: If there are fewer folds or models.
     """
     num_folds, num_models = scores.shape
     if num_folds < 2 or num_models < 2:
@@ -64,25 +68,26 @@ def resampled_scores(
     times: int = 1000,
     seed: int = 0,
 ) -> np.ndarray:
-    """Scores of a prediction on test sets drawn with replacement from the test set.
+    """Returns the scores of a prediction on test sets drawn with replacement from the test set.
 
-    The same seed draws the same sets, so that scores of two models can be subtracted.
+    The same seed draws the same sets, so the scores of two models can be subtracted.
 
     Args:
         y: Labels ``[n, T]``, NaN = missing.
-        predicted: ``[n, T]``.
+        predicted: Predictions ``[n, T]``.
         metric: ``"rmse"``, ``"mae"``, their standardised forms, ``"roc_auc"`` or
-            ``"mixed_error"``: the mean over tasks, as :func:`~molae_pyg.metrics.evaluate` has it.
-        task_types: One a task, for ``"mixed_error"``. (default: :obj:`None`)
-        scale: Divides the errors of each task in scores that have no unit. (default: :obj:`None`)
-        times: Test sets. (default: :obj:`1000`)
-        seed: Of drawing them. (default: :obj:`0`)
+            ``"mixed_error"``: the mean over tasks, as in :func:`~molae_pyg.metrics.evaluate`.
+        task_types: Type of each task, for ``"mixed_error"``. (default: :obj:`None`)
+        scale: Divisor of the errors of each task, for scores without a unit.
+            (default: :obj:`None`)
+        times: Number of test sets. (default: :obj:`1000`)
+        seed: Seed of the drawing. (default: :obj:`0`)
 
     Returns:
-        ``[times]``; NaN where a set has no task with both classes.
+        Scores ``[times]``; NaN if no task of a set has both classes.
 
     Raises:
-        ValueError: If the metric is another one, or lacks its scale or types.
+        ValueError: If the metric is another one, or needs a scale or types.
     """
     kinds = _kinds(metric, y.shape[1], task_types, scale)
     sigma = np.ones(y.shape[1]) if scale is None else np.asarray(scale, float)
@@ -114,7 +119,7 @@ def _kinds(
     task_types: Sequence[TaskType] | None,
     scale: Sequence[float] | None,
 ) -> list[str]:
-    """What is computed of each task: rmse, mae or roc_auc."""
+    """Returns the score that is computed for each task: rmse, mae or roc_auc."""
     if metric in ("rmse", "mae", "roc_auc"):
         return [metric] * num_tasks
     if metric not in ("standardised_rmse", "standardised_mae", "mixed_error"):
@@ -129,35 +134,33 @@ def _kinds(
 
 
 def weighted_roc_auc(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """ROC-AUC of classes ``y [n]`` for many weights ``[W, n]``, NaN without both classes."""
+    """Returns the ROC-AUC of classes ``y [n]`` for weights ``[W, n]``; NaN without both classes."""
     order = np.argsort(predicted, kind="stable")
     y, weights = y[order], weights[:, order]
-    ranks = rankdata(predicted[order], "min").astype(int) - 1  # first place of equal predictions
-    last = rankdata(predicted[order], "max").astype(int)  # place behind them
+    ranks = rankdata(predicted[order], "min").astype(int) - 1  # first index of equal predictions
+    last = rankdata(predicted[order], "max").astype(int)  # index after them
     below = np.cumsum(weights * (y == 0), axis=1)  # [W, n]
     below = np.concatenate([np.zeros((len(weights), 1)), below], axis=1)  # [W, n + 1]
     positive = weights * (y == 1)
-    won = (positive * (below[:, ranks] + below[:, last]) / 2).sum(1)  # half of equal ones
+    won = (positive * (below[:, ranks] + below[:, last]) / 2).sum(1)  # ties count half
     with np.errstate(divide="ignore", invalid="ignore"):
         return won / (positive.sum(1) * below[:, -1])
 
 
 def tied_with_best(scores: dict[str, np.ndarray], metric: str, level: float = 0.95) -> set[str]:
-    """The models that chance may have kept from being the best one.
+    """Returns the best model and those that are not significantly worse.
 
     Args:
-        scores: Model -> scores ``[times]`` on the same resampled test sets.
-        metric: What they are.
-        level: A model is tied if so much of the differences' distribution holds zero.
-
-    Returns:
-        The best model and those tied with it.
+        scores: Scores ``[times]`` of each model on the same resampled test sets.
+        metric: Name of the score.
+        level: A model is not worse if the central interval of this level of its differences from
+            the best model includes zero. (default: :obj:`0.95`)
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1
     best = max(scores, key=lambda model: sign * np.nanmean(scores[model]))
     tied = set()
     for model, values in scores.items():
-        behind = sign * (scores[best] - values)  # positive: behind the best
+        behind = sign * (scores[best] - values)  # positive: worse than the best
         low = np.nanquantile(behind, (1 - level) / 2)
         if model == best or low <= 0:
             tied.add(model)

@@ -1,17 +1,20 @@
-"""What is learned: data sets by name, table or folder, their flags and their identity."""
+"""Data sets by name, table or folder: their flags, identity and scores."""
 
 import argparse
 import csv
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from molae_pyg.datasets import ChEMBLActivities, CSVDataset, MoleculeNet, OfficialFolder
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.fingerprint import digest, of_molecules
 from molae_pyg.metrics import choosing_metric, evaluate, evaluate_tasks
+from molae_pyg.splits import Split
 from molae_pyg.tables.reading import read_table
 
 CHEMBL = "chembl2321810"
@@ -20,28 +23,32 @@ Scores = dict[str, float]
 
 
 def add_table_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say what the columns of a table are."""
+    """Adds the flags that describe the columns of a table."""
     flags = parser.add_argument_group("tables (.csv, .tsv, also .gz)")
-    flags.add_argument("--smiles", metavar="COLUMN", help="of the SMILES; default: by its name")
+    flags.add_argument(
+        "--smiles", metavar="COLUMN", help="column of the SMILES; default: by its name"
+    )
     flags.add_argument(
         "--targets",
         metavar="A,B",
-        help='columns to learn; default: the only one, if no other qualifies; "A, B",C where a '
-        "name has a comma",
+        help='columns to learn; default: the only column that can be a target; "A, B",C if a name '
+        "has a comma",
     )
     flags.add_argument(
         "--task-type",
         metavar="TYPE",
-        help="regression or classification, or A=regression,B=classification; default: by labels",
+        help="regression or classification, or A=regression,B=classification; default: from the "
+        "labels",
     )
-    flags.add_argument("--encoding", help="of the text; default: utf-8")
+    flags.add_argument("--encoding", help="encoding of the text; default: utf-8")
 
 
-def table_flags(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags given, as arguments of :class:`~molae_pyg.datasets.CSVDataset`.
+def table_flags(args: argparse.Namespace, sources: Iterable[str]) -> dict[str, Any]:
+    """Returns the flags that were given, as arguments of :class:`~molae_pyg.datasets.CSVDataset`.
 
     Raises:
-        SystemExit: If ``--task-type`` is neither a type nor one of each column.
+        ValueError: If ``--task-type`` is neither one type nor a type for each column, or flags are
+            given and no source is a table.
     """
     found = {
         "smiles_column": args.smiles,
@@ -49,11 +56,14 @@ def table_flags(args: argparse.Namespace) -> dict[str, Any]:
         "task_type": _types(args.task_type),
         "encoding": args.encoding,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name: value for name, value in found.items() if value is not None}
+    if found and not any(map(is_table, sources)):
+        raise ValueError("--smiles, --targets, --task-type and --encoding are for tables only")
+    return found
 
 
 def _cells(text: str | None) -> list[str] | None:
-    """``A,"B, C"`` -> its cells."""
+    """Returns the cells of ``A,"B, C"``."""
     if text is None:
         return None
     return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True), [])]
@@ -64,12 +74,12 @@ def _types(text: str | None) -> str | dict[str, str] | None:
         return text
     pairs = [cell.rpartition("=") for cell in _cells(text)]
     if wrong := [name or kind for name, equals, kind in pairs if not (name and equals)]:
-        raise SystemExit(f"--task-type: give COLUMN=TYPE for each column, not {', '.join(wrong)}")
+        raise ValueError(f"--task-type: give COLUMN=TYPE for each column, not {', '.join(wrong)}")
     return {name.strip(): kind.strip() for name, _, kind in pairs}
 
 
 def is_table(source: str) -> bool:
-    """Whether a source is a table, by the ending of its name in any case."""
+    """Whether a source is a table, by the ending of its name, upper or lower case."""
     return source.lower().endswith(ENDINGS)
 
 
@@ -79,7 +89,7 @@ def is_folder(source: str) -> bool:
 
 
 def name_of_source(source: str) -> str:
-    """What a data set is called in the output: ``data.v1`` of ``tables/data.v1.csv.gz``."""
+    """Returns the name of a data set in results: ``data.v1`` for ``tables/data.v1.csv.gz``."""
     if is_folder(source):
         return Path(source).absolute().name.lower()
     if not is_table(source):
@@ -90,9 +100,9 @@ def name_of_source(source: str) -> str:
 
 
 def distinct(sources: list[str]) -> tuple[list[str], list[str]]:
-    """Sources of different names, and messages about those whose name another has already.
+    """Returns the sources without repetitions, and messages about different ones of the same name.
 
-    A source that is given twice is taken once.
+    The first source of a name is kept.
     """
     found: dict[str, str] = {}
     refused = []
@@ -102,7 +112,7 @@ def distinct(sources: list[str]) -> tuple[list[str], list[str]]:
             found[name] = source
         elif _place(source) != _place(found[name]):
             refused.append(
-                f"{source}: its runs would be called {name!r}, as are those of {found[name]}; "
+                f"{source}: its runs would be called {name!r}, like those of {found[name]}; "
                 "rename one of the two, or give it another --output"
             )
     return list(found.values()), refused
@@ -113,35 +123,29 @@ def _place(source: str) -> str:
     return str(Path(source).resolve()) if on_disk else source.lower()
 
 
-def describe(source: str, columns: dict[str, Any]) -> str:
-    """What is taken from a table, as what, and what is not: to be read before the work starts."""
-    if not is_table(source):
-        return ""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come when the data set is made of the table
-        return read_table(source, **columns).description
-
-
 def load_dataset(
     source: str, root: str, settings: dict[str, Any], columns: dict[str, Any] | None = None
 ) -> MoleculeTable:
-    """The data set of a name, table or official folder, with conformers.
+    """Loads the data set of a source, with conformers; how a table is read is printed first.
 
     Args:
-        source: What was asked for.
-        root: Folder of data files and conformers.
-        settings: ``data`` of the YAML file.
-        columns: Of a table, see :func:`table_flags`.
+        source: Name, table or official folder.
+        root: Folder of the data files and conformers.
+        settings: Section ``data`` of the settings.
+        columns: Columns of a table, see :func:`table_flags`. (default: :obj:`None`)
 
     Raises:
         ValueError: If there is no such data set.
     """
     if is_folder(source):
-        # The records have their own flat conformer and their own failures.
+        # The records have their own 2D conformer and their own failures.
         taken = ("num_conformers", "max_atoms", "seed")
         settings = {key: value for key, value in settings.items() if key in taken}
         return OfficialFolder(Path(source).absolute(), **settings)
     if is_table(source):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again when the data set is made
+            print(f"\n{source}: {read_table(source, **(columns or {})).description}", flush=True)
         dataset = CSVDataset(source, root=root, **(columns or {}), **settings)
         dataset.name = name_of_source(source)
         return dataset
@@ -156,12 +160,12 @@ def load_dataset(
 
 
 def headline(dataset: MoleculeTable) -> str:
-    """The score that compares models: that of the data set, never a mean over units."""
+    """Returns the score that compares models: never a mean over different units."""
     return choosing_metric(dataset.task_types, dataset.num_tasks, dataset.metric)
 
 
 def identity_of(dataset: MoleculeTable) -> dict[str, Any]:
-    """The content of a data set: checksums of molecules and labels, and how they are read."""
+    """Returns what makes a data set the same: checksums of molecules and labels, and types."""
     return {
         "smiles_sha256": digest(list(dataset.smiles)),
         "labels_sha256": digest(dataset.y),
@@ -174,7 +178,7 @@ def identity_of(dataset: MoleculeTable) -> dict[str, Any]:
 
 
 def scale_of(dataset: MoleculeTable, train: np.ndarray) -> np.ndarray | None:
-    """Standard deviation of the training labels of each task ``[T]``; None of a single task.
+    """Returns the standard deviation of the training labels ``[T]``; None for a single task.
 
     Raises:
         ValueError: If all training labels of a regression task are equal.
@@ -196,12 +200,38 @@ def scale_of(dataset: MoleculeTable, train: np.ndarray) -> np.ndarray | None:
 def scores_of(
     dataset: MoleculeTable, rows: np.ndarray, predicted: np.ndarray, scale: np.ndarray | None
 ) -> tuple[Scores, dict[str, Scores]]:
-    """Scores of predictions ``[n, T]`` of some rows: over all tasks, and those of each task.
+    """Returns scores of predictions ``[n, T]`` of some rows: over all tasks, and of each task.
 
-    RMSE and MAE of several tasks are given in no unit only, as the units may differ.
+    RMSE and MAE over several tasks are left out, as the units may differ; their standardised forms
+    are given.
     """
     y = dataset.y.numpy()[rows]
     found = evaluate(y, predicted, dataset.task_types, scale)
     if dataset.num_tasks > 1:
         found = {name: value for name, value in found.items() if name not in ("rmse", "mae")}
     return found, evaluate_tasks(y, predicted, dataset.task_types, dataset.task_names)
+
+
+def prediction_table(
+    dataset: MoleculeTable, split: Split, valid: np.ndarray, test: np.ndarray
+) -> pd.DataFrame:
+    """Returns a line for each validation and test row, and for each row without a molecule.
+
+    ``row`` counts the rows of the source from 0. Each task has a column of labels (``true``) and
+    one of predictions. ``note`` is why a row has no molecule, or what is unusual about it.
+    """
+    report = dataset.report
+    rows = np.array(report.kept)
+    tables = []
+    for part, places, predicted in (("valid", split.valid, valid), ("test", split.test, test)):
+        chosen = dataset[places]
+        columns = {"row": rows[places], "part": part, "smiles": chosen.smiles}
+        for t, (task, true) in enumerate(zip(dataset.task_names, chosen.y.numpy().T, strict=True)):
+            columns |= {f"{task} true": true, f"{task} predicted": predicted[:, t]}
+        notes = [report.reasons[row] for row in rows[places]]
+        tables.append(pd.DataFrame(columns | {"note": notes}))
+    left_out = sorted(set(range(len(report))) - set(report.kept))
+    notes = [f"{report.outcomes[row]}: {report.reasons[row]}" for row in left_out]
+    if left_out:
+        tables.append(pd.DataFrame({"row": left_out, "part": "none", "note": notes}))
+    return pd.concat(tables)

@@ -1,18 +1,18 @@
-"""Verifies folders with what OGB's leaderboard asks for.
+"""Verifies submissions to OGB's leaderboard.
 
     python -m molae_pyg.evaluation.submission runs/ogb/ogbg-molhiv/submissions/molae-small
     python -m molae_pyg.evaluation.submission runs/ogb/*/submissions/*
 
-reads labels and split from OGB's files and computes everything anew: the split's origin, the
-metric, the score of every run from its predictions, mean and standard deviation, and the page.
-Seeds must be 0, 1, ... without a gap, predictions finite and of OGB's shape, and every file of the
-folder as its checksum says. It ends with 1 and names what differs. Of several folders it prints
-tables, entries by data sets.
+reads labels and split from OGB's files and computes everything again: the origin of the split, the
+metric, the score of each run from its predictions, mean and standard deviation, and the page. Seeds
+must be 0, 1, ... without a gap, predictions finite and of OGB's shape, and every file as its
+checksum says. What differs is printed, and the exit status is 1. Of several folders, tables of
+entries by data sets are printed.
 
-What it cannot find out: whether the predictions are those of the method that is named, of these
-seeds and settings, made without the test labels; and whether somebody who left out or replaced a
-run then numbered the others anew and computed all checksums again. Only the fits behind an entry
-show that: repeat them with the command that it states.
+It cannot find out whether the predictions are those of the method, the seeds and the settings that
+are named, made without the test labels; nor whether somebody left out or replaced a run, numbered
+the others anew and computed all checksums again. Only the fits behind an entry show that: repeat
+them with the command of the submission.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from molae_pyg.datasets.ogb_mol import evaluator, find_folder
-from molae_pyg.evaluation.leaderboard import (
+from molae_pyg.evaluation.config import EXPECTED, make_parser, run_command
+from molae_pyg.evaluation.entry import (
     PAGE,
     PARTS,
     SUBMISSION,
@@ -37,21 +38,18 @@ from molae_pyg.evaluation.leaderboard import (
     shortcomings,
     summary,
 )
-from molae_pyg.evaluation.sealed import EXPECTED, FILES, UNSEALED, Unsealed, read_json, read_sealed
+from molae_pyg.evaluation.runs import FILES, UNSEALED, Unsealed, read_json, read_sealed
 from molae_pyg.fingerprint import differences
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", nargs="+", type=Path, help="submissions")
-    parser.add_argument("--root", default="data", help="folder of data sets")
+    parser = make_parser(__doc__)
+    parser.add_argument("folder", nargs="+", type=Path, help="folder of a submission")
     return parser.parse_args()
 
 
 def verify(folder: Path, root: str) -> list[str]:
-    """Computes all that a submission states anew, prints scores, and returns what is wrong."""
+    """Computes again what a submission states, prints scores, and returns what is wrong."""
     wrong: list[str] = []
     file = folder / SUBMISSION
     try:
@@ -82,7 +80,7 @@ def verify(folder: Path, root: str) -> list[str]:
 
 
 def _check_types(submission: dict[str, Any], file: Path) -> None:
-    """Raises :class:`Unsealed` if something that every submission has is missing."""
+    """Raises :class:`Unsealed` if a submission lacks something."""
     wanted = {"dataset": str, "metric": str, "is_official_split": bool, "entry": dict}
     wanted |= {"seeds": list, "parameters": dict, **dict.fromkeys(PARTS, dict)}
     if wrong := [name for name, kind in wanted.items() if type(submission.get(name)) is not kind]:
@@ -95,7 +93,7 @@ def _check_types(submission: dict[str, Any], file: Path) -> None:
 
 
 def _wrong_files(folder: Path, submission: dict[str, Any]) -> list[str]:
-    """Files that the submission does not list."""
+    """Returns an error for each file that the submission does not list."""
     listed = {*submission.get(FILES, {}), SUBMISSION, *UNSEALED}
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in found)
@@ -103,7 +101,7 @@ def _wrong_files(folder: Path, submission: dict[str, Any]) -> list[str]:
 
 
 def _wrong_seeds(submission: dict[str, Any]) -> list[str]:
-    """Whether the runs are those of all seeds from 0 on."""
+    """Returns an error if the seeds are not 0, 1, ... without a gap."""
     runs, size = len(submission["test"]["runs"]), submission["entry"].get("ensemble")
     wanted = seeds_of(runs, size) if type(size) is int and size > 0 else None
     if submission["seeds"] == wanted and len(submission["valid"]["runs"]) == runs:
@@ -114,7 +112,7 @@ def _wrong_seeds(submission: dict[str, Any]) -> list[str]:
 def _wrong_scores(
     folder: Path, submission: dict[str, Any], part: str, labels: np.ndarray, runs: int
 ) -> list[str]:
-    """Scores the predictions of a part anew, prints them, and returns what differs."""
+    """Scores the predictions of a part again, prints the scores, and returns what differs."""
     again, wrong = [], []
     for number in range(runs):
         file = folder / "predictions" / f"{number}.npz"
@@ -153,7 +151,7 @@ def _figures(scores: dict[str, Any]) -> np.ndarray:
 
 
 def as_table(submissions: dict[Path, dict[str, Any]], part: str) -> str:
-    """Mean ± standard deviation of entries (rows) on data sets (columns), in Markdown."""
+    """Returns mean ± standard deviation of entries (rows) on data sets (columns), in Markdown."""
     cells = {
         (folder.name, submission["dataset"]): plus_minus(submission[part])
         for folder, submission in submissions.items()
@@ -164,21 +162,29 @@ def as_table(submissions: dict[Path, dict[str, Any]], part: str) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def main() -> None:
-    args = parse_args()
+def verify_all(args: argparse.Namespace) -> None:
+    """Verifies all folders and prints tables of them.
+
+    Raises:
+        SystemExit: If a submission is not what it states.
+    """
     submissions, wrong = {}, {}
     for folder in args.folder:
         print(folder)
         try:
             wrong[folder] = verify(folder, args.root)
             submissions[folder] = read_json(folder / SUBMISSION, "")
-        except EXPECTED as error:  # one that cannot be read does not lose the others
+        except EXPECTED as error:  # the others are verified
             wrong[folder] = [str(error)]
     if len(submissions) > 1:
         print(*(as_table(submissions, part) for part in PARTS), sep="\n")
     if any(wrong.values()):
         lines = [f"{folder}: {what}" for folder, found in wrong.items() for what in found]
         raise SystemExit("\n".join(["not what they state:", *lines]))
+
+
+def main() -> None:
+    run_command(verify_all, parse_args())
 
 
 if __name__ == "__main__":

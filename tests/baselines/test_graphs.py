@@ -1,23 +1,14 @@
 """The competitors' inputs and symmetries."""
 
-import importlib
-import sys
-
 import pytest
 import torch
 from torch_geometric.data import Batch
 
+from molae_pyg.baselines import graphs, schnet
 from molae_pyg.datasets import MoleculeTable
 from molae_pyg.training import Finetuning, finetune, predict
 
 SMILES = ["CCO", "c1ccccc1", "O=C=O", "C"]
-
-
-@pytest.fixture
-def module(monkeypatch):
-    yield importlib.import_module
-    for name in ("graph_models", "schnet"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +17,8 @@ def dataset() -> MoleculeTable:
     return MoleculeTable(SMILES, y, num_conformers=2, workers=1)
 
 
-def test_graphs(module, dataset):
-    found = module("molae_pyg.baselines.graphs").graphs(dataset)
+def test_graphs(dataset):
+    found = graphs.graphs(dataset)
     assert [graph.z.tolist() for graph in found] == [[6, 6, 8], [6] * 6, [8, 6, 8], [6]]
     ethanol = found[0]
     assert ethanol.x.shape == (3, 177)
@@ -39,37 +30,35 @@ def test_graphs(module, dataset):
 
 
 @pytest.mark.parametrize("name", ["attentive_fp", "gin"])
-def test_graph_networks_predict_in_real_units(module, dataset, name):
-    graph_models = module("molae_pyg.baselines.graphs")
+def test_graph_networks_predict_in_real_units(dataset, name):
     settings = {"hidden_channels": 8, "num_layers": 2, "dropout": 0.0}
     if name == "attentive_fp":
         settings["num_timesteps"] = 1
     torch.manual_seed(0)
-    model = getattr(graph_models, name)(dataset, settings).eval()
-    batch = Batch.from_data_list(graph_models.graphs(dataset))
+    model = graphs.GraphPredictor(name, settings, 2).eval()
+    batch = Batch.from_data_list(graphs.graphs(dataset))
     before = model.predict_batch(batch)
     assert before.shape == (4, 2)
     model.set_scaling(dataset.y)
     after = model.predict_batch(batch)
     torch.testing.assert_close(after, before * model.std + model.mean)
-    one = Batch.from_data_list(graph_models.graphs(dataset)[1:2])
+    one = Batch.from_data_list(graphs.graphs(dataset)[1:2])
     torch.testing.assert_close(model.predict_batch(one), after[1:2])
     model.task_type = "classification"
     torch.testing.assert_close(model.predict_batch(batch), after.sigmoid())
 
 
 @pytest.mark.parametrize("name", ["attentive_fp", "gin", "schnet"])
-def test_a_trained_model_is_loaded_again(module, dataset, name, tmp_path):
+def test_a_trained_model_is_loaded_again(dataset, name, tmp_path):
     """What fine-tuning leaves in model/ predicts what the model does."""
     settings = {"hidden_channels": 8, "num_layers": 2, "dropout": 0.1}
     types = ["regression", "classification"]
     torch.manual_seed(0)
     if name == "schnet":
-        cls, molecules = module("molae_pyg.baselines.schnet").SchNetPredictor, list(dataset)
+        cls, molecules = schnet.SchNetPredictor, list(dataset)
         model = cls({"hidden_channels": 8, "num_filters": 8}, 2, ["a", "b"], types)
     else:
-        graph_models = module("molae_pyg.baselines.graphs")
-        cls, molecules = graph_models.GraphPredictor, graph_models.graphs(dataset)
+        cls, molecules = graphs.GraphPredictor, graphs.graphs(dataset)
         settings |= {"num_timesteps": 1} if name == "attentive_fp" else {}
         model = cls(name, settings, 2, ["a", "b"], types)
     for index, data in enumerate(molecules):
@@ -84,13 +73,12 @@ def test_a_trained_model_is_loaded_again(module, dataset, name, tmp_path):
     assert (predict(loaded, molecules, precision="32-true") == expected).all()
 
 
-def test_unknown_architecture(module):
+def test_unknown_architecture():
     with pytest.raises(ValueError, match="one of attentive_fp, gin: 'gcn'"):
-        module("molae_pyg.baselines.graphs").GraphPredictor("gcn", {}, 1)
+        graphs.GraphPredictor("gcn", {}, 1)
 
 
-def test_schnet_is_invariant_and_averages_conformers(module, dataset):
-    schnet = module("molae_pyg.baselines.schnet")
+def test_schnet_is_invariant_and_averages_conformers(dataset):
     torch.manual_seed(0)
     settings = {"hidden_channels": 8, "num_filters": 8, "num_interactions": 2, "readout": "mean"}
     model = schnet.SchNetPredictor(settings, 2, ["a", "b"], "regression").eval().double()
@@ -111,8 +99,8 @@ def test_schnet_is_invariant_and_averages_conformers(module, dataset):
     )
 
 
-def test_neighbours_by_hand(module):
-    neighbours = module("molae_pyg.baselines.schnet").Neighbours(cutoff=2.0)
+def test_neighbours_by_hand():
+    neighbours = schnet.Neighbours(cutoff=2.0)
     pos = torch.tensor([[0.0, 0, 0], [1.5, 0, 0], [3.0, 0, 0], [0.0, 0, 0], [0.0, 1, 0]])
     edges, distances = neighbours(pos, torch.tensor([0, 0, 0, 1, 1]))
     found = {(i, j): d for (i, j), d in zip(edges.T.tolist(), distances.tolist(), strict=True)}

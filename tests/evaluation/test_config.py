@@ -1,18 +1,13 @@
 """Settings: what is wrong in a YAML file is said before any work, with its place."""
 
-import importlib
 import sys
 
 import pytest
 import yaml
 from scripts import call
 
-from molae_pyg.evaluation.config import CONFIGS
-
-
-@pytest.fixture
-def settings(monkeypatch):
-    return importlib.import_module("molae_pyg.evaluation.config")
+from molae_pyg.evaluation.config import CONFIGS, read_yaml
+from molae_pyg.evaluation.search import check_space
 
 
 @pytest.mark.parametrize(
@@ -21,27 +16,27 @@ def settings(monkeypatch):
         ("data: {num_conformers: 1\nmodels: {}\n", r"x.yaml, line \d+, column \d+: "),
         ("data:\n\tseed: 1\n", r"x.yaml, line 2, column 1: "),
         ("data: {seed: 1}\nmodels: {}\ndata: {}\n", "x.yaml, line 3, column 1: the key 'data' is"),
-        ("- data\n- models\n", "x.yaml holds no settings"),
-        ("", "x.yaml holds no settings"),
+        ("- data\n- models\n", "x.yaml has no settings"),
+        ("", "x.yaml has no settings"),
         ("data: !!python/object:os.system {}\n", "x.yaml, line 1, column 7: "),
         ("name: 'größe'\n".encode("latin-1"), "x.yaml is not UTF-8 text"),
     ],
 )
-def test_what_is_no_yaml_is_an_error_of_a_line(settings, tmp_path, text, said):
+def test_what_is_no_yaml_is_an_error_of_a_line(tmp_path, text, said):
     (tmp_path / "x.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(SystemExit, match=said):
-        settings.read_yaml(tmp_path / "x.yaml")
+    with pytest.raises(ValueError, match=said):
+        read_yaml(tmp_path / "x.yaml")
 
 
-def test_a_file_that_is_not_there(settings, tmp_path):
-    with pytest.raises(SystemExit, match=r"x\.yaml cannot be read: No such file"):
-        settings.read_yaml(tmp_path / "x.yaml")
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"x\.yaml cannot be read: No such file"):
+        read_yaml(tmp_path / "x.yaml")
 
 
-def test_numbers_and_anchors(settings, tmp_path):
+def test_numbers_and_anchors(tmp_path):
     text = "a: &a {lr: 1e-4, big: 1E3, word: 1e, text: '1e-4'}\nb: {<<: *a, lr: 2.5e-3}\n"
     (tmp_path / "x.yaml").write_text(text)
-    found = settings.read_yaml(tmp_path / "x.yaml")
+    found = read_yaml(tmp_path / "x.yaml")
     assert found["a"] == {"lr": 1e-4, "big": 1000.0, "word": "1e", "text": "1e-4"}
     assert found["b"]["lr"] == 2.5e-3
     assert found["b"]["big"] == 1000.0
@@ -88,8 +83,16 @@ def test_an_unknown_key_is_named_with_the_known_ones(script, place, tmp_path, mo
     ("script", "text", "said"),
     [
         ("moleculenet", "models: {mean: {}}", "x.yaml has no data"),
-        ("moleculenet", "data: {}\nmodels: {mean: }", r"models.mean must hold settings"),
-        ("moleculenet", "data: 3\nmodels: {mean: {}}", r"data must hold settings by name, got 3"),
+        (
+            "moleculenet",
+            "data: {}\nmodels: {mean: }",
+            "models.mean must be settings by name",
+        ),
+        (
+            "moleculenet",
+            "data: 3\nmodels: {mean: {}}",
+            "data must be settings by name ({}: none), got 3",
+        ),
         ("moleculenet", "data: {}\ndefault: [gin]\nmodels: {mean: {}}", "default names gin"),
         (
             "moleculenet",
@@ -110,13 +113,12 @@ def test_values_that_cannot_be(script, text, said, tmp_path, monkeypatch, capsys
     assert "Traceback" not in told
 
 
-def test_spaces_of_the_search_are_checked(settings, monkeypatch):
-    search = importlib.import_module("molae_pyg.evaluation.search")
-    spaces = settings.read_yaml(settings.CONFIGS / "search.yaml")
-    models = settings.read_yaml(settings.CONFIGS / "moleculenet.yaml")["models"]
+def test_spaces_of_the_search_are_checked():
+    spaces = read_yaml(CONFIGS / "search.yaml")
+    models = read_yaml(CONFIGS / "moleculenet.yaml")["models"]
     for model, space in spaces.items():
         section = {key: value for key, value in models[model].items() if key != "datasets"}
-        search.check_space(model, section, space, "search.yaml")
-    with pytest.raises(SystemExit, match=r"unknown key rate in search\.yaml: gin\.training"):
-        search.check_space("gin", {"training": {}}, {"training.rate": [1]}, "search.yaml")
+        check_space(model, section, space, "search.yaml")
+    with pytest.raises(ValueError, match=r"unknown key rate in search\.yaml: gin\.training"):
+        check_space("gin", {"training": {}}, {"training.rate": [1]}, "search.yaml")
     sys.modules.pop("search", None)

@@ -1,6 +1,5 @@
 """Every YAML file builds what it describes, and agrees with the published figures."""
 
-import importlib
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 
 from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets import MoleculeNet
+from molae_pyg.evaluation import compare, leaderboard, models
 from molae_pyg.evaluation.config import CONFIGS
 from molae_pyg.training import Finetuning, Pretraining
 
@@ -21,13 +21,6 @@ FINETUNED = [
     path for path in PATHS if "models" in yaml.safe_load(path.read_text()) and path not in OGB
 ]
 PRETRAINED = [path for path in PATHS if path not in FINETUNED + OGB]
-
-
-@pytest.fixture
-def moleculenet(monkeypatch):
-    yield importlib.import_module("molae_pyg.evaluation.compare")
-    for name in ("moleculenet", "models", "baselines"):
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("path", PRETRAINED, ids=lambda p: p.stem)
@@ -45,40 +38,35 @@ def test_yaml_files_build(path):
 
 
 @pytest.mark.parametrize("path", FINETUNED, ids=lambda p: p.stem)
-def test_models_of_yaml_files_build(path, moleculenet):
+def test_models_of_yaml_files_build(path):
     config = yaml.safe_load(path.read_text())
-    check_models(config, {"chembl2321810", *MoleculeNet.sources}, moleculenet)
+    check_models(config, {"chembl2321810", *MoleculeNet.sources})
 
 
 @pytest.mark.parametrize("path", OGB, ids=lambda p: p.stem)
-def test_models_of_ogb_build(path, moleculenet):
-    ogb = importlib.import_module("molae_pyg.evaluation.ogb")
-    config = ogb.read_config(str(path))
+def test_models_of_ogb_build(path):
+    config = leaderboard.read_config(path.stem)
     assert config["entry"].keys() == {"conformers", "ensemble", "blend", "share"}
     names = {f"ogbg-mol{name}" for name in MoleculeNet.sources}
     for section in config["models"].values():
         lines = section.pop("datasets", {})
         section["datasets"] = {name: line for name, line in lines.items() if name in names}
-    check_models(config, names, moleculenet)
-    settings = ogb.settings_of(config, "molae-small", "ogbg-molhiv")
+    check_models(config, names)
+    settings = leaderboard.settings_of(config, "molae-small", "ogbg-molhiv")
     assert settings["conformers"] == 1  # of a run; the averages of an entry are made of its model
     assert "external_data" not in settings
-    assert "conformers" not in ogb.settings_of(config, "gin", "ogbg-molhiv")
+    assert "conformers" not in leaderboard.settings_of(config, "gin", "ogbg-molhiv")
 
 
-def check_models(config: dict, names: set[str], moleculenet) -> None:
+def check_models(config: dict, names: set[str]) -> None:
     """Every model builds on every data set, and what changes for one names one."""
-    assert (
-        set(config["default"])
-        <= set(config["models"])
-        <= set(importlib.import_module("molae_pyg.evaluation.models").MODELS)
-    )
+    assert set(config["default"]) <= set(config["models"]) <= set(models.MODELS)
     assert "molae" in config["models"]  # stands for weights given by their path
     assert config["data"].keys() <= {"num_conformers", "add_2d", "seed", "max_atoms"}
     for model, section in config["models"].items():
         assert set(section.get("datasets", {})) <= names
         for name in names:
-            settings = moleculenet.model_settings(config, model, name)
+            settings = models.model_settings(config, model, name)
             Finetuning(**settings.get("training", {}))
             if "molae" in model:
                 assert settings["weights"] in ("random", "molae-small")
@@ -87,16 +75,16 @@ def check_models(config: dict, names: set[str], moleculenet) -> None:
                     MolAEPredictor(encoder, **settings["head"])
 
 
-def test_published_lines(moleculenet):
+def test_published_lines():
     config = yaml.safe_load((CONFIGS / "published.yaml").read_text())
-    settings = moleculenet.model_settings(config, "molae", "freesolv")
+    settings = models.model_settings(config, "molae", "freesolv")
     assert settings["head"]["pooler_dropout"] == 0.4
     assert settings["scale"] == "all"
     assert Finetuning(**settings["training"]) == Finetuning(160, 64, 8e-5, 0.1, "mse", 0.0, 20)
     with torch.device("meta"):
         encoder = MolAEEncoder(**settings["encoder"])
     assert encoder.config["num_layers"] == 15
-    settings = moleculenet.model_settings(config, "molae", "qm8")
+    settings = models.model_settings(config, "molae", "qm8")
     assert (settings["encoder"], settings["training"]["epochs"]) == ({"dropout": 0.0}, 120)
 
 
@@ -115,20 +103,20 @@ def test_published_lines_are_those_of_the_paper():
         assert line["loss"] == loss.get(published["loss"], published["loss"])
 
 
-def test_an_unknown_key_is_an_error_before_the_work(moleculenet, tmp_path, monkeypatch):
+def test_an_unknown_key_is_an_error_before_the_work(tmp_path, monkeypatch):
     text = (CONFIGS / "quick.yaml").read_text().replace("lr:", "learning_rate:")
     (tmp_path / "typo.yaml").write_text(text)
     monkeypatch.setattr(sys, "argv", ["x", "--config", str(tmp_path / "typo.yaml")])
-    monkeypatch.setattr(moleculenet, "run_dataset", None)
+    monkeypatch.setattr(compare, "run_dataset", None)
     with pytest.raises(SystemExit, match=r"unknown key learning_rate in .*models\.molae-small"):
-        moleculenet.main()
-    with pytest.raises(SystemExit, match="no model 'molea'"):
-        moleculenet.model_settings({"models": {"molae": {}}}, "molea", "esol")
+        compare.main()
+    with pytest.raises(ValueError, match="no model 'molea'"):
+        models.model_settings({"models": {"molae": {}}}, "molea", "esol")
 
 
-def test_weights_are_called_by_their_whole_path(moleculenet):
-    assert moleculenet.name_of("molae-small") == "molae-small"
-    assert moleculenet.name_of("runs/pretrain/model") == "runs-pretrain-model"
-    assert moleculenet.name_of("/weights/checkpoint_7.pt") == "weights-checkpoint_7"
-    assert moleculenet.name_of("../best.pt") == "best"
-    assert moleculenet.name_of("../gin.pt") == "weights-gin"  # not taken for that model
+def test_weights_are_called_by_their_whole_path():
+    assert models.name_of("molae-small") == "molae-small"
+    assert models.name_of("runs/pretrain/model") == "runs-pretrain-model"
+    assert models.name_of("/weights/checkpoint_7.pt") == "weights-checkpoint_7"
+    assert models.name_of("../best.pt") == "best"
+    assert models.name_of("../gin.pt") == "weights-gin"  # not taken for that model

@@ -214,7 +214,7 @@ def test_tables_of_one_name(compare, folder):
         write_table(folder / name, y=[y + number for y in lengths()])
     status, told = compare("a/x.csv", "b/x.csv", "data.v1.csv", "data.v2.csv", "a/x.csv")
     assert status == 1
-    assert "refused: b/x.csv: its runs would be called 'x', as are those of a/x.csv" in told
+    assert "refused: b/x.csv: its runs would be called 'x', like those of a/x.csv" in told
     assert "1 failed: b/x.csv" in told
     for name in ("x", "data.v1", "data.v2"):
         assert f"{name}, mean 0-0: rmse" in told

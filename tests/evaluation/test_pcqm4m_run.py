@@ -1,9 +1,7 @@
 """PCQM4Mv2 from end to end on a small made copy, and the file of test predictions."""
 
 import gzip
-import importlib
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ import torch
 from scripts import SMILES, printed_by
 
 from molae_pyg import MolAEPredictor
+from molae_pyg.evaluation.pcqm4m import save_test
 
 CONFIG = """
 data: {num_conformers: 1, add_2d: false, seed: 0, time_limit: 5.0}
@@ -48,12 +47,9 @@ def test_script(tmp_path):
 
 @pytest.mark.parametrize(("part", "number"), [("test-dev", 147037), ("test-challenge", 147432)])
 def test_predictions_are_saved_as_ogb_does(part, number, tmp_path, monkeypatch):
-    script = importlib.import_module("molae_pyg.evaluation.pcqm4m")
-    script.save_test(tmp_path, part, np.linspace(0, 1, number, dtype=np.float32))
+    save_test(tmp_path, part, np.linspace(0, 1, number, dtype=np.float32))
     (file,) = tmp_path.iterdir()
     assert file.name == f"y_pred_pcqm4m-v2_{part}.npz"
     with np.load(file) as arrays:
         assert arrays["y_pred"].shape == (number,)
         assert arrays["y_pred"].dtype == np.float32
-    for name in ("pcqm4m", "models", "baselines", "results"):
-        sys.modules.pop(name, None)

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from pages import Parsed, assert_legible, needs_browser, read_page
 
-from molae_pyg.evaluation import report, score_tables, sealed
+from molae_pyg.evaluation import report, score_tables
+from molae_pyg.evaluation import runs as finished
 from molae_pyg.metrics import evaluate, evaluate_tasks
 
 ATTACK = "<script>alert(1)& $\\frac{1}$ *a* | `b` [c](d) Größe"
@@ -66,7 +67,7 @@ def write_runs(
                 result["parameters"] = 1234567
                 course = pd.DataFrame({"epoch": [0, 1], f"val_{metric}": [1.0, 0.9]})
                 course.to_csv(place / "metrics.csv", index=False)
-            sealed.seal(place / "result.json", result)
+            finished.seal(place / "result.json", result)
 
 
 def make_report(folder: Path, monkeypatch) -> tuple[Parsed, str]:
@@ -152,8 +153,8 @@ def test_missing_scores_and_labels(tmp_path, monkeypatch):
         result = json.loads((place / "result.json").read_text())
         result["test"] = {"roc_auc": None if place.name == "0-0" else float("nan")}
         (place / "result.json").unlink()
-        del result[sealed.OWN], result[sealed.FILES]
-        sealed.seal(place / "result.json", result)
+        del result[finished.OWN], result[finished.FILES]
+        finished.seal(place / "result.json", result)
     page, _ = make_report(tmp_path, monkeypatch)
     assert page.row("bad") == ["0", "—"]
     assert "few: too few test labels to draw a b." in page.words

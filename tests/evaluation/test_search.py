@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from scripts import SMILES, run
+from scripts import SMILES, call, run
 
+from molae_pyg.evaluation import search
 from molae_pyg.evaluation.config import CONFIGS
 
 
@@ -60,3 +61,41 @@ def test_spaces_name_settings_that_there_are():
             assert isinstance(values, list) or values["low"] < values["high"]
         sections = {name.split(".")[0] for name in space if "." in name}
         assert sections - {"encoder"} <= set(models[model])
+
+
+def test_trials_of_another_search_are_refused():
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study()
+    identity = {"settings": {"num_trees": 5}, "labels_sha256": "a" * 64}
+    search.check_study(study, identity, "x.db")
+    search.check_study(study, identity, "x.db")
+    for other, said in (
+        ({**identity, "labels_sha256": "b" * 64}, "labels_sha256"),
+        ({**identity, "settings": {"num_trees": 6}}, "settings.num_trees: 5 there, 6 now"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            search.check_study(study, other, "x.db")
+    unmarked = optuna.create_study()
+    unmarked.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(ValueError, match="does not say of what"):
+        search.check_study(unmarked, identity, "x.db")
+
+
+@pytest.mark.parametrize("content", [b"no database at all", b"torn"])
+def test_a_damaged_database_is_named_with_the_remedy(folder, content, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(folder)
+    flags = ["--dataset", "my.csv", "--model", "ecfp-forest", "--config", "few.yaml"]
+    file = folder / "runs" / "search" / "my-scaffold-ecfp-forest.db"
+    if content == b"torn":
+        assert call(monkeypatch, capsys, "search", *flags, "--trials", "1")[0] == 0
+        whole = file.read_bytes()
+        content = whole[:4096] + bytes(len(whole) - 4096)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    status, printed = call(monkeypatch, capsys, "search", *flags, "--trials", "2")
+    assert status == 1
+    assert "my-scaffold-ecfp-forest.db is damaged (" in printed
+    assert "remove it to start the search anew" in printed
+    assert "Traceback" not in printed
+    assert file.read_bytes() == content

@@ -1,7 +1,6 @@
 """OGB's leaderboard from end to end on small files: runs, entries, submission, verification."""
 
 import gzip
-import importlib
 import json
 import os
 from pathlib import Path
@@ -12,6 +11,8 @@ from scripts import SMILES, printed_by, run
 
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.datasets import OGBMol
+from molae_pyg.evaluation import entry
+from molae_pyg.evaluation import submission as submission_module
 from molae_pyg.inference import predict
 from molae_pyg.splits import scaffold_split
 
@@ -48,24 +49,6 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def submissions(monkeypatch):
-    """The module ``experiments/submission.py``."""
-    return importlib.import_module("molae_pyg.evaluation.submission")
-
-
-@pytest.fixture
-def leaderboard(submissions):
-    """The module ``experiments/leaderboard.py``."""
-    return importlib.import_module("molae_pyg.evaluation.leaderboard")
-
-
-@pytest.fixture
-def script(submissions):
-    """The module ``experiments/ogb_leaderboard.py``."""
-    return importlib.import_module("molae_pyg.evaluation.ogb")
-
-
 def evaluate(folder: Path, *args: str) -> str:
     return printed_by(folder, "ogb_leaderboard.py", "--dataset", "molesol", "--seeds", "2", *args)
 
@@ -89,7 +72,7 @@ def test_submission_and_its_verification(folder):
     fine_tuned = found["parameters"]["molae-small, runs: 1"]
     assert found["parameters"]["sum"] == whole + fine_tuned
     assert "The leaderboard asks for 10 runs; these are 2." in printed
-    assert "experiments/ogb_leaderboard.py --dataset molesol --seeds 2" in printed
+    assert "`python -m molae_pyg.evaluation.leaderboard --dataset molesol --seeds 2" in printed
     assert "to be filled in" in printed
 
     place = folder / "runs" / "ogb" / "ogbg-molesol"
@@ -191,15 +174,15 @@ def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
     assert f"| test | ogbg-molesol |\n| --- | --- |\n| ecfp-forest | {cell} |\n| mean |" in printed
 
 
-def test_quantiles_among_the_validation_predictions(script):
+def test_quantiles_among_the_validation_predictions():
     valid = np.array([[0.9], [0.3], [0.1], [0.3]], np.float32)
     test = np.array([[0.3], [0.2], [5.0], [0.0]], np.float32)
-    found = script.quantiles({"valid": valid, "test": test})
+    found = entry.quantiles({"valid": valid, "test": test})
     assert found["valid"].tolist() == [[0.875], [0.5], [0.125], [0.5]]
     assert found["test"][:, 0] == pytest.approx([0.5, 0.3125, 0.875, 0.125], abs=1e-6)
 
 
-def test_blend_of_classes_does_not_depend_on_scales(script):
+def test_blend_of_classes_does_not_depend_on_scales():
     class Two:
         name, metric = "ogbg-molbace", "roc_auc"
 
@@ -211,12 +194,12 @@ def test_blend_of_classes_does_not_depend_on_scales(script):
     second = np.array([[0.30], [0.10], [0.31], [0.29]], np.float32)
     for scale in (1, 1e-3):
         scaled = second * np.float32(scale)
-        mixed, share = script.blend(
+        mixed, share = entry.blend(
             Two(), {"valid": first, "test": first}, {"valid": scaled, "test": scaled}
         )
         assert 0 < share < 1
-        assert script.score("ogbg-molbace", Two().labels_of("test"), mixed["test"]) == 1
-    halves, share = script.blend(
+        assert entry.score("ogbg-molbace", Two().labels_of("test"), mixed["test"]) == 1
+    halves, share = entry.blend(
         Two(), {"valid": first, "test": first}, {"valid": second, "test": second}, share=0.5
     )
     assert share == 0.5
@@ -227,19 +210,19 @@ def test_blend_of_classes_does_not_depend_on_scales(script):
     "MOLAE_DATA" not in os.environ, reason="needs the official files in $MOLAE_DATA/ogb"
 )
 @pytest.mark.parametrize("place", sorted(PUBLISHED.iterdir()), ids=lambda place: place.name)
-def test_published_scores_are_those_of_the_published_predictions(submissions, place, tmp_path):
+def test_published_scores_are_those_of_the_published_predictions(place, tmp_path):
     folders = sorted(place.iterdir())
     assert folders
     for folder in folders:
-        assert submissions.verify(folder, str(tmp_path)) == [], folder
+        assert submission_module.verify(folder, str(tmp_path)) == [], folder
 
 
-def test_facts_of_differing_fits_are_all_stated(leaderboard):
+def test_facts_of_differing_fits_are_all_stated():
     first = {"environment": {"commit": "a", "torch": "2.13.0", "threads": 1}}
     second = {
         "environment": {"commit": "b", "torch": "2.13.0", "threads": 1, "precision": "32-true"}
     }
-    assert leaderboard.merged_environment([first, second, first]) == {
+    assert entry.merged_environment([first, second, first]) == {
         "commit": "a, b",
         "torch": "2.13.0",
         "threads": "1",
