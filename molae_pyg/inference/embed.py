@@ -1,7 +1,7 @@
 """Embeddings: vectors of SMILES, which are cached on the disk, and of PyG Data."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from itertools import islice
 
@@ -39,6 +39,8 @@ def embed(
 ) -> np.ndarray:
     """Returns the vector of each molecule: its CLS representation, averaged over conformers.
 
+    Each distinct SMILES is encoded once, so that equal molecules have equal vectors, bit by bit.
+
     Args:
         model: An encoder, or a model with an ``encoder``, such as :class:`~molae_pyg.MolAE`.
         molecules: n SMILES (a list, column or generator), or ``Data`` with ``conformers [n, K, 3]``
@@ -60,58 +62,67 @@ def embed(
         TypeError: ``molecules`` is a single string, a file, or something without an order of rows.
     """
     encoder = getattr(model, "encoder", model)
-    if not _are_data(molecules):
-        return embed_smiles(encoder, molecules, num_conformers, batch_size, cache, precision)
-    size("batch_size", batch_size)
-    check_list(molecules, "molecules")
-    num_atoms = checked_sizes(molecules, Checker("molecules"))
-    items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
-    return in_batches(
-        encoder, _vectors(encoder), items, num_atoms, batch_size, precision, "embedding"
-    )
-
-
-def embed_smiles(
-    encoder: nn.Module,
-    smiles: Iterable[str],
-    num_conformers: int = 1,
-    batch_size: int = 32,
-    cache: bool = True,
-    precision: str = "auto",
-) -> np.ndarray:
-    """Returns the vectors of SMILES, see :func:`embed`.
-
-    Worker processes make conformers while this process encodes the molecules that are ready. Each
-    distinct molecule is encoded once, so that equal molecules have equal vectors, bit by bit.
-    """
-    smiles = listed(smiles)
     batch_size = size("batch_size", batch_size)
+    if _are_data(molecules):
+        check_list(molecules, "molecules")
+        num_atoms = checked_sizes(molecules, Checker("molecules"))
+        items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
+        return _encode(encoder, items, num_atoms, batch_size, precision, "embedding")
+    smiles = listed(molecules)
     options = Options(num_conformers)
     shelf = _shelf(encoder, options, hardware_precision(precision)) if cache else None
-    molecules = _canonical(smiles, shelf)
+    names = _canonical(smiles, shelf)
     rows: dict[str, int] = {}  # first row of each molecule
-    for row, molecule in enumerate(molecules):
-        rows.setdefault(molecule, row)
+    for row, name in enumerate(names):
+        rows.setdefault(name, row)
     vectors = shelf.vectors(list(rows)) if shelf else {}
-    missing = [molecule for molecule in rows if molecule not in vectors]
-    failed: dict[int, ValueError] = {}  # by row
-    bar = tqdm(missing, "embedding", unit="mol", delay=1.0, disable=None)
-    with closing(stream(missing, options)) as made:
-        pairs = zip(bar, made, strict=True)
-        while chunk := dict(islice(pairs, _CHUNK)):
-            ready = {key: data for key, data in chunk.items() if isinstance(data, Data)}
-            failed |= {rows[key]: error for key, error in chunk.items() if key not in ready}
-            found = _encode(encoder, ready, batch_size, precision)
+    missing = [name for name in rows if name not in vectors]
+    failed = {}
+    with closing(_in_chunks(encoder, missing, options, batch_size, precision)) as chunks:
+        for found, errors in chunks:
             vectors |= found
+            failed |= errors
             if shelf:
                 shelf.keep({}, found)
     if failed:
-        row, error = next(iter(failed.items()))
+        name, error = next(iter(failed.items()))
         others = f" (and {len(failed) - 1} more molecules)" if len(failed) > 1 else ""
-        raise ValueError(f"row {row}: {error}{others}")
-    if not molecules:
+        raise ValueError(f"row {rows[name]}: {error}{others}")
+    if not names:
         return np.zeros((0, encoder.config["hidden_channels"]), dtype=np.float32)
-    return np.stack([vectors[molecule] for molecule in molecules])
+    return np.stack([vectors[name] for name in names])
+
+
+def _in_chunks(
+    encoder: nn.Module, smiles: list[str], options: Options, batch_size: int, precision: str
+) -> Iterator[tuple[dict[str, np.ndarray], dict[str, ValueError]]]:
+    """Yields the vectors of the next molecules, and their errors, by SMILES.
+
+    Worker processes make conformers while this process encodes the molecules that are ready.
+    """
+    bar = tqdm(smiles, "embedding", unit="mol", delay=1.0, disable=None)
+    with closing(stream(smiles, options)) as made:
+        pairs = zip(bar, made, strict=True)
+        while chunk := dict(islice(pairs, _CHUNK)):
+            ready = {name: data for name, data in chunk.items() if isinstance(data, Data)}
+            errors = {name: error for name, error in chunk.items() if name not in ready}
+            items = list(ready.values())
+            num_atoms = [data.z.numel() for data in items]
+            found = _encode(encoder, items, num_atoms, batch_size, precision) if ready else []
+            yield dict(zip(ready, found, strict=True)), errors
+
+
+def _encode(
+    encoder: nn.Module,
+    molecules: Sequence[Data] | HeldOutItems,
+    num_atoms: Sequence[int],
+    batch_size: int,
+    precision: str,
+    description: str | None = None,
+) -> np.ndarray:
+    """Returns CLS representations ``[n, C]`` float32, averaged over conformers."""
+    vectors = mean_over_conformers(lambda z, pos, batch: encoder(z, pos, batch).molecule)
+    return in_batches(encoder, vectors, molecules, num_atoms, batch_size, precision, description)
 
 
 def _are_data(molecules: object) -> bool:
@@ -119,23 +130,6 @@ def _are_data(molecules: object) -> bool:
         return True
     some = isinstance(molecules, Sequence) and not isinstance(molecules, str) and len(molecules) > 0
     return some and isinstance(molecules[0], Data)
-
-
-def _vectors(encoder: nn.Module):
-    """A function of batches: CLS representations ``[B, C]``, averaged over conformers."""
-    return mean_over_conformers(lambda z, pos, batch: encoder(z, pos, batch).molecule)
-
-
-def _encode(
-    encoder: nn.Module, molecules: dict[str, Data], batch_size: int, precision: str
-) -> dict[str, np.ndarray]:
-    """Returns vectors ``[C]`` float32 by name."""
-    if not molecules:
-        return {}
-    items = list(molecules.values())
-    num_atoms = [data.z.numel() for data in items]
-    found = in_batches(encoder, _vectors(encoder), items, num_atoms, batch_size, precision)
-    return dict(zip(molecules, found, strict=True))
 
 
 def _shelf(encoder: nn.Module, options: Options, precision: str) -> EmbeddingCache:

@@ -213,9 +213,9 @@ class MolAE(ShowsArguments, nn.Module):
 
         Arguments and errors are those of :func:`molae_pyg.inference.embed`.
         """
-        from molae_pyg.inference.embed import embed_smiles  # loads RDKit
+        from molae_pyg.inference import embed  # loads RDKit
 
-        return embed_smiles(self.encoder, smiles, num_conformers, batch_size, cache, precision)
+        return embed(self, smiles, num_conformers, batch_size, cache, precision)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""

@@ -193,7 +193,7 @@ def test_a_damaged_entry_is_computed_again_and_replaced(
 def test_every_flipped_bit_of_the_file_gives_the_vector_or_a_warning(model, tmp_path, monkeypatch):
     monkeypatch.setenv("MOLAE_CACHE", str(tmp_path))
     expected = model.embed(["OCC"], precision="32-true")
-    monkeypatch.setattr(embedding, "_encode", lambda *_: {"CCO": expected[0]})
+    monkeypatch.setattr(embedding, "_encode", lambda *_: expected)
     file = tmp_path / "embeddings.sqlite"
     content = file.read_bytes()
     for place in np.random.default_rng(0).integers(0, 8 * len(content), 60).tolist():

@@ -80,7 +80,9 @@ def test_what_is_kept_is_taken(model, tmp_path, monkeypatch):
     encoded = []
     encode = embedding._encode
     monkeypatch.setattr(
-        embedding, "_encode", lambda e, some, *rest: encoded.extend(some) or encode(e, some, *rest)
+        embedding,
+        "_encode",
+        lambda e, some, *rest: encoded.extend(d.smiles for d in some) or encode(e, some, *rest),
     )
     second = model.embed(["NCCC", "CCCO", "CCC"])
     assert encoded == ["CCC"]
