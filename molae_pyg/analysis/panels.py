@@ -66,51 +66,41 @@ class Picture:
 
     def png(self, transparent: bool = True) -> bytes:
         """Returns one PNG of all panels, with titles, caption and legend."""
-        width, height, most = SIZES[self.size]
-        columns = min(most, len(self.panels))
-        rows = [self.panels[i : i + columns] for i in range(0, len(self.panels), columns)]
-        titles = [[wrapped(panel.title, width) for panel in row] for row in rows]
+        width, height, columns = SIZES[self.size]
+        columns = min(columns, len(self.panels))
+        titles = [wrapped(panel.title, width) for panel in self.panels]
         heights = [
-            max((panel.height or height) + LINE * (1 + title.count("\n")) for panel, title in row)
-            for row in (zip(*row, strict=True) for row in zip(rows, titles, strict=True))
+            (panel.height or height) + LINE * (1 + title.count("\n"))
+            for panel, title in zip(self.panels, titles, strict=True)
         ]
+        heights = [max(heights[i : i + columns]) for i in range(0, len(heights), columns)]
         full = width * columns
         caption = wrapped(self.caption, full)
-        legend, ncols = _legend(self.legend, full)
-        legend_rows = [legend[i : i + ncols] for i in range(0, len(legend), ncols)]
-        lines = 2 + caption.count("\n")
-        lines += sum(1 + max(name.count("\n") for name, _ in row) for row in legend_rows)
+        legend = {wrapped(name, full - HANDLE): colour for name, colour in self.legend.items()}
+        entry = HANDLE + LETTER * max(map(len, self.legend), default=0)
+        ncols = max(1, min(len(legend), int(full / entry)))
+        lines = 2 + sum(1 + name.count("\n") for name in legend) / ncols + caption.count("\n")
         with plain_text():
             figure = new_figure(full, sum(heights) + LINE * lines)
-            axes = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
-            for place in axes.ravel()[len(self.panels) :]:
+            axes = figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights)
+            for place in axes.ravel()[len(titles) :]:
                 place.set_visible(False)
-            for places, row, names in zip(axes, rows, titles, strict=True):
-                for place, panel, title in zip(places, row, names, strict=False):
-                    panel.draw(place)
-                    place.set_title(title, color=INK, fontsize=9)
+            for place, panel, title in zip(axes.flat, self.panels, titles, strict=False):
+                panel.draw(place)
+                place.set_title(title, color=INK, fontsize=9)
             figure.suptitle(caption, color=INK, fontsize=10)
-            _draw_legend(figure, legend, ncols)
+            if legend:
+                _draw_legend(figure, legend, ncols)
             return png_of(figure, transparent)
 
 
-def _legend(legend: Mapping[str, str], width: float) -> tuple[list[tuple[str, str]], int]:
-    """Names in lines and colours; the number of columns that fit into ``width`` inches."""
-    if not legend:
-        return [], 1
-    entry = HANDLE + LETTER * max(map(len, legend))
-    columns = min(len(legend), max(1, int(width / entry)))
-    return [(wrapped(name, width - HANDLE), colour) for name, colour in legend.items()], columns
-
-
-def _draw_legend(figure: Figure, legend: list[tuple[str, str]], columns: int) -> None:
+def _draw_legend(figure: Figure, legend: Mapping[str, str], columns: int) -> None:
     from matplotlib.lines import Line2D
 
-    if legend:
-        handles = [Line2D([], [], color=colour, linewidth=2) for _, colour in legend]
-        names = [f" {name}" for name, _ in legend]  # matplotlib leaves out names that begin with _
-        place = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(handles, names, **place, fontsize=8, frameon=False, labelcolor=INK)
+    handles = [Line2D([], [], color=colour, linewidth=2) for colour in legend.values()]
+    names = [f" {name}" for name in legend]  # matplotlib leaves out names that begin with _
+    place = {"loc": "outside lower center", "ncols": columns}
+    figure.legend(handles, names, **place, fontsize=8, frameon=False, labelcolor=INK)
 
 
 def new_figure(width: float, height: float) -> Figure:

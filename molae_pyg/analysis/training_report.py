@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,37 +23,22 @@ RECENT = 10  # logged values that the training column of the summary averages
 SMOOTH_PARTS = 60  # a smoothed point is the mean of about 1/60 of the run
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One plot of a run.
-
-    Args:
-        title: What is plotted.
-        train: Column of the training set's values.
-        valid: Column of the held-out set's values. (default: :obj:`None`, no such values)
-        kind: ``"linear"``, ``"from_zero"`` (linear, the axis starts at 0), ``"log"`` or
-            ``"share"`` (0 to 1, shown in per cent).
-        y: Name of the vertical axis, with its unit.
-    """
+class Curve(NamedTuple):
+    """A logged value: its title, and how it is drawn."""
 
     title: str
-    train: str
-    valid: str | None = None
-    kind: str = "linear"
-    y: str = ""
+    y: str  # name of the vertical axis, with its unit
+    kind: str = "log"  # or "linear", "from_zero" (linear from 0), "share" (0 to 1, in per cent)
 
 
-def _both(name: str, title: str, kind: str, y: str) -> Curve:
-    return Curve(title, f"train_{name}", f"val_{name}", kind, y)
-
-
-#: What a model is judged by; the names are those of the columns after ``train_``.
-QUALITY = {
-    "token_accuracy": ("Dropped atoms with the right element", "share", "dropped atoms"),
-    "distance_mae": ("Mean error of distances in Å", "from_zero", "error, Å"),
-    "coordinate_rmsd": ("RMSD of coordinates in Å", "from_zero", "RMSD, Å"),
+#: Name of a value -> how it is drawn. Its columns are ``train_<name>`` and ``val_<name>``.
+COURSE = {
+    "total": Curve("Total loss", "loss"),
+    "token_accuracy": Curve("Dropped atoms with the right element", "dropped atoms", "share"),
+    "distance_mae": Curve("Mean error of distances in Å", "error, Å", "from_zero"),
+    "coordinate_rmsd": Curve("RMSD of coordinates in Å", "RMSD, Å", "from_zero"),
 }
-TERMS = {
+TITLES = {
     "token": "Element loss",
     "coordinate": "Coordinate loss",
     "distance": "Distance loss",
@@ -63,30 +47,15 @@ TERMS = {
     "decoder_x_norm": "Decoder norm, states",
     "decoder_pair_norm": "Decoder norm, pairs",
 }
-#: Section -> size of its panels, and the curves.
-SECTIONS = {
-    "Course": (
-        "large",
-        [
-            _both("total", "Total loss", "log", "loss"),
-            *(_both(name, *words) for name, words in QUALITY.items()),
-        ],
-    ),
-    "Terms of the loss": (
-        "medium",
-        [
-            _both(name, f"{title} (weight {CLOZE_WEIGHTS[name]:g})", "log", "loss")
-            for name, title in TERMS.items()
-        ],
-    ),
-    "Optimiser": (
-        "medium",
-        [
-            Curve("Gradient norm before clipping", "train_grad_norm", None, "log", "norm"),
-            Curve("Learning rate", "lr", None, "from_zero", "learning rate"),
-            Curve("Molecules per second", "molecules_per_second", None, "from_zero", "1 / s"),
-        ],
-    ),
+TERMS = {
+    name: Curve(f"{title} (weight {CLOZE_WEIGHTS[name]:g})", "loss")
+    for name, title in TITLES.items()
+}
+#: The same for values of a run as a whole, which have one column.
+OPTIMISER = {
+    "train_grad_norm": Curve("Gradient norm before clipping", "norm"),
+    "lr": Curve("Learning rate", "learning rate", "from_zero"),
+    "molecules_per_second": Curve("Molecules per second", "1 / s", "from_zero"),
 }
 
 
@@ -118,8 +87,13 @@ def training_report(folder: str | Path, file: str | Path | None = None) -> Path:
     page = Page(f"Pre-training: {folder.resolve().name}", "training report")
     page.heading("Summary")
     page.facts(_progress(metrics))
-    page.table(_results(metrics))
-    missing = [title for heading in SECTIONS for title in _add_curves(page, heading, metrics)]
+    terms = TERMS | _other_terms(metrics)
+    page.table(_results(metrics, COURSE | terms))
+    missing = [
+        *_add_curves(page, "Course", metrics, COURSE, "large"),
+        *_add_curves(page, "Terms of the loss", metrics, terms),
+        *_add_curves(page, "Optimiser", metrics, OPTIMISER),
+    ]
     if pictures := sorted(folder.glob("reconstruction*.png")):
         page.heading("Reconstructions")
         for picture in pictures:
@@ -134,7 +108,7 @@ def training_report(folder: str | Path, file: str | Path | None = None) -> Path:
     return file
 
 
-def series(metrics: pd.DataFrame, column: str | None) -> pd.Series:
+def series(metrics: pd.DataFrame, column: str) -> pd.Series:
     """Returns the finite values of a column by step, steps increasing; empty if there are none.
 
     A run that was resumed at a checkpoint has done some updates twice. What was written later
@@ -179,31 +153,44 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
-def _results(metrics: pd.DataFrame) -> pd.DataFrame:
+def _other_terms(metrics: pd.DataFrame) -> dict[str, Curve]:
+    """The terms of an objective that is not the cloze test's."""
+    logged = [name.partition("_") for name in metrics if name.startswith(("train_", "val_"))]
+    known = {*COURSE, *TERMS, "grad_norm"}
+    return {name: Curve(name, name, "linear") for _, _, name in logged if name not in known}
+
+
+def _values(metrics: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:
+    """The values of the training set, or of the run as a whole, and those of the held-out set."""
+    train = name if name in OPTIMISER else f"train_{name}"
+    return series(metrics, train), series(metrics, f"val_{name}")
+
+
+def _results(metrics: pd.DataFrame, curves: dict[str, Curve]) -> pd.DataFrame:
     """The last values on both sets."""
     rows = {}
-    titles = {name: title for name, (title, *_) in QUALITY.items()}
-    for name, title in {"total": "Total loss", **titles, **TERMS}.items():
-        train, valid = series(metrics, f"train_{name}"), series(metrics, f"val_{name}")
+    for name, curve in curves.items():
+        train, valid = _values(metrics, name)
         if len(train) or len(valid):
-            show = "{:.1%}" if name == "token_accuracy" else "{:.4g}"
+            show = "{:.1%}" if curve.kind == "share" else "{:.4g}"
             last = (train.iloc[-RECENT:].mean(), valid.iloc[-1] if len(valid) else float("nan"))
-            rows[title] = ["-" if pd.isna(x) else show.format(x) for x in last]
+            rows[curve.title] = ["-" if pd.isna(x) else show.format(x) for x in last]
     columns = [f"training, mean of the last {RECENT} logged", "held out, last"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
-def _add_curves(page: Page, heading: str, metrics: pd.DataFrame) -> list[str]:
-    """Adds the plots of a section; returns the titles of those that have no data."""
-    size, curves = SECTIONS[heading]
+def _add_curves(
+    page: Page, heading: str, metrics: pd.DataFrame, curves: dict[str, Curve], size: str = "medium"
+) -> list[str]:
+    """Adds a section of plots; returns the titles of those that have no data."""
     panels, legend, missing = [], {}, []
-    for curve in curves:
-        train, valid = series(metrics, curve.train), series(metrics, curve.valid)
+    for name, curve in curves.items():
+        train, valid = _values(metrics, name)
         if train.empty and valid.empty:
             missing.append(curve.title)
             continue
         panels.append(Panel(curve.title, partial(draw_curve, train, valid, curve)))
-        if curve.valid is not None:
+        if name not in OPTIMISER:
             legend |= {"training": TRAIN} if len(train) else {}
             legend |= {"held out": VALID} if len(valid) else {}
     if panels:

@@ -83,6 +83,12 @@ def test_only_held_out_values(tmp_path):
     assert page.row("Total loss") == ["-", "2"]
 
 
+def test_terms_of_another_objective_are_drawn(tmp_path):
+    page = report(tmp_path, metrics(step=[9, 19], train_total=[2.0, 1.0], val_energy=[3.0, 4.0]))
+    assert [image["alt"] for image in page.attributes("img")] == ["Total loss", "energy"]
+    assert page.row("energy") == ["-", "4"]
+
+
 def test_nothing_but_steps(tmp_path):
     page = report(tmp_path, metrics(step=[9]))
     assert page.row("updates") == ["10"]
@@ -170,7 +176,6 @@ def test_a_series_is_what_was_logged():
     assert values.to_dict() == {9: 3.0, 29: 1.0}
     assert series(table([9], [np.inf]), COLUMN).empty
     assert series(table([9], [1.0]), "val_total").empty
-    assert series(table([9], [1.0]), None).empty
 
 
 def test_what_was_done_twice_counts_once():
@@ -192,7 +197,7 @@ def test_smoothing_is_a_moving_mean():
 def test_drawing(kind, values):
     train = pd.Series(values)
     figure = new_figure(4, 3)
-    draw_curve(train, train, Curve("Loss", COLUMN, "val_total", kind, "loss"), figure.subplots())
+    draw_curve(train, train, Curve("Loss", "loss", kind), figure.subplots())
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("update", "loss")
     pixels = image.imread(io.BytesIO(png_of(figure)))
     assert pixels[0, 0, 3] == 0  # no background
