@@ -2,8 +2,8 @@
 
 Command: MOLAE_DATA=... python benchmarks/bf16_scores.py
 
-Method: molae-small is fine-tuned as in experiments/transfer.py, with the same seeds, splits and
-settings in both precisions; test scores side by side. Embeddings are those of 1,000 ZINC molecules.
+Method: molae-small is fine-tuned as by molae_pyg.evaluation.transfer, with the same seeds, splits
+and settings in both precisions; test scores side by side. Embeddings are of 1,000 ZINC molecules.
 Without bf16 arithmetic in hardware it is emulated: products of bf16 matrices, computed in fp32,
 rounded to bf16, as by a unit that adds up in fp32. Scores then are those of bf16, times are not.
 """
@@ -11,7 +11,6 @@ rounded to bf16, as by a unit that adds up in fp32. Scores then are those of bf1
 import argparse
 import contextlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +25,8 @@ from turns import summary
 
 from molae_pyg import MolAE
 from molae_pyg.datasets import MoleculeNet
-from molae_pyg.inference.precision import autocast, precision
-
-sys.path.insert(0, str(record.ROOT / "experiments"))
 from molae_pyg.evaluation import transfer
+from molae_pyg.inference.precision import autocast, precision
 
 PRECISIONS = ("32-true", "bf16-mixed")
 NAMES = ("mm", "addmm", "bmm", "baddbmm", "baddbmm_")

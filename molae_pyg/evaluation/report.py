@@ -20,6 +20,7 @@ from molae_pyg.analysis.page import Page, claim_folder
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation import figures
 from molae_pyg.evaluation import score_tables as tables
+from molae_pyg.evaluation.config import make_parser, run_command
 from molae_pyg.evaluation.runs import SHARED, check_same, read_runs
 from molae_pyg.evaluation.score_tables import Runs, metric_of
 from molae_pyg.evaluation.significance import tukey_hsd
@@ -33,10 +34,11 @@ TARGETS = 40  # of a data set that the page shows
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = make_parser(__doc__, root=False)
+    what = "folder of the runs"
+    parser.add_argument(
+        "runs", nargs="?", default="runs/moleculenet", help=f"{what}; default: runs/moleculenet"
     )
-    parser.add_argument("runs", nargs="?", default="runs/moleculenet", help="folder of runs")
     parser.add_argument("--output", help="folder of the report; default: <runs>/report")
     return parser.parse_args()
 
@@ -65,8 +67,8 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Runs]], list[str]]:
             for runs in models.values():
                 runs.sort(key=lambda run: (run["seed"], run["fold"]))
     if not found:
-        why = f"{folder} has no finished run; experiments/moleculenet.py makes them"
-        raise SystemExit("\n".join([why, *left_out]))
+        why = f"{folder} has no finished run; molae_pyg.evaluation.compare makes them"
+        raise ValueError("\n".join([why, *left_out]))
     return found, left_out
 
 
@@ -170,15 +172,20 @@ def add_intervals(page: Page, datasets: dict[str, Runs]) -> None:
         page.picture(f"cv5x5-{name}-tukey", picture)
 
 
-def main() -> None:
-    args = parse_args()
+def make_report(args: argparse.Namespace) -> None:
+    """Writes the report.
+
+    Raises:
+        ValueError: If there is no finished run, or the folder of the report has other files.
+        SystemExit: If runs are left out; the message says why.
+    """
     folder = Path(args.runs)
     found, left_out = load(folder)
     output = Path(args.output or folder / "report")
     try:
         claim_folder(output)
     except ValueError as error:
-        raise SystemExit(f"{error}: give another --output") from None
+        raise ValueError(f"{error}: give another --output") from None
     page = Page("Models on molecular data sets")
     if left_out:
         page.heading("Left out", 2)
@@ -207,6 +214,10 @@ def main() -> None:
     print(f"written to {output}: report.html, report.md, results.json and pictures")
     if left_out:
         raise SystemExit("\n".join([f"left out, {len(left_out)}:", *left_out]))
+
+
+def main() -> None:
+    run_command(make_report, parse_args())
 
 
 if __name__ == "__main__":

@@ -1,12 +1,20 @@
 """Settings: what is wrong in a YAML file is said before any work, with its place."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from scripts import call
 
-from molae_pyg.evaluation.config import CONFIGS, read_yaml
+from molae_pyg.evaluation.config import (
+    CONFIGS,
+    config_path,
+    exit_if_failed,
+    keep_going,
+    read_yaml,
+    run_command,
+)
 from molae_pyg.evaluation.search import check_space
 
 
@@ -122,3 +130,58 @@ def test_spaces_of_the_search_are_checked():
     with pytest.raises(ValueError, match=r"unknown key rate in search\.yaml: gin\.training"):
         check_space("gin", {"training": {}}, {"training.rate": [1]}, "search.yaml")
     sys.modules.pop("search", None)
+
+
+def test_names_of_shipped_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert config_path("quick") == CONFIGS / "quick.yaml"
+    assert read_yaml("quick")["data"]["num_conformers"] == 2
+    (tmp_path / "quick").write_text("data: {seed: 7}\n")
+    assert read_yaml("./quick") == {"data": {"seed": 7}}  # a path is a path
+    for other in ("quick.yaml", "configs/quick", "../published", "slow"):
+        assert config_path(other) == Path(other)
+    with pytest.raises(ValueError, match="Names of shipped settings are cv5x5, moleculenet, ogb"):
+        read_yaml("slow")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "stopped"),
+        (KeyboardInterrupt("3 rows are done"), 130, "3 rows are done"),
+        (ValueError("give --model"), "give --model", ""),
+        (FileNotFoundError(2, "No such file", "x"), "[Errno 2] No such file: 'x'", ""),
+    ],
+)
+def test_expected_errors_of_a_command_end_in_a_message(error, status, said, capsys):
+    def work(number: int) -> None:
+        assert number == 3
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(work, 3)
+    assert ended.value.code == status
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_a_defect_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 / 0)
+
+
+def test_failures_are_collected(capsys):
+    failed: list[str] = []
+    for name, error in (("a", None), ("b", ValueError("wrong")), ("c", KeyError("x"))):
+        with keep_going(name, failed):
+            if error is not None:
+                raise error
+    assert failed == ["b", "c"]
+    printed = capsys.readouterr().err
+    assert "b failed: wrong\n" in printed
+    assert "c failed: Traceback" in printed
+    with pytest.raises(SystemExit, match="2 failed: b, c"):
+        exit_if_failed(failed)
+    exit_if_failed([])
+    with pytest.raises(KeyboardInterrupt), keep_going("d", failed):
+        raise KeyboardInterrupt
+    assert failed == ["b", "c"]

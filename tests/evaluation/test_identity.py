@@ -3,15 +3,19 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from scripts import SMILES, call
 
+from molae_pyg.baselines.job import Job
 from molae_pyg.durable import FolderLock
+from molae_pyg.evaluation.models import MODELS, Model
 
 CONFIG = """
 default: [mean]
@@ -227,7 +231,9 @@ def test_two_processes_in_one_output(compare, folder):
     code = f"""
 import sys
 from pathlib import Path
+from molae_pyg.baselines.job import Job
 from molae_pyg.durable import FolderLock
+from molae_pyg.evaluation.models import MODELS, Model
 with FolderLock(Path({str(place)!r})):
     print("taken", flush=True)
     sys.stdin.read()
@@ -311,3 +317,27 @@ def test_weights_that_cannot_be_read_do_not_lose_the_other_models(compare, folde
     assert "1 failed: out/scaffold/my/weights" in told
     assert "mean, 1 runs: rmse" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("script", ["moleculenet", "rerun"])
+def test_ctrl_c_ends_in_one_line(folder, script, monkeypatch, capsys):
+    """The finished runs stay, and the same command makes the rest."""
+
+    def fit(job: Job) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    place = Path("out/scaffold/my/ecfp-forest/0-0")
+    if script == "moleculenet":
+        shutil.rmtree(place)
+        words = (*FLAGS, "my.csv", "--model", "mean", "ecfp-forest")
+    else:
+        words = (str(place),)
+    with monkeypatch.context() as patch:
+        patch.setitem(MODELS, "ecfp-forest", Model(fit, None))
+        status, told = call(monkeypatch, capsys, script, *words)
+    assert status == 130
+    assert told.endswith("\nstopped\n")
+    assert "Traceback" not in told
+    status, told = call(monkeypatch, capsys, script, *words)
+    assert status == 0, told

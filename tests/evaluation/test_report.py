@@ -207,5 +207,5 @@ def test_targets_have_a_table_of_their_own():
 
 
 def test_no_runs(tmp_path):
-    with pytest.raises(SystemExit, match="has no finished run"):
+    with pytest.raises(ValueError, match="has no finished run"):
         report.load(tmp_path)
