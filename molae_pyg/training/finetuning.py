@@ -18,7 +18,7 @@ from molae_pyg.inference.precision import precision
 from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric, evaluate
 from molae_pyg.models import PropertyModel
 from molae_pyg.training.course import CourseLogger
-from molae_pyg.training.molecules import PropertyData, look
+from molae_pyg.training.molecules import PropertyData, check_labelled
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import DurableCheckpoints, RunFolder
 from molae_pyg.training.settings import Finetuning
@@ -27,32 +27,18 @@ from molae_pyg.training.trainer import ProgressBar, fit, make_trainer
 
 @dataclass
 class Progress:
-    """The state of a fine-tuning run.
+    """The state of a fine-tuning run."""
 
-    Args:
-        seconds: Time spent in finished epochs.
-        done: Whether no epoch follows.
-        wait: Number of epochs since the best one.
-        epoch, scores, weights: The best epoch so far, its scores and weights; -1 and None: none.
-    """
-
-    seconds: float = 0.0
-    done: bool = False
-    wait: int = 0
-    epoch: int = -1
-    scores: dict[str, float] | None = None
+    seconds: float = 0.0  # time spent in finished epochs
+    done: bool = False  # whether no epoch follows
+    wait: int = 0  # number of epochs since the best one
+    epoch: int = -1  # the best epoch so far, -1: none
+    scores: dict[str, float] | None = None  # of the best epoch
     weights: dict[str, Tensor] | None = None
 
 
 class BestEpoch(Checkpoint):
-    """Chooses the best epoch, stops early, and saves a checkpoint after each epoch.
-
-    Args:
-        run: The folder of the run.
-        metric: The score that chooses, a name in :attr:`PropertyModule.scores`.
-        patience: Number of epochs without a better score before stopping.
-        progress: State of the checkpoint that the run resumes from, or a new one.
-    """
+    """Chooses the best epoch by a score, stops early, and saves a checkpoint after each epoch."""
 
     def __init__(self, run: RunFolder, metric: str, patience: int, progress: Progress):
         self.run, self.metric, self.patience, self.progress = run, metric, patience, progress
@@ -72,9 +58,8 @@ class BestEpoch(Checkpoint):
         stop = progress.wait >= self.patience
         progress.done = stop or trainer.current_epoch + 1 == trainer.max_epochs
         trainer.should_stop = stop
-        loss = float(trainer.callback_metrics["train_loss_epoch"])
         row = {"step": trainer.global_step - 1, "epoch": trainer.current_epoch}
-        row["train_loss_epoch"] = loss
+        row["train_loss_epoch"] = float(trainer.callback_metrics["train_loss_epoch"])
         self.run.course.append(row | {f"val_{name}": value for name, value in scores.items()})
         progress.seconds += time.perf_counter() - self._start
         trainer.save_checkpoint(self.run.state_file)
@@ -150,22 +135,19 @@ def finetune(
         model, settings.lr, settings.warmup, settings.weight_decay,
         settings.loss, settings.pair_budget, seed,
     )  # fmt: skip
-    seen = (
-        look(train, "train", model),
-        look(valid, "valid", model, held_out=True, conformers=settings.valid_conformers),
-    )
+    recipe = getattr(train, "recipe", None) if recipe is None else recipe
+    train = check_labelled(train, "train", model)
+    valid = check_labelled(valid, "valid", model, True, settings.valid_conformers)
     weights = of_weights(model)
-    _set_scale(model, seen[0].y if scale is None else scale)
-    _check_choice(seen[1].y, model, metric)
-    if recipe is None:
-        recipe = getattr(train, "recipe", None)
+    _set_scale(model, train.y if scale is None else scale)
+    _check_choice(valid.y, model, metric)
     identity = {
         "kind": "fine-tuning",
         "settings": {**asdict(settings), "precision": precision(settings.precision)},
         "seed": seed,
         "model": {"class": type(model).__name__, "config": model.config, "weights": weights},
-        "train": seen[0].fingerprint,
-        "valid": seen[1].fingerprint,
+        "train": train.fingerprint,
+        "valid": valid.fingerprint,
         "scale": None if scale is None else digest(torch.as_tensor(scale)),
         "recipe": recipe,
     }
@@ -173,7 +155,7 @@ def finetune(
         if run.result is not None:
             result = run.restore(model)
         else:
-            data = PropertyData(train, valid, seen, model, settings, seed)
+            data = PropertyData(train, valid, model, settings, seed)
             progress = _train(module, data, run, metric)
             if progress.weights is None:
                 raise ValueError(

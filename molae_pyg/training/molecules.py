@@ -29,21 +29,22 @@ from molae_pyg.training.sampler import PooledBatches
 from molae_pyg.training.settings import Finetuning
 
 
-class Seen(NamedTuple):
-    """What is known of a set of molecules before the work."""
+class Labelled(NamedTuple):
+    """Molecules that were checked, with what is known of them before the work."""
 
+    molecules: Molecules
     y: Tensor  # [n, T] float, NaN = missing
     num_atoms: np.ndarray  # [n]
     fingerprint: str
 
 
-def look(
+def check_labelled(
     molecules: Molecules,
     what: str,
     model: PropertyModel,
     held_out: bool = False,
     conformers: int | None = None,
-) -> Seen:
+) -> Labelled:
     """Checks molecules and their labels, and computes a checksum of all their content.
 
     A data set with a ``fingerprint()`` that also knows its ``y`` and sizes is not read.
@@ -64,7 +65,8 @@ def look(
     if hasattr(molecules, "fingerprint"):
         y, num_atoms = _known_labels(molecules), known_sizes(molecules)
         if y is not None and num_atoms is not None:
-            return Seen(_checked(y, model, what), num_atoms, molecules.fingerprint())
+            y = _checked(y, model, what)
+            return Labelled(molecules, y, num_atoms, molecules.fingerprint())
     labels, num_atoms = [], []
     check = Checker(what, takes_coordinates(model), held_out, conformers)
 
@@ -81,7 +83,8 @@ def look(
             fingerprint = of_molecules(items())
     except TypeError as error:
         raise ValueError(f"a field of {what} is not data: {error}; remove it") from None
-    return Seen(_checked(torch.cat(labels), model, what), np.array(num_atoms), fingerprint)
+    y = _checked(torch.cat(labels), model, what)
+    return Labelled(molecules, y, np.array(num_atoms), fingerprint)
 
 
 def _label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
@@ -129,77 +132,58 @@ def _known_labels(molecules: Molecules) -> Tensor | None:
 
 
 class TrainingItems(torch.utils.data.Dataset):
-    """The molecules of one epoch, each with one of its conformers.
+    """The molecules of an epoch, each with one conformer; draws depend on seed, epoch and item."""
 
-    Args:
-        molecules: The molecules.
-        y: Their labels ``[n, T]``.
-        dtype: Type of the coordinates.
-        seed: Seed of the run.
-        epoch: Number of the epoch. What is drawn depends on seed, epoch and item alone.
-    """
-
-    def __init__(self, molecules: Molecules, y: Tensor, dtype: torch.dtype, seed: int, epoch: int):
-        self.molecules, self.y, self.dtype = molecules, y, dtype
-        self.seed, self.epoch = seed, epoch
+    def __init__(self, labelled: Labelled, dtype: torch.dtype, seed: int, epoch: int):
+        self.labelled, self.dtype, self.seed, self.epoch = labelled, dtype, seed, epoch
 
     def __len__(self) -> int:
-        return len(self.molecules)
+        return len(self.labelled.molecules)
 
     def __getitem__(self, index: int) -> Data:
         place = self.seed, self.epoch, index
-        data = copy_of(self.molecules, index, *place, DATA)
+        data = copy_of(self.labelled.molecules, index, *place, DATA)
         if "conformers" in data:
             drawn = number_seed(*place, CONFORMER) % data.conformers.size(1)
             data.pos = data.conformers[:, drawn]  # [n, 3]
             del data.conformers  # a training batch needs one
-        return in_form(data, self.dtype, self.y[index : index + 1])
+        return in_form(data, self.dtype, self.labelled.y[index : index + 1])
 
 
 class PropertyData(L.LightningDataModule):
-    """The batches of a fine-tuning run. Those of an epoch depend on it and the seed alone.
-
-    Args:
-        train, valid: The molecules.
-        seen: What is known of both.
-        model: The model, which may need coordinates.
-        settings: Settings of the batches.
-        seed: Seed of the order and of the choice of conformers.
-    """
+    """The batches of a fine-tuning run. Those of an epoch depend on it and the seed alone."""
 
     def __init__(
         self,
-        train: Molecules,
-        valid: Molecules,
-        seen: tuple[Seen, Seen],
+        train: Labelled,
+        valid: Labelled,
         model: PropertyModel,
         settings: Finetuning,
         seed: int,
     ):
         super().__init__()
-        self.train, self.valid, self.seen = train, valid, seen
-        self.model, self.settings, self.seed = model, settings, seed
+        self.train, self.valid = train, valid
+        self.settings, self.seed = settings, seed
+        self.dtype, self.needs_coordinates = model.mean.dtype, takes_coordinates(model)
 
     def train_dataloader(self) -> DataLoader:
         """Returns the batches of the trainer's epoch."""
-        seen, epoch = self.seen[0], self.trainer.current_epoch
+        settings, epoch = self.settings, self.trainer.current_epoch
         batches = PooledBatches(
-            seen.num_atoms, self.settings.batch_size, self.settings.pool, self.seed, epoch
+            self.train.num_atoms, settings.batch_size, settings.pool, self.seed, epoch
         )
-        items = TrainingItems(self.train, seen.y, self.model.mean.dtype, self.seed, epoch)
+        items = TrainingItems(self.train, self.dtype, self.seed, epoch)
         return DataLoader(items, batch_sampler=batches, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader:
         """Returns the batches to validate on, from small molecules to large ones."""
-        seen, settings, model = self.seen[1], self.settings, self.model
+        valid, settings = self.valid, self.settings
         items = HeldOutItems(
-            self.valid, model.mean.dtype, seen.y, settings.valid_conformers,
-            takes_coordinates(model),
-        )  # fmt: skip
-        order = np.argsort(seen.num_atoms, kind="stable").tolist()
-        return DataLoader(
-            items, 2 * settings.batch_size, sampler=order, generator=torch.Generator()
+            valid.molecules, self.dtype, valid.y, settings.valid_conformers, self.needs_coordinates
         )
+        order = np.argsort(valid.num_atoms, kind="stable").tolist()
+        size = 2 * settings.batch_size
+        return DataLoader(items, size, sampler=order, generator=torch.Generator())
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Plans the parts of a training batch on the CPU, so that no GPU waits."""

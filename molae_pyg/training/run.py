@@ -223,9 +223,7 @@ def _save(model: nn.Module, folder: Path) -> None:
         model.save_pretrained(folder)
         return
     folder.mkdir(exist_ok=True)
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     write_durably(folder / WEIGHTS, to_safetensors(weights))
 
 

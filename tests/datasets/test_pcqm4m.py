@@ -13,7 +13,7 @@ from molae_pyg.chem import options
 from molae_pyg.chem.options import RECIPE_VERSION
 from molae_pyg.datasets import PCQM4Mv2, StoreError, pcqm4m
 from molae_pyg.datasets.pcqm4m import find_pcqm4m, pcqm4m_evaluator, read_pcqm4m_split
-from molae_pyg.training.molecules import look
+from molae_pyg.training.molecules import check_labelled
 
 SMILES = ["CCO", "C1CC", "c1ccccc1", "CN", "CCl", "OO", "CCC", "C#N"]  # row 1 cannot be read
 GAPS = [6.5, 5.0, 4.0, 7.0, 6.0, 5.5, "", ""]
@@ -56,7 +56,7 @@ def test_its_fingerprint_is_that_of_molecules_and_gaps(root):
     assert train.fingerprint() == again.fingerprint() != valid.fingerprint()
     again._gap = again._gap + 1
     assert train.fingerprint() != again.fingerprint()
-    seen = look(train, "train", MolAEPredictor(MolAE.tiny().encoder))
+    seen = check_labelled(train, "train", MolAEPredictor(MolAE.tiny().encoder))
     assert seen.fingerprint == train.fingerprint()
     assert torch.equal(seen.y, train.y)
 

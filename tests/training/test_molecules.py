@@ -10,7 +10,7 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from molae_pyg.datasets import MoleculeTable
 from molae_pyg.training import Finetuning, finetune, predict
-from molae_pyg.training.molecules import TrainingItems, look
+from molae_pyg.training.molecules import Labelled, TrainingItems, check_labelled
 from molae_pyg.transforms import RemoveHydrogens
 
 NAN, INF = float("nan"), float("inf")
@@ -78,8 +78,8 @@ def test_classes_of_any_type(tmp_path, dtype):
 
 def test_one_molecule_with_labels_of_shape_t():
     model = predictor(num_tasks=3)
-    seen = look([Data(z=d.z, pos=d.conformers[:, 0], y=torch.arange(3)) for d in molecules(2)],
-                "train", model)  # fmt: skip
+    some = [Data(z=d.z, pos=d.conformers[:, 0], y=torch.arange(3)) for d in molecules(2)]
+    seen = check_labelled(some, "train", model)
     assert seen.y.tolist() == [[0, 1, 2], [0, 1, 2]]
 
 
@@ -200,7 +200,7 @@ class Known(list):
 
 def test_a_data_set_that_knows_itself_is_not_read():
     data = Known(molecules(4))
-    seen = look(data, "train", predictor())
+    seen = check_labelled(data, "train", predictor())
     assert data.read == 0
     assert seen.fingerprint == "known"
     assert torch.equal(seen.y, data.y)
@@ -211,15 +211,15 @@ def test_a_table_is_not_read_either(monkeypatch):
         ["CCO", "C", "c1ccccc1", "CC"], [1.0, 2, 3, 4], num_conformers=0, workers=1
     )
     some = table[torch.tensor([2, 0, 3])]
-    plain = look(list(some), "train", predictor())
+    plain = check_labelled(list(some), "train", predictor())
     with monkeypatch.context() as patch:
         patch.setattr(MoleculeTable, "get", None)
-        seen = look(some, "train", predictor())
+        seen = check_labelled(some, "train", predictor())
     assert seen.num_atoms.tolist() == plain.num_atoms.tolist() == [6, 3, 2]
     assert torch.equal(seen.y, plain.y)
     assert seen.fingerprint == some.fingerprint() != table.fingerprint()
     some.transform = RemoveHydrogens()  # it may change what there is
-    assert look(some, "train", predictor()).fingerprint == plain.fingerprint
+    assert check_labelled(some, "train", predictor()).fingerprint == plain.fingerprint
 
 
 def test_draws_depend_on_seed_epoch_and_item_alone():
@@ -231,7 +231,8 @@ def test_draws_depend_on_seed_epoch_and_item_alone():
 
     def epoch(seed, number, order):
         data = Table(molecules(6), drawing)
-        items = TrainingItems(data, torch.zeros(6, 1), torch.float32, seed, number)
+        labelled = Labelled(data, torch.zeros(6, 1), np.zeros(6), "")
+        items = TrainingItems(labelled, torch.float32, seed, number)
         found = {index: items[index] for index in order}
         return torch.cat([torch.cat([found[i].pos.ravel(), found[i].drawn]) for i in range(6)])
 
