@@ -1,4 +1,4 @@
-"""The command: it starts quickly, does what the functions do, and tells errors in a line."""
+"""The command: it starts quickly, calls the functions, and prints errors in one line."""
 
 import gzip
 import subprocess
@@ -185,5 +185,5 @@ def test_help_loads_nothing_heavy(words):
         "heavy = {'torch', 'rdkit', 'numpy', 'pandas', 'tqdm'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (__version__ if words == ["--version"] else "usage: molae") in told.stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (__version__ if words == ["--version"] else "usage: molae") in done.stdout

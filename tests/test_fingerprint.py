@@ -40,7 +40,7 @@ def test_other_content_gives_another_digest(one, other):
     assert digest(one) != digest(other)
 
 
-def test_what_cannot_be_seen_is_an_error():
+def test_unknown_types_are_an_error():
     with pytest.raises(TypeError, match="content of a object cannot be seen"):
         digest(object())
 

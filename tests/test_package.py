@@ -37,6 +37,12 @@ def test_model_transform_and_loss_load_no_more_than_pyg():
     assert heavy_modules_after(names) <= heavy_modules_after("import torch_geometric") <= {"pandas"}
 
 
+@pytest.mark.parametrize("module", ["chem.rows", "store.sources", "store.engines"])
+def test_what_workers_import_loads_no_torch(module):
+    code = f"import sys\nimport molae_pyg.{module}\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", molae_pyg.__all__)
 def test_public_name_resolves(name):
     assert getattr(molae_pyg, name) is not None

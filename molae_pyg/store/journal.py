@@ -6,7 +6,6 @@ no such row, and a write that fails, as on a full disk, leaves no part of a row.
 
 import sqlite3
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +46,6 @@ class Journal:
         self.path = folder / NAME
         self.shard_rows = shard_rows
         self.done: dict[int, np.ndarray] = {}
-        self._counts: Counter[int] = Counter()  # shard number -> rows here
         with self._explained():
             self._database = sqlite3.connect(self.path)
             for setting in _SETTINGS:
@@ -80,11 +78,11 @@ class Journal:
     @property
     def num_rows(self) -> int:
         """Number of rows that are here."""
-        return self._counts.total()
+        return sum(map(self.count, self.done))
 
     def count(self, number: int) -> int:
         """Returns how many rows of a shard are here."""
-        return self._counts[number]
+        return np.count_nonzero(self.done[number]) if number in self.done else 0
 
     def __contains__(self, row: int) -> bool:
         number, index = divmod(row, self.shard_rows)
@@ -111,7 +109,7 @@ class Journal:
             self._database.execute(
                 "DELETE FROM rows WHERE row >= ? AND row < ?", self._range(number)
             )
-        del self.done[number], self._counts[number]
+        del self.done[number]
 
     def close(self) -> None:
         self._database.close()
@@ -120,7 +118,6 @@ class Journal:
         number, index = divmod(row, self.shard_rows)
         if number not in self.done:
             self.done[number] = np.zeros(self.shard_rows, bool)
-        self._counts[number] += not self.done[number][index]
         self.done[number][index] = True
 
     def _range(self, number: int) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def merge(
 
 
 def key_of(smiles: str) -> str:
-    """Returns what ``molae prepare --exclude`` compares; empty if the SMILES cannot be read."""
+    """Returns the compound key of a SMILES; empty if it cannot be read."""
     try:
         return compound_key(plain_mol(smiles))
     except ValueError:

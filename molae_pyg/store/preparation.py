@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,13 @@ def prepare(
         raise InputError(f"engine must be one of {ENGINES}, got {engine!r}")
     if workers is not None and workers < 1:
         raise InputError(f"workers must be at least 1, got {workers}; None takes all cores")
-    with _of_the_input():
-        file = MoleculeFile(source, encoding)
-        if next(iter(file), None) is None:
-            raise InputError(f"{file.path} holds no molecule")
-        excluded = None if exclude is None else MoleculeFile(exclude, encoding)
-        chosen = file.num_conformers if num_conformers is None else num_conformers
-    options = Options(chosen, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
+    file = MoleculeFile(source, encoding)
+    if next(iter(file), None) is None:
+        raise InputError(f"{file.path} holds no molecule")
+    excluded = None if exclude is None else MoleculeFile(exclude, encoding)
+    if num_conformers is None:
+        num_conformers = file.num_conformers
+    options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
     meta = _meta(file, options, excluded, progress)
     if repair:
         _reopened(store, meta, shard_rows)
@@ -129,27 +129,6 @@ def prepare(
     return report_on(writer.folder, file)
 
 
-@contextmanager
-def _of_the_input() -> Iterator[None]:
-    """Turns errors of reading a file into InputErrors; other ValueErrors are defects of ours."""
-    try:
-        yield
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)).with_traceback(error.__traceback__) from None
-
-
-def _records(file: MoleculeFile) -> Iterator[Record]:
-    records = iter(file)
-    while True:
-        with _of_the_input():
-            record = next(records, None)
-        if record is None:
-            return
-        yield record
-
-
 def _meta(
     file: MoleculeFile, options: Options, excluded: MoleculeFile | None, progress: bool
 ) -> dict[str, Any]:
@@ -169,15 +148,8 @@ def _content(file: MoleculeFile, progress: bool) -> dict[str, str | int]:
     kind = ending_of(file.path)
     path = file.path / "data.mdb" if file.path.is_dir() else file.path
     size, disable = path.stat().st_size, None if progress else True  # None: without a terminal
-    bar = tqdm(
-        desc=f"checksum of {path.name}",
-        total=size,
-        unit="B",
-        unit_scale=True,
-        delay=1.0,
-        disable=disable,
-    )
-    with bar:
+    text = f"checksum of {path.name}"
+    with tqdm(None, text, size, unit="B", unit_scale=True, delay=1.0, disable=disable) as bar:
         found = {"kind": kind, "bytes": size, "sha256": sha256_of(path, bar.update)}
     return found if file.encoding == "utf-8" else found | {"encoding": file.encoding}
 
@@ -216,11 +188,9 @@ def _exclusions(
         return None
     compounds, unread = set(), 0
     disable = None if progress else True
-    with _of_the_input():
-        total = file.count()
-    bar = tqdm(total=total, desc="exclusions", unit="mol", delay=1.0, disable=disable)
+    bar = tqdm(total=file.count(), desc="exclusions", unit="mol", delay=1.0, disable=disable)
     with WorkerPool(workers or available_cores()) as pool, bar:
-        jobs = ((file.read, record, time_limit) for record in _records(file))
+        jobs = ((file.read, record, time_limit) for record in file)
         for made in pool.map(compound_key_of, jobs):
             if isinstance(made, Row):
                 unread += 1
@@ -242,9 +212,7 @@ def _write(
     progress: bool,
 ) -> int:
     """Makes and writes the rows that are not done; returns the number of rows of the file."""
-    num_rows = 0
-    with _of_the_input():
-        total = file.count()
+    num_rows, total = 0, file.count()
     bar = tqdm(
         desc="conformers",
         total=total,
@@ -256,7 +224,7 @@ def _write(
 
     def to_do() -> Iterator[tuple[int, Record]]:
         nonlocal num_rows
-        for record in _records(file):
+        for record in file:
             if not writer.is_done(num_rows):
                 yield num_rows, record
             num_rows += 1

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from rdkit import Chem
 
-from molae_pyg.chem.options import DUMMY_Z
+from molae_pyg.chem.options import DUMMY_Z, InputError
 from molae_pyg.chem.parsing import Molecule, parse_smiles
 from molae_pyg.chem.records import Reader, Record, RecordRefused
 from molae_pyg.chem.sdf import is_packed, read_sdf, sdf_blocks, unpacked
@@ -60,7 +60,7 @@ class MoleculeFile:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the name has another ending; when iterating, if the file is damaged, in
+        InputError: If the name has another ending; when iterating, if the file is damaged, in
             another encoding, or has a row that is ambiguous. The message names file and row.
     """
 
@@ -69,7 +69,7 @@ class MoleculeFile:
         self.encoding = encoding
         suffix = ending_of(path)
         if suffix not in _KINDS or (is_packed(path) and suffix == ".lmdb"):
-            raise ValueError(
+            raise InputError(
                 f"{path}: the name must end in .smi, .txt, .csv, .tsv or .sdf (each also with .gz) "
                 "or .lmdb"
             )
@@ -81,9 +81,12 @@ class MoleculeFile:
         self.share = 0.0
 
     def __iter__(self) -> Iterator[Record]:
-        if self._kind.records is None:
-            yield from self._database()
-            return
+        try:
+            yield from self._database() if self._kind.records is None else self._stream()
+        except ValueError as error:  # of a reader; a ValueError elsewhere is a defect of ours
+            raise InputError(str(error)) from error
+
+    def _stream(self) -> Iterator[Record]:
         size = max(1, self.path.stat().st_size)
         with unpacked(self.path) as (file, raw):
             for record in self._kind.records(file, self.path, self.encoding):

@@ -58,17 +58,14 @@ class StoreWriter:
         self.folder = Path(folder).absolute()
         self._journal: Journal | None = None
         self._lock: FolderLock | None = None
-        manifest = Manifest(json.loads(json.dumps(meta)), shard_rows)  # as it will be read
-        if (self.folder / NAME).exists():
-            self._manifest = Manifest.read(self.folder)
-            self._check_same(manifest)
-            if self._manifest.complete:
-                self._tidy()
-                return
+        self._manifest = Manifest(json.loads(json.dumps(meta)), shard_rows)  # as it will be read
+        if self._read() and self.complete:
+            self._tidy()
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = locked(self.folder)
         try:
-            self._open(manifest)
+            self._open()
         except BaseException:
             self.close()
             raise
@@ -182,12 +179,17 @@ class StoreWriter:
         state = "complete" if self.complete else "not complete"
         return f"{type(self).__name__}({str(self.folder)!r}, {self.num_done} rows, {state})"
 
-    def _check_same(self, wanted: Manifest) -> None:
+    def _read(self) -> bool:
+        """Reads ``store.json`` if it exists; it must have the same meta and shard_rows."""
+        if not (self.folder / NAME).exists():
+            return False
+        wanted, self._manifest = self._manifest, Manifest.read(self.folder)
         if lines := differences(_identity(self._manifest), _identity(wanted)):
             raise StoreError(
                 f"{self.folder} has a store made otherwise ({'; '.join(lines)}): write to another "
                 "folder, or delete this one"
             )
+        return True
 
     def _tidy(self) -> None:
         """Removes what a kill in the last steps of :meth:`finish` has left in a complete store."""
@@ -199,18 +201,14 @@ class StoreWriter:
             for path in left:
                 path.unlink(missing_ok=True)
 
-    def _open(self, manifest: Manifest) -> None:
-        if (self.folder / NAME).exists():  # again, as another writer may just have ended
-            self._manifest = Manifest.read(self.folder)
-            self._check_same(manifest)
-            if self._manifest.complete:
-                self.close()
-                return
-            self._check_no_old_journal()
-        else:
-            self._manifest = manifest
+    def _open(self) -> None:
+        if not self._read():
             self._check_empty()
-            manifest.write(self.folder)
+            self._manifest.write(self.folder)
+        elif self.complete:  # another writer has just ended
+            self.close()
+            return
+        self._check_no_old_journal()
         for path in self.folder.glob("*.tmp"):  # a crash while writing left them
             path.unlink()
         self._journal = Journal(self.folder, self._manifest.shard_rows)
@@ -250,15 +248,13 @@ class StoreWriter:
             self._journal.remove(number)
 
     def _check_rows(self, num_rows: int) -> None:
-        manifest, missing, num_missing = self._manifest, [], 0
-        for first in range(0, num_rows, manifest.shard_rows):
-            number, size = first // manifest.shard_rows, min(manifest.shard_rows, num_rows - first)
-            if number in manifest.shards:
-                continue
+        shard_rows, missing, num_missing = self._manifest.shard_rows, [], 0
+        for number in sorted(set(range(-(-num_rows // shard_rows))) - set(self._manifest.shards)):
+            size = min(shard_rows, num_rows - number * shard_rows)
             done = self._journal.done.get(number, np.zeros(size, bool))[:size]
-            num_missing += size - int(done.sum())
+            num_missing += size - np.count_nonzero(done)
             if len(missing) < 5:
-                missing += (first + np.flatnonzero(~done)[:5]).tolist()
+                missing += (number * shard_rows + np.flatnonzero(~done)[:5]).tolist()
         if num_missing:
             raise StoreError(
                 f"{self.folder}: {num_missing} of {num_rows} rows were not added, the first "

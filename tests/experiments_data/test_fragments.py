@@ -16,7 +16,7 @@ def fragments(monkeypatch):
 
 
 def test_an_amide_is_cut_on_both_sides(fragments):
-    """Benzanilide: benzene on either side, and what is between, with hydrogens at the cuts."""
+    """Benzanilide gives benzene, aniline and the amide between, with hydrogens at the cuts."""
     found = fragments("O=C(Nc1ccccc1)c1ccccc1", most=20)
     assert {"c1ccccc1", "Nc1ccccc1", "O=Cc1ccccc1", "NC=O"} <= found
     assert "O=C(Nc1ccccc1)c1ccccc1" in found  # uncut, where it is small enough
@@ -31,7 +31,7 @@ def test_size_and_form(fragments):
     assert found == {Chem.CanonSmiles(smiles) for smiles in found}
 
 
-def test_what_is_no_molecule_has_none(fragments):
+def test_an_unreadable_smiles_has_no_fragments(fragments):
     assert fragments("C1CC", most=12) == set()
 
 

@@ -1,4 +1,4 @@
-"""Ready conformers become a store."""
+"""Finished conformers become a store."""
 
 import numpy as np
 from scripts import printed_by
@@ -6,7 +6,7 @@ from scripts import printed_by
 from molae_pyg.store import ConformerStore
 
 
-def test_ready_conformers_become_a_store_without_excluded_molecules(tmp_path):
+def test_finished_conformers_become_a_store_without_excluded_molecules(tmp_path):
     molecules = [("CCO", [6, 6, 8]), ("C[C@H](N)O", [6, 6, 7, 8]), ("CN", [6, 7])]
     z = np.concatenate([numbers for _, numbers in molecules]).astype(np.uint8)
     pos = np.arange(3 * len(z), dtype=np.int16).reshape(-1, 3)

@@ -132,7 +132,7 @@ def children(pid: int) -> list[int]:
 
 
 def ray_workers() -> list[int]:
-    """The processes below this one that are at work on a chunk."""
+    """Returns the Ray workers below this process that make a chunk."""
     found, below = [], [os.getpid()]
     while below:
         pid = below.pop()

@@ -39,7 +39,7 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def write_by_hand(folder: Path, arrays: dict[str, np.ndarray], **entry: object) -> None:
-    """Replaces a shard by other arrays, and its line in ``store.json`` by one that fits."""
+    """Replaces a shard by other arrays, and its entry in ``store.json`` by one that fits."""
     header, end, parts = {}, 0, []
     for name, dtype in DTYPES.items():
         array = np.ascontiguousarray(arrays[name], NUMPY[dtype])
@@ -214,7 +214,7 @@ def test_store_json_that_is_nested_deeply(folder):
 
 
 @pytest.mark.parametrize("shape", [[-1], [2.0], [True], ["2"], [[2]], [2, 2], None, 5])
-def test_shapes_that_are_none(folder, shape):
+def test_shapes_that_are_invalid(folder, shape):
     path = folder / SHARD
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])

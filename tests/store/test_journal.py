@@ -121,7 +121,7 @@ def test_no_damage_goes_unnoticed(tmp_path, seed):
 
 
 @pytest.mark.parametrize("content", [b"no database" * 1000, b"SQLite format 3\0" + bytes(5000)])
-def test_what_is_no_database(tmp_path, content):
+def test_a_file_that_is_not_a_database(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     message = r"journal\.sqlite is damaged: delete it and run again, which makes the rows"
     with pytest.raises(StoreError, match=message):

@@ -1,4 +1,4 @@
-"""Two stores become one."""
+"""Merging stores."""
 
 from pathlib import Path
 

@@ -101,7 +101,7 @@ def test_entries_that_are_missing_or_do_not_fit(changes, reason):
         read_official(record(**changes))
 
 
-def test_entries_in_other_clothes():
+def test_entries_of_other_types():
     both = np.arange(12.0).reshape(2, 2, 3)
     item = read_official(record(atoms=np.array(["C", "*"]), coordinates=both, y=np.float32(1)))
     assert item.numbers.tolist() == [6, 118]

@@ -1,4 +1,4 @@
-"""From files of molecules to stores: what is in them, and what becomes of killed runs."""
+"""Preparing stores from files of molecules: their content, and runs that are killed."""
 
 import csv
 import gzip
@@ -34,7 +34,7 @@ def write(path: Path, smiles: list[str]) -> Path:
 
 
 def run(source: Path, store: Path, **settings):
-    """Two conformers, one process and no bar unless told otherwise."""
+    """Two conformers, one process and no bar unless given."""
     settings = {"num_conformers": 2, "workers": 1, "progress": False} | settings
     return prepare(source, store, **settings)
 
@@ -74,7 +74,7 @@ def test_store_holds_what_featurize_gives(source, store):
     assert [row.reason for row in found.rows()] == report.reasons
 
 
-def test_nothing_is_unaccounted_for(source, store):
+def test_every_row_is_reported(source, store):
     report = run(source, store, shard_rows=5)
     assert report.num_rows == sum(report.counts.values()) == len(SMILES)
     assert {k: n for k, n in report.counts.items() if n} == {"3d": 10, "invalid": 2}
@@ -152,7 +152,7 @@ def start(source: Path, store: Path) -> subprocess.Popen:
     return process
 
 
-def test_a_killed_run_goes_on_and_does_no_row_twice(source, store, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_and_makes_no_row_twice(source, store, tmp_path, monkeypatch):
     killed = tmp_path / "store"
     process = start(source, killed)
     process.kill()
@@ -170,18 +170,18 @@ def test_a_killed_run_goes_on_and_does_no_row_twice(source, store, tmp_path, mon
     assert content(killed) == content(store)
 
 
-def test_ctrl_c_stops_and_says_how_to_go_on(source, store, tmp_path):
+def test_ctrl_c_stops_and_the_message_says_how_to_resume(source, store, tmp_path):
     stopped = tmp_path / "store"
     process = start(source, stopped)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "rows done; the same call resumes from there" in told
+    assert "rows done; the same call resumes from there" in printed
     run(source, stopped, shard_rows=5)
     assert content(stopped) == content(store)
 
 
-def test_hanging_and_crashing_molecules_end_and_are_told(tmp_path, monkeypatch):
+def test_hanging_and_crashing_molecules_are_stopped_and_reported(tmp_path, monkeypatch):
     body = """
     import os, time
     import molae_pyg.chem.worker as w
@@ -294,7 +294,7 @@ def test_the_bar_estimates_the_total_of_large_files(source, tmp_path, monkeypatc
     assert "12/12" in capsys.readouterr().err
 
 
-def test_a_declared_encoding_is_part_of_what_the_input_is(tmp_path, capsys):
+def test_a_declared_encoding_is_part_of_the_identity_of_the_input(tmp_path, capsys):
     source = tmp_path / "a.csv"
     source.write_bytes("smiles,name\nCCO,caf\xe9\nCC,\xb5\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"a\.csv, line 2 cannot be read as utf-8.*--encoding"):
@@ -308,7 +308,7 @@ def test_a_declared_encoding_is_part_of_what_the_input_is(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["f02_open_quote.csv", "f02_open_quote_tab.csv"])
-def test_an_open_quote_loses_no_row_without_a_word(tmp_path, name):
+def test_an_open_quote_is_an_error(tmp_path, name):
     source = Path(__file__).parent.parent / "data" / "cases" / name
     with pytest.raises(ValueError, match=rf"{name}, row \d .*a quote is left open"):
         run(source, tmp_path / "store", num_conformers=0)

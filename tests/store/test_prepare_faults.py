@@ -1,4 +1,4 @@
-"""What ``prepare`` does about inputs that change, other recipes, full disks and dead processes."""
+"""``prepare`` with inputs that change, other recipes, full disks and dead processes."""
 
 import errno
 import gzip
@@ -69,7 +69,7 @@ def test_the_input_is_known_by_every_byte_and_not_by_its_name(source, whole, tmp
 
 
 def test_a_byte_anywhere_in_a_large_file_counts(tmp_path):
-    """Formerly 256 blocks of 1 MiB were looked at; the rest of a larger file was not."""
+    """The checksum covers the whole file, not a sample of it."""
     path = tmp_path / "large.smi"
     with open(path, "wb") as file:  # sparse: 600 MiB of zeros that take no room
         file.truncate(600 << 20)
@@ -152,7 +152,7 @@ def test_an_input_that_changes_while_it_is_read(tmp_path, monkeypatch, change):
             run(source, store)
 
 
-def test_a_cut_compressed_input_can_be_put_back(tmp_path, monkeypatch):
+def test_a_truncated_compressed_input_can_be_restored(tmp_path, monkeypatch):
     source, store = tmp_path / "a.smi.gz", tmp_path / "store"
     text = gzip.compress("\n".join(SMILES).encode(), mtime=0)
     source.write_bytes(text)
@@ -249,13 +249,13 @@ def test_other_settings_are_not_repaired(source, damaged, tmp_path):
     assert content(store) == damaged
 
 
-def test_repair_of_what_is_not_there_prepares_it(source, whole, tmp_path):
+def test_repair_of_an_absent_store_prepares_it(source, whole, tmp_path):
     run(source, tmp_path / "store", repair=True)
     assert content(tmp_path / "store") == whole
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
+    """A kill: nothing catches it."""
 
 
 def killing(monkeypatch, at: int) -> None:

@@ -1,4 +1,4 @@
-"""Pickles: plain data comes out whole, and whatever else they hold is refused and never run."""
+"""Pickles: plain data is read whole; anything else is refused and never run."""
 
 import collections
 import copyreg
@@ -57,7 +57,7 @@ def test_names_of_both_numpy_versions():
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_molecules_of_rdkit_come_out_empty(protocol):
+def test_molecules_of_rdkit_are_read_as_empty_objects(protocol):
     found = loads(pickle.dumps({"mol": Chem.MolFromSmiles("CCO"), "smi": "CCO"}, protocol))
     assert found["smi"] == "CCO"
     assert not isinstance(found["mol"], Chem.Mol)
@@ -269,7 +269,7 @@ def nested_tuples(depth: int) -> bytes:
         b"\x80\x04ccollections\nOrderedDict\n](" + nested_tuples(60) + b"K\x01\x86e\x85R.",
     ],
 )
-def test_tuples_that_take_for_ever_to_hash_are_no_keys(content):
+def test_tuples_that_take_for_ever_to_hash_are_refused_as_keys(content):
     with pytest.raises(ValueError, match="a tuple is a key or the member of a set"):
         loads(content)
 

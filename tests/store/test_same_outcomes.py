@@ -37,7 +37,7 @@ COUNT = 6
 
 @pytest.fixture(scope="module")
 def account():
-    """The layout alone, as it takes no time: every atom is read, drawn and counted all the same."""
+    """The layout alone, as it takes no time: every atom is still read, laid out and counted."""
     return featurize(SYSTEMATIC, 0, True, on_error="skip", workers=1, progress=False)
 
 
@@ -139,7 +139,7 @@ def test_conformer_0_is_that_of_rdkit(seed):
 
 
 @pytest.mark.parametrize(("smiles", "num_distinct"), [("[Na+]", 1), ("[He]", 1), ("C#C", 4)])
-def test_rigid_molecules_have_the_conformers_they_have(smiles, num_distinct):
+def test_rigid_molecules_repeat_their_conformers(smiles, num_distinct):
     data = from_smiles(smiles, 4, remove_hydrogens=False)
     distances = [torch.pdist(data.conformers[:, k]) for k in range(4)]
     for one, other in itertools.combinations(distances, 2):

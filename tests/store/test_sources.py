@@ -1,4 +1,4 @@
-"""Files of molecules as they come, read record by record."""
+"""Files of molecules, read record by record."""
 
 import gzip
 import itertools
@@ -65,7 +65,7 @@ def test_absent_file(tmp_path):
         MoleculeFile(tmp_path / "a.smi")
 
 
-def test_damage_is_told(write, tmp_path):
+def test_damage_is_an_error(write, tmp_path):
     path = write("a.smi.gz", LINES * 1000)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match=r"a\.smi\.gz is damaged or not complete"):
@@ -81,7 +81,7 @@ def test_damage_is_told(write, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.smi", "a.csv", "a.tsv"])
-def test_bytes_that_are_no_text_are_an_error_or_read_as_declared(tmp_path, name):
+def test_bytes_in_another_encoding_are_an_error_unless_declared(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"smiles\nCCO\nC\xe9C\nCN\n")
     with pytest.raises(ValueError, match=rf"{name}, line 3 cannot be read as utf-8.* encod"):

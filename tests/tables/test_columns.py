@@ -1,4 +1,4 @@
-"""What the columns of a table are taken for: targets, classes, or not, and why."""
+"""The columns of a table: which are targets, of which type, and why the others are not."""
 
 import re
 import warnings
@@ -45,7 +45,7 @@ def labels(table) -> list[float]:
         ("1|0|active|inactive", [1, 0, 1, 0]),
     ],
 )
-def test_two_classes_beyond_doubt(tmp_path, cells, wanted):
+def test_two_certain_classes(tmp_path, cells, wanted):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table = table_of(tmp_path, ("outcome", cells))
@@ -55,7 +55,7 @@ def test_two_classes_beyond_doubt(tmp_path, cells, wanted):
 
 
 @pytest.mark.parametrize(
-    ("cells", "wanted", "told"),
+    ("cells", "wanted", "message"),
     [
         ("-1|1|1|-1", [0, 1, 1, 0], "'-1' as class 0, '1' as class 1"),
         ("1|2|2|1", [0, 1, 1, 0], "'1' as class 0, '2' as class 1"),
@@ -65,8 +65,8 @@ def test_two_classes_beyond_doubt(tmp_path, cells, wanted):
         ("M|F|F|M", [1, 0, 0, 1], "'F' as class 0, 'M' as class 1"),
     ],
 )
-def test_two_classes_of_which_one_could_think_otherwise(tmp_path, cells, wanted, told):
-    with pytest.warns(UserWarning, match=f"a.csv: column 'c' is taken as two classes: {told}"):
+def test_two_uncertain_classes(tmp_path, cells, wanted, message):
+    with pytest.warns(UserWarning, match=f"a.csv: column 'c' is taken as two classes: {message}"):
         table = table_of(tmp_path, ("c", cells))
     assert table.task_types == ["classification"]
     assert labels(table) == wanted
@@ -96,20 +96,20 @@ def test_two_classes_of_which_one_could_think_otherwise(tmp_path, cells, wanted,
     ],
 )
 def test_a_target_that_cannot_be_read(tmp_path, cells, message):
-    """As the one column there is, and as a column that is asked for."""
+    """It is the only column, or a named one."""
     for settings in ({}, {"target_columns": "activity"}):
         with pytest.raises(ValueError, match=r"a\.csv, column 'activity': .*" + message):
             table_of(tmp_path, ("activity", cells), **settings)
 
 
 @pytest.mark.parametrize("cells", ["0|1|2|3", "3|4|5|3|4|5", "0|2|4|7"])
-def test_few_different_integers_are_numbers_with_a_remark(tmp_path, cells):
+def test_few_different_integers_are_numbers_with_a_warning(tmp_path, cells):
     with pytest.warns(UserWarning, match=r"values [\d, ]+ of column 'rings' are taken as numbers"):
         table = table_of(tmp_path, ("rings", cells))
     assert table.task_types == ["regression"]
 
 
-def test_what_is_declared_counts(tmp_path):
+def test_declared_types_are_used(tmp_path):
     three, signs = ("y", "0|1|2|0|1|2"), ("y", "1|-1|0|0|1|-1")
     assert labels(table_of(tmp_path, three, task_type="regression")) == [0, 1, 2, 0, 1, 2]
     assert labels(table_of(tmp_path, signs, task_type="regression")) == [1, -1, 0, 0, 1, -1]
@@ -180,7 +180,7 @@ def test_bounds_that_another_column_marks(tmp_path):
 
 
 @pytest.mark.parametrize("cells", ["1|2|3|4", "0|1|2|3|4|5"])
-def test_a_target_that_counts_is_one(tmp_path, cells):
+def test_integers_can_be_a_target(tmp_path, cells):
     table = table_of(tmp_path, ("rank of potency", cells))
     assert table.task_types == ["regression"]
     assert labels(table) == [float(cell) for cell in cells.split("|")]
@@ -203,7 +203,7 @@ def test_a_target_that_counts_is_one(tmp_path, cells):
         (("logP", "0.5|1|-1|0"), "regression, 4 labels"),
     ],
 )
-def test_of_several_candidates_none_is_taken(tmp_path, column, text):
+def test_several_candidates_are_an_error(tmp_path, column, text):
     """The label is never dropped in favour of a number beside it."""
     weights = ("MW", "|".join(f"{100.5 + k}" for k in range(len(column[1].split("|")))))
     with pytest.raises(ValueError) as error:
@@ -244,7 +244,7 @@ def test_names_of_properties(name):
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "message"),
     [
         ("f02_open_quote.csv", "row 2 .*a quote is left open"),
         ("f02_open_quote_tab.csv", "row 1 .*a quote is left open"),
@@ -262,8 +262,8 @@ def test_names_of_properties(name):
         ("f16_utf16.csv", "it is in UTF-16"),
     ],
 )
-def test_files_that_misled(file, told):
-    with pytest.raises(ValueError, match=rf"{file}.*{told}"):
+def test_files_with_an_ambiguous_target(file, message):
+    with pytest.raises(ValueError, match=rf"{file}.*{message}"):
         CSVDataset(CASES / file, num_conformers=0, workers=1)
 
 

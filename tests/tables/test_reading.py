@@ -1,4 +1,4 @@
-"""Tables as chemists have them, and lists of SMILES: both readers give the same rows."""
+"""Tables in many forms and lists of SMILES: all readers give the same rows."""
 
 import csv
 import gzip
@@ -31,7 +31,7 @@ def write(tmp_path):
 
 
 def smiles_of(path, **settings) -> list[str]:
-    """As the store reads them, which must be as all other readers do."""
+    """Returns the SMILES as every reader reads them."""
     found = list(MoleculeFile(path, **settings))
     assert read_smiles(path, **settings) == found
     assert read_table(path, target_columns="y", **settings).smiles == found
@@ -73,7 +73,7 @@ def test_names_of_the_smiles_column(write, name):
     assert read_table(write(f"y,{name}\n1,C\n2,CC\n")).smiles == ["C", "CC"]
 
 
-def test_smiles_goes_before_mol(write):
+def test_smiles_has_priority_over_mol(write):
     assert read_table(write("mol,smiles,y\nmethane,C,1\n")).smiles == ["C"]
 
 
@@ -193,7 +193,7 @@ def test_damaged_archives(write, name):
     end=st.sampled_from(["\n", "\r\n"]),
     packed=st.booleans(),
 )
-def test_rows_in_are_rows_out(tmp_path_factory, rows, separator, end, packed):
+def test_written_rows_are_read(tmp_path_factory, rows, separator, end, packed):
     """What csv.writer writes is read back, whatever the cells hold."""
     path = tmp_path_factory.mktemp("rows") / ("a.csv.gz" if packed else "a.csv")
     opened = gzip.open if packed else open

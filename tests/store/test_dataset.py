@@ -46,7 +46,7 @@ def copy(folder, tmp_path):
 
 
 def first_conformer(data: Data) -> Data:
-    """What an item is in a batch of :meth:`ConformerStore.gather`."""
+    """The item as it is in a batch of :meth:`ConformerStore.gather`."""
     return Data(z=data.z, pos=data.conformers[:, 0], row=data.row)
 
 
@@ -209,7 +209,7 @@ def test_bad_indices(store, idx):
             call(idx)
 
 
-def test_digest_tells_stores_and_selections_apart(store, folder, tmp_path):
+def test_digest_differs_between_stores_and_selections(store, folder, tmp_path):
     write(tmp_path / "other", random_rows(30, seed=1))
     stores = [store, ConformerStore(tmp_path / "other"), store[1:], store[[1, 0]], store[[0, 1]]]
     assert len({each.digest() for each in stores}) == len(stores)
