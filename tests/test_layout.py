@@ -48,8 +48,6 @@ LEAF_EXCEPTIONS = {"durable": {"filelock"}, "fused_attention": {"triton"}}
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 60  # docstring not counted
 MAX_CONSTRUCTOR_ARGUMENTS = 12
-# What a table is read with comes on top of what every data set takes.
-MORE_ARGUMENTS = {Path("datasets/csv_dataset.py"): 13}
 
 #: The one upward import, inside a method: ``MolAE.embed`` calls ``inference``.
 UPWARD = {Path("models/mol_ae.py"): {"inference"}}
@@ -147,8 +145,7 @@ def test_sizes(path):
     for function in functions(path):
         assert lines_without_docstring(function) <= MAX_FUNCTION_LINES, function.name
         if function.name == "__init__":
-            most = MORE_ARGUMENTS.get(path, MAX_CONSTRUCTOR_ARGUMENTS)
-            assert num_arguments(function) <= most, ast.unparse(function.args)
+            assert num_arguments(function) <= MAX_CONSTRUCTOR_ARGUMENTS, ast.unparse(function.args)
 
 
 @pytest.mark.parametrize("path", UPWARD, ids=str)

@@ -1,14 +1,12 @@
 """Measured activities that come with RDKit."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Unpack
 
 import pandas as pd
 import torch
-from torch_geometric.data import Data
 
-from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.tables.reading import Table
 
 
@@ -32,14 +30,8 @@ class ChEMBLActivities(MoleculeTable):
     Args:
         root: Folder for the conformers, ``<root>/conformers``. (default: :obj:`None`, they are
             kept in memory only)
-        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
-            (default: :obj:`10`)
-        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
-        seed: Seed of the conformers. (default: :obj:`0`)
-        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
-        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
-        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
-        transform: Applied to every item on access. (default: :obj:`None`)
+        settings: Keyword arguments such as ``num_conformers``, ``add_2d`` and ``seed``, see
+            :class:`~molae_pyg.datasets.MoleculeTable`.
 
     Raises:
         FileNotFoundError: If RDKit was installed without its Contrib folder.
@@ -50,13 +42,7 @@ class ChEMBLActivities(MoleculeTable):
     def __init__(
         self,
         root: str | Path | None = None,
-        num_conformers: int = 10,
-        add_2d: bool = True,
-        seed: int = 0,
-        max_atoms: int | None = None,
-        on_error: Literal["raise", "skip"] = "skip",
-        workers: int | None = None,
-        transform: Callable[[Data], Data] | None = None,
+        **settings: Unpack[TableSettings],
     ) -> None:
         table = self.read()
         super().__init__(
@@ -65,13 +51,7 @@ class ChEMBLActivities(MoleculeTable):
             table.task_names,
             "regression",
             root=root,
-            num_conformers=num_conformers,
-            add_2d=add_2d,
-            seed=seed,
-            max_atoms=max_atoms,
-            on_error=on_error,
-            workers=workers,
-            transform=transform,
+            **settings,
         )
 
     @classmethod

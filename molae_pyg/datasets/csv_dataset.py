@@ -1,47 +1,39 @@
-"""A chemist's own table."""
+"""A table of the user's own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
-
-from torch_geometric.data import Data
+from typing import Any, Unpack
 
 from molae_pyg.chem.sdf import is_packed
-from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.metrics import TaskType
-from molae_pyg.tables.reading import read_table
+from molae_pyg.tables.reading import Table, read_table
 
 
 class CSVDataset(MoleculeTable):
     r"""Molecules and targets from a table (CSV, TSV), with conformers.
 
-    Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; reading is
-    that of :func:`~molae_pyg.tables.reading.read_table`. Rows whose SMILES is not usable are
+    Items, attributes and settings are those of :class:`~molae_pyg.datasets.MoleculeTable`; the file
+    is read by :func:`~molae_pyg.tables.reading.read_table`. Rows whose SMILES cannot be used are
     left out and listed in :obj:`dataset.report`; duplicates are kept.
 
     Args:
-        path: The file; comma, semicolon or tab separated, ``.gz`` or not. Its name, without the
-            ending, is that of the data set.
-        smiles_column: Column with the SMILES. (default: :obj:`None`, a column called smiles,
-            canonical_smiles, mol ... in any case)
-        target_columns: Columns with the targets. (default: :obj:`None`, the one column that can
-            be a target; an error lists them if there are several)
+        path: The file; separated by commas, semicolons or tabs, ``.gz`` or not. Its name, without
+            the ending, is the name of the data set.
+        smiles_column: Column of the SMILES. (default: :obj:`None`, a column with a name such as
+            smiles, canonical_smiles or mol, in any case)
+        target_columns: Columns of the targets. (default: :obj:`None`, the only column that can be
+            a target; if there are several, an error lists them)
         task_type: ``"regression"`` or ``"classification"`` for all targets, or a mapping from
-            names of targets to these. (default: :obj:`None`, found out for each)
-        root: Folder for the conformers, ``<root>/conformers``. (default: :obj:`None`, they are
-            kept in memory only)
-        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
-            (default: :obj:`10`)
-        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
-        seed: Seed of the conformers. (default: :obj:`0`)
-        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
-        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
-        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
-        transform: Applied to every item on access. (default: :obj:`None`)
+            names of targets to these. (default: :obj:`None`, found from the labels)
+        root: Folder of the conformers, ``<root>/conformers``. (default: :obj:`None`, they are kept
+            in memory only)
         encoding: Encoding of the file. (default: :obj:`"utf-8"`)
+        settings: Keyword arguments such as ``num_conformers``, ``add_2d`` and ``seed``, see
+            :class:`~molae_pyg.datasets.MoleculeTable`.
 
     Attributes:
-        description: What each column was taken for, and why those that are no targets are none.
+        description: What each column is read as, and why the others are not targets.
 
     Raises:
         ValueError: See :func:`~molae_pyg.tables.reading.read_table`.
@@ -54,32 +46,39 @@ class CSVDataset(MoleculeTable):
         target_columns: Sequence[str] | str | None = None,
         task_type: TaskType | Mapping[str, TaskType] | None = None,
         root: str | Path | None = None,
-        num_conformers: int = 10,
-        add_2d: bool = True,
-        seed: int = 0,
-        max_atoms: int | None = None,
-        on_error: Literal["raise", "skip"] = "skip",
-        workers: int | None = None,
-        transform: Callable[[Data], Data] | None = None,
         encoding: str = "utf-8",
+        **settings: Unpack[TableSettings],
     ) -> None:
         table = read_table(path, smiles_column, target_columns, task_type, encoding)
+        self._make(table, path, root, settings)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: Table,
+        path: str | Path,
+        root: str | Path | None = None,
+        **settings: Unpack[TableSettings],
+    ) -> "CSVDataset":
+        """Makes the data set of a table that has been read already.
+
+        Args:
+            table: What :func:`~molae_pyg.tables.reading.read_table` returned.
+            path: Its file, which gives the data set its name; it is not read.
+            root: As for the class, as are ``settings``.
+        """
+        dataset = cls.__new__(cls)
+        dataset._make(table, path, root, settings)
+        return dataset
+
+    def _make(
+        self, table: Table, path: str | Path, root: str | Path | None, settings: dict[str, Any]
+    ) -> None:
         self.description = table.description
         # The whole name: data.v1.csv and data.v2.csv are two data sets.
         name = Path(path).name
         whole = name[:-3] if is_packed(name) else name
         self.name = whole.removesuffix(Path(whole).suffix).replace(".", "-")
         super().__init__(
-            table.smiles,
-            table.y,
-            table.task_names,
-            table.task_types,
-            root=root,
-            num_conformers=num_conformers,
-            add_2d=add_2d,
-            seed=seed,
-            max_atoms=max_atoms,
-            on_error=on_error,
-            workers=workers,
-            transform=transform,
+            table.smiles, table.y, table.task_names, table.task_types, root=root, **settings
         )

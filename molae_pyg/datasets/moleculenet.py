@@ -5,13 +5,12 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple, Unpack
 
-from torch_geometric.data import Data, download_url
+from torch_geometric.data import download_url
 
-from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.metrics import TaskType
 from molae_pyg.tables.reading import Table, columns_of, read_table
 
@@ -69,14 +68,8 @@ class MoleculeNet(MoleculeTable):
     Args:
         root: Folder for the file and, in ``<root>/conformers``, the conformers.
         name: Name of the data set, in any case.
-        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
-            (default: :obj:`10`)
-        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
-        seed: Seed of the conformers. (default: :obj:`0`)
-        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
-        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
-        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
-        transform: Applied to every item on access. (default: :obj:`None`)
+        settings: Keyword arguments such as ``num_conformers``, ``add_2d`` and ``seed``, see
+            :class:`~molae_pyg.datasets.MoleculeTable`.
 
     Raises:
         ValueError: If the name is unknown or the file has not the columns expected.
@@ -170,13 +163,7 @@ class MoleculeNet(MoleculeTable):
         self,
         root: str | Path,
         name: str,
-        num_conformers: int = 10,
-        add_2d: bool = True,
-        seed: int = 0,
-        max_atoms: int | None = None,
-        on_error: Literal["raise", "skip"] = "skip",
-        workers: int | None = None,
-        transform: Callable[[Data], Data] | None = None,
+        **settings: Unpack[TableSettings],
     ) -> None:
         self.name = name.lower()
         table = self.read(root, name)
@@ -186,13 +173,7 @@ class MoleculeNet(MoleculeTable):
             table.task_names,
             self.sources[self.name].task_type,
             root=root,
-            num_conformers=num_conformers,
-            add_2d=add_2d,
-            seed=seed,
-            max_atoms=max_atoms,
-            on_error=on_error,
-            workers=workers,
-            transform=transform,
+            **settings,
         )
         self.metric = self.sources[self.name].metric
 

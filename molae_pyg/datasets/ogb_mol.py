@@ -4,19 +4,17 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
-from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.metrics import TaskType
 from molae_pyg.splits import Split
 from molae_pyg.tables.reading import Table, columns_of, read_table
@@ -39,14 +37,8 @@ class OGBMol(MoleculeTable):
     Args:
         root: Folder of the data sets and, in ``<root>/conformers``, of the conformers.
         name: Name such as ``"ogbg-molhiv"``, with or without ``ogbg-``.
-        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
-            (default: :obj:`10`)
-        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
-        seed: Seed of the conformers. (default: :obj:`0`)
-        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
-        on_error: ``"skip"`` or ``"raise"``. (default: :obj:`"skip"`)
-        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
-        transform: Applied to every item on access. (default: :obj:`None`)
+        settings: Keyword arguments such as ``num_conformers``, ``add_2d`` and ``seed``, see
+            :class:`~molae_pyg.datasets.MoleculeTable`.
 
     Attributes:
         official_split: OGB's rows of the three parts.
@@ -63,13 +55,7 @@ class OGBMol(MoleculeTable):
         self,
         root: str | Path,
         name: str,
-        num_conformers: int = 10,
-        add_2d: bool = True,
-        seed: int = 0,
-        max_atoms: int | None = None,
-        on_error: Literal["raise", "skip"] = "skip",
-        workers: int | None = None,
-        transform: Callable[[Data], Data] | None = None,
+        **settings: Unpack[TableSettings],
     ) -> None:
         self.name = full_name(name)
         metric = _METRICS[self.evaluator().eval_metric]
@@ -83,13 +69,7 @@ class OGBMol(MoleculeTable):
             table.task_names,
             task_type,
             root=root,
-            num_conformers=num_conformers,
-            add_2d=add_2d,
-            seed=seed,
-            max_atoms=max_atoms,
-            on_error=on_error,
-            workers=workers,
-            transform=transform,
+            **settings,
         )
         self.metric = metric
         self._labels = table.y.numpy()  # of all rows

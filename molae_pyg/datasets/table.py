@@ -1,9 +1,9 @@
-"""Molecules and targets from a table, as a PyTorch Geometric data set with conformers."""
+"""Molecules and targets as a PyTorch Geometric data set with conformers."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -27,53 +27,67 @@ from molae_pyg.tables.reading import infer_task_type
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
 
 
+class TableSettings(TypedDict, total=False):
+    """Keyword arguments of every data set of SMILES; :class:`MoleculeTable` explains them."""
+
+    num_conformers: int
+    add_2d: bool
+    seed: int
+    max_atoms: int | None
+    on_error: Literal["raise", "skip"]
+    workers: int | None
+    transform: Callable[[Data], Data] | None
+
+
 class MoleculeTable(InMemoryDataset):
     r"""Molecules given as SMILES, with targets and conformers.
 
     Every item is a :obj:`Data` with what :func:`~molae_pyg.chem.featurize` makes of a molecule
     (:obj:`z`, :obj:`conformers` in Å, :obj:`smiles`, :obj:`status`, :obj:`reason`,
-    :obj:`num_unknown`, :obj:`num_cropped`) and besides :obj:`y` and :obj:`row`, the row of the
-    source it comes from. Rows without a usable molecule are left out; duplicates are kept. Select
+    :obj:`num_unknown`, :obj:`num_cropped`), and in addition :obj:`y` and :obj:`row`, its row in the
+    source. Rows whose molecule cannot be used are left out; duplicates are kept. Select
     rows with index arrays, as in any data set of PyTorch Geometric: :obj:`dataset[split.train]`.
 
     With a :obj:`root`, conformers are made once, in a
-    :class:`~molae_pyg.datasets.ConformerStore` in ``<root>/conformers`` that is named by a hash of
-    the SMILES, the settings that concern coordinates, and the versions of the molecule recipe and
-    of RDKit. After a kill, the same call makes the rows that are missing. Neither targets nor
-    :obj:`max_atoms` are part of it: changing them costs no new conformers.
+    :class:`~molae_pyg.datasets.ConformerStore` in ``<root>/conformers``. A hash of the SMILES, the
+    settings that concern coordinates, and the versions of the molecule recipe and of RDKit is part
+    of its name. After a kill, the same call makes the missing rows. Targets and :obj:`max_atoms`
+    are not part of the hash: changing them needs no new conformers. Without a :obj:`root` the items
+    are bitwise the same, as coordinates are rounded to the 0.001 Å of a store.
 
     Args:
         smiles: The molecules; a sequence or an iterator of SMILES.
         y: Targets, also as columns of a pandas frame; NaN = missing.
         task_names: Names of the tasks. (default: :obj:`None`, "y" or "y0", "y1" ...)
-        task_type: ``"regression"`` or ``"classification"``, or one a task. (default: :obj:`None`,
-            classification for each task of which every label is 0 or 1)
-        root: Folder for the conformers. (default: :obj:`None`, they are kept in memory only)
-        num_conformers: 3D conformers a molecule; 0 leaves the flat one alone, which takes no time.
-            (default: :obj:`10`)
-        add_2d: Whether to add a flat conformer. (default: :obj:`True`)
-        seed: Seed of the conformers. (default: :obj:`0`)
-        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
-        on_error: ``"skip"`` leaves unusable rows out, ``"raise"`` stops at them.
-            (default: :obj:`"skip"`)
-        workers: Processes to make them with. (default: :obj:`None`, the featurizer's choice)
-        transform: Applied to every item on access. (default: :obj:`None`)
+        task_type: ``"regression"`` or ``"classification"``, or a sequence with one for each task.
+            (default: :obj:`None`, classification for a task whose labels are all 0 or 1)
+        root: Folder of the conformers. (default: :obj:`None`, they are kept in memory only)
+        num_conformers: Number of 3D conformers of a molecule; 0 gives the 2D conformer alone, which
+            is fast. (default: :obj:`10`)
+        add_2d: Whether to append a 2D conformer (z = 0). (default: :obj:`True`)
+        seed: Seed of the conformers and of cropping. (default: :obj:`0`)
+        max_atoms: Number of atoms to which larger molecules are cropped. (default: :obj:`None`)
+        on_error: ``"skip"`` leaves out the rows that cannot be used, ``"raise"`` stops at the
+            first. (default: :obj:`"skip"`)
+        workers: Number of processes that make conformers. (default: :obj:`None`, one for each core
+            if there is enough to do)
+        transform: Function that is applied to every item on access. (default: :obj:`None`)
 
     Attributes:
         report: Outcome of every row of the source, also of those left out.
         task_names: Names of the tasks.
-        task_types: ``"regression"`` or ``"classification"``, one a task.
-        metric: Name of the score that chooses and compares models, that of
-            :func:`~molae_pyg.metrics.choosing_metric` unless the data set has another.
+        task_types: ``"regression"`` or ``"classification"``, one for each task.
+        metric: Name of the score that chooses and compares models, by
+            :func:`~molae_pyg.metrics.choosing_metric` unless the data set has its own.
         recipe: What atoms and coordinates of the molecules depend on, see
             :meth:`~molae_pyg.chem.options.Options.to_dict`.
 
     Shapes:
         - **y:** :math:`(n)` or :math:`(n, T)`; of an item :math:`(1, T)` float32
-        - **conformers** of an item: :math:`(n_{atoms}, K, 3)`, :math:`K` one more with a flat one
+        - **conformers** of an item: :math:`(n_{atoms}, K, 3)`, or :math:`K + 1` with a 2D conformer
 
     Raises:
-        ValueError: If lengths do not match, every label is missing, no molecule is usable, or
+        ValueError: If lengths do not match, every label is missing, no molecule can be used, or
             ``smiles`` is a single string.
     """
 
@@ -139,10 +153,10 @@ class MoleculeTable(InMemoryDataset):
         return self._data.y[list(self.indices())]
 
     def fingerprint(self) -> str:
-        """A checksum of the molecules (of those selected, in a subset), their labels and names.
+        """Returns a checksum of the molecules (of the selected ones, in a subset) and their labels.
 
-        It covers SMILES, atoms, coordinates, labels, and the names and types of the tasks; nothing
-        else, such as the name of the data set or the rows of the source.
+        It covers SMILES, atoms, coordinates, labels, and the names and types of the tasks. It does
+        not cover the name of the data set or the rows of the source.
         """
         items = torch.tensor(list(self.indices()), dtype=torch.long)
         z, conformers = self._data.z, self._data.conformers
@@ -150,7 +164,7 @@ class MoleculeTable(InMemoryDataset):
         sizes = bounds.diff()[items]
         if not torch.equal(items, torch.arange(len(bounds) - 1)):
             ends = sizes.cumsum(0)
-            shift = bounds[items] - (ends - sizes)  # from the place among these to that of all
+            shift = bounds[items] - (ends - sizes)  # from places in the subset to all places
             atoms = torch.arange(int(sizes.sum())) + shift.repeat_interleave(sizes)
             z, conformers = z[atoms], conformers[atoms]
         names = [self.task_names, self.task_types]
@@ -176,13 +190,13 @@ class MoleculeTable(InMemoryDataset):
             num_out = len(report) - len(report.kept)
             warnings.warn(
                 f"{self.name}: {num_out} of {len(report)} rows gave no molecule and are left "
-                "out; print(dataset.report) says why",
+                "out; print(dataset.report) shows the reasons",
                 stacklevel=4,
             )
         data.row = torch.tensor(report.kept)  # [n]
         data.y = y[data.row]  # [n, T]
         slices["row"] = slices["y"] = torch.arange(len(data.row) + 1)
-        if len(data.row) == 1:  # PyTorch Geometric keeps a single item as it is
+        if len(data.row) == 1:  # PyTorch Geometric keeps a single item without slices
             data, slices = separate(data, slices), None
         self._data, self.slices = data, slices
 
@@ -225,7 +239,7 @@ def _checked_task_types(
 
 
 def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:
-    """The type of each task; one without a label has that of the first with labels."""
+    """Returns the type of each task; a task without labels gets that of the first with labels."""
     labels = [column[~column.isnan()] for column in y.T]
     types = [infer_task_type(present) if len(present) else None for present in labels]
     for name, kind, present in zip(names, types, labels, strict=True):
@@ -233,7 +247,7 @@ def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:
             values = ", ".join(f"{value:g}" for value in present.unique().tolist())
             warnings.warn(
                 f"the labels {values} of {name} are taken as numbers. For classes give 0, 1 and "
-                "NaN (missing); task_type='regression' says that they are numbers",
+                "NaN (missing); for numbers pass task_type='regression'",
                 stacklevel=4,
             )
     first = next(kind for kind in types if kind is not None)
@@ -241,7 +255,7 @@ def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:
 
 
 def _like_classes(labels: Tensor) -> bool:
-    """Whether labels are -1 and 1 (or 0 and -1 ...), or repeated integers 0, 1, 2 or 1, 2, 3."""
+    """Returns whether labels are among -1, 0 and 1, or repeated integers 0, 1, 2 or 1, 2, 3."""
     values = labels.unique()
     whole = bool((values == values.round()).all())
     if not whole or len(values) < 2 or len(values) > 10 or values[0] not in (-1, 0, 1):

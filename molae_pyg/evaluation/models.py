@@ -11,7 +11,7 @@ from torch_geometric.nn import AttentiveFP, SchNet
 
 from molae_pyg.baselines import chemprop, forest, graphs, probe, schnet
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
-from molae_pyg.datasets import MoleculeNet
+from molae_pyg.datasets.table import TableSettings
 from molae_pyg.evaluation.config import (
     arguments,
     check_keys,
@@ -24,7 +24,7 @@ from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
 from molae_pyg.training import Finetuning
 
 #: Keys of ``data``, ``head`` and ``training``.
-TABLE = arguments(MoleculeNet, "root", "name", "transform")
+TABLE = [name for name in TableSettings.__annotations__ if name != "transform"]
 HEAD = arguments(MolAEPredictor, "encoder", "num_tasks", "task_names", "task_type", "recipe")
 TRAINING = arguments(Finetuning)
 

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -143,10 +142,9 @@ def load_dataset(
         settings = {key: value for key, value in settings.items() if key in taken}
         return OfficialFolder(Path(source).absolute(), **settings)
     if is_table(source):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come again when the data set is made
-            print(f"\n{source}: {read_table(source, **(columns or {})).description}", flush=True)
-        dataset = CSVDataset(source, root=root, **(columns or {}), **settings)
+        table = read_table(source, **(columns or {}))
+        print(f"\n{source}: {table.description}", flush=True)
+        dataset = CSVDataset.from_table(table, source, root, **settings)
         dataset.name = name_of_source(source)
         return dataset
     if source.lower() == CHEMBL:

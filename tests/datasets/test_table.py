@@ -1,5 +1,6 @@
 """The data set of molecules and targets: items, subsets, cache, errors."""
 
+import inspect
 import pickle
 import warnings
 
@@ -12,9 +13,11 @@ from torch_geometric.loader import DataLoader
 
 from molae_pyg.chem.options import Options
 from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter
+from molae_pyg.datasets.table import TableSettings
 from molae_pyg.fingerprint import of_molecules
 from molae_pyg.splits import scaffold_split
 from molae_pyg.store import preparation
+from molae_pyg.tables.reading import read_table
 
 NAN = float("nan")
 SMILES = ["CCO", "c1ccccc1", "C1CC", "CCO", "CN"]  # row 2 cannot be read, row 3 repeats row 0
@@ -289,6 +292,24 @@ def test_csv_dataset(tmp_path):
     assert flat[0].conformers.shape == (3, 1, 3)
     with pytest.raises(ValueError, match=r"Columns: \['Id', 'Smiles', 'active'\]"):
         CSVDataset(path, smiles_column="smiles")
+
+
+def test_a_table_that_was_read_is_not_read_again(tmp_path):
+    path = tmp_path / "assay.csv"
+    path.write_text("Smiles,active\nCCO,1\nc1ccccc1,0\n")
+    read = CSVDataset(path, num_conformers=0, workers=1)
+    table = read_table(path)
+    path.unlink()
+    dataset = CSVDataset.from_table(table, path, num_conformers=0, workers=1)
+    assert (dataset.name, dataset.description) == (read.name, read.description) != ("", "")
+    assert dataset.fingerprint() == read.fingerprint()
+
+
+def test_an_unknown_setting_is_named(tmp_path):
+    (tmp_path / "a.csv").write_text("smiles,y\nCO,1.5\n")
+    with pytest.raises(TypeError, match="num_conformer'"):
+        CSVDataset(tmp_path / "a.csv", num_conformer=1)
+    assert {*TableSettings.__annotations__} <= {*inspect.signature(MoleculeTable).parameters}
 
 
 @pytest.mark.parametrize("smiles", ["CCO", b"CCO", {"C", "CC", "CCC"}])
