@@ -342,7 +342,7 @@ def test_weights_of_another_run_are_noticed(folder, tmp_path):
         MolAE.from_pretrained(folder)
 
 
-def test_integers_do_not_pass_as_weights(folder):
+def test_integers_are_not_accepted_as_weights(folder):
     weights = load_file(folder / "model.safetensors")
     weights["token_head.out.bias"] = weights["token_head.out.bias"].long()
     save_file(weights, folder / "model.safetensors")

@@ -132,7 +132,7 @@ def edited(saved: dict, draw: random.Random) -> dict:
 
 
 @pytest.mark.parametrize("cls", [MolAE, MolAEPredictor])
-def test_any_value_in_a_config_is_taken_or_refused(saved, tmp_path, cls):
+def test_any_value_in_a_config_is_accepted_or_refused(saved, tmp_path, cls):
     source, _ = saved[cls]
     folder = copied(source, tmp_path / "model")
     content, draw, noticed = json.loads((source / "config.json").read_text()), random.Random(1), 0
@@ -191,7 +191,7 @@ def test_settings_that_no_model_has(saved, tmp_path, changes):
     ],
     ids=lambda text: text[:30],
 )  # fmt: skip
-def test_json_that_is_no_config(saved, tmp_path, text):
+def test_json_that_is_not_a_config(saved, tmp_path, text):
     folder = copied(saved[MolAE][0], tmp_path / "model")
     (folder / "config.json").write_text(text, encoding="utf-8")
     refused(MolAE.from_pretrained, folder, r"config\.json cannot be read: ")

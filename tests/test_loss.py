@@ -81,7 +81,7 @@ def test_distance_term_by_hand(out, data):
     assert cloze_loss(out, data)["distance"].item() == pytest.approx(sum(expected) / 10, rel=1e-5)
 
 
-def test_which_distances_count(out, data):
+def test_valid_distances(out, data):
     predicted, target, valid = distance_pairs(out.distance, data.pos, data.batch, data.drop_mask)
     assert predicted.shape == target.shape == valid.shape == (3, 5)
     for row, atom in enumerate((1, 3, 4)):
@@ -90,7 +90,7 @@ def test_which_distances_count(out, data):
             assert target[row, j].item() * SIGMA == pytest.approx(d, abs=1e-6)
 
 
-def test_cls_and_sep_take_part(out, data):
+def test_cls_and_sep_have_distances(out, data):
     """A wrong distance to CLS or SEP costs; one between kept atoms or to padding does not."""
     loss = cloze_loss(out, data)["distance"]
     loss.backward()
@@ -197,7 +197,7 @@ def test_no_label_at_all(kind):
     assert torch.all(predicted.grad == 0)
 
 
-def test_one_loss_a_task_is_the_mean_over_all_labels():
+def test_one_loss_per_task_is_the_mean_over_all_labels():
     predicted = PREDICTED.clone().requires_grad_()
     y = torch.tensor([[0.0, NAN], [1.0, 1.0]])
     loss = property_loss(predicted, y, ["mse", "bce"])

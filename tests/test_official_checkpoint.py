@@ -29,7 +29,7 @@ def weights():
     return dict(read_official(TINY).weights)
 
 
-def test_both_ages_of_official_files():
+def test_old_and_new_official_files():
     new, old = MolAE.from_official(TINY), MolAE.from_official(FAIRSEQ)
     goldens.assert_same_weights(new, old)
     content = torch.load(FAIRSEQ, weights_only=False)["model"]
@@ -180,7 +180,7 @@ def test_file_without_named_tensors(tmp_path, content):
 @pytest.mark.parametrize(
     "content", [b"", b"hello world\n" * 20, b"PK\x03\x04", b"\x80\x02.", TINY.read_bytes()[:90_000]]
 )
-def test_file_that_is_no_checkpoint(tmp_path, content):
+def test_file_that_is_not_a_checkpoint(tmp_path, content):
     (tmp_path / "file.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"file\.pt"):
         MolAE.from_official(tmp_path / "file.pt")
@@ -228,7 +228,7 @@ def test_every_key_has_an_official_name():
         official_name("encoder.novelty.weight")
 
 
-def test_settings_only_the_reference_can_follow_name_the_remedy():
+def test_settings_of_the_reference_only_name_the_remedy():
     flags = ["encoder_unmasked_tokens_only", "feed_token_rep_to_decoder"]
     with pytest.raises(CheckpointError, match=r"ReferenceMolAE.from_official"):
         goldens.model("tiny", flags)

@@ -61,7 +61,7 @@ def test_a_batch_is_its_molecules_one_by_one(encoder, data):
         assert_close(getattr(together, name), expected, name, atol=1e-12)
 
 
-def test_dropped_atoms_are_as_good_as_absent(encoder, data):
+def test_dropped_atoms_are_equal_to_absent_atoms(encoder, data):
     keep = ~data.drop_mask
     origin = scatter(data.pos, data.batch, reduce="mean")
     out = encoder(data.z, data.pos, data.batch, data.drop_mask)
@@ -71,7 +71,7 @@ def test_dropped_atoms_are_as_good_as_absent(encoder, data):
     assert out.state.mask.sum(1).tolist() == [13, 14, 14]  # kept atoms, CLS and SEP
 
 
-def test_the_centroid_is_the_one_thing_dropped_atoms_tell(encoder, data):
+def test_only_the_centroid_depends_on_dropped_atoms(encoder, data):
     """CLS and SEP sit at the centroid of all atoms; nothing else of dropped atoms gets in."""
     origin = scatter(data.pos, data.batch, reduce="mean")
     z, pos = data.z.clone(), data.pos.clone()

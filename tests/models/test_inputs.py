@@ -1,4 +1,4 @@
-"""What goes into a model: it is right, or a ValueError says what is allowed."""
+"""Input of the models: a wrong shape, type or value is a ValueError that names what is allowed."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def test_coordinates_take_the_type_of_the_weights(call, dtype):
         ([True] * 5, "bool"),
     ],
 )
-def test_what_is_no_element_is_an_error(call, z, found):
+def test_an_atomic_number_out_of_range_is_an_error(call, z, found):
     with pytest.raises(ValueError, match=rf"atomic numbers: integers .*1 to 118.*{found or ''}"):
         call(torch.tensor(z), POS, BATCH)
 
@@ -79,12 +79,12 @@ def test_ends_of_the_range(call, z):
         torch.tensor([0.0, 0, 0, 1, 1]),
     ],
 )
-def test_batch_that_says_nothing(call, batch):
+def test_an_unusable_batch_is_an_error(call, batch):
     with pytest.raises(ValueError, match="batch must be sorted and have one entry per atom"):
         call(Z, POS, batch)
 
 
-def test_coordinates_that_are_none(call):
+def test_unusable_coordinates_are_an_error(call):
     with pytest.raises(ValueError, match=r"pos must be floating-point numbers in Å .*int64"):
         call(Z, POS.long(), BATCH)
     for pos in (POS[:4], POS[:, :2], POS[:, None]):
@@ -169,7 +169,7 @@ def test_noisy_elements_have_one_entry_per_atom(model):
 
 
 @pytest.mark.parametrize("mask", [DROP.long(), DROP[:4], DROP[:, None]])
-def test_mask_of_another_kind(model, mask):
+def test_a_mask_of_another_type_or_shape(model, mask):
     with pytest.raises(ValueError, match=r"expected a bool drop_mask \[5\]"):
         model(Z, POS, BATCH, mask, NOISY)
 

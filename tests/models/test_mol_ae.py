@@ -202,14 +202,14 @@ def test_where_the_coordinate_head_starts_moves_coordinates_only(model, data):
             assert torch.equal(a, b), name
 
 
-def test_through_the_centroid_dropped_atoms_do_speak(model, data):
+def test_the_centroid_passes_dropped_atoms_on(model, data):
     """As in the reference. ``MolAEEncoder`` with the same ``origin`` shows it is the only way."""
     pos = data.pos + data.drop_mask[:, None] * 1.0
     moved, out = run(model, data, pos=pos), run(model, data)
     assert (moved.token_logits - out.token_logits).abs().max() > 1e-4
 
 
-def test_the_answer_is_seen_where_nothing_is_dropped(data):
+def test_the_answer_is_visible_if_nothing_is_dropped(data):
     """A check of the checks above: with drop=False the noised places do reach the encoder."""
     model = goldens.model("tiny", []).double()
     start = data.pos_noisy + data.drop_mask[:, None] * 0.7

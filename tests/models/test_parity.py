@@ -229,7 +229,7 @@ def test_pairs_fed_to_the_decoder_in_the_right_order():
 
 
 class PermutedPairs(ReferenceMolAE):
-    """Dropped atoms keep their slots, but the pair tensor is handed on in the right order."""
+    """Dropped atoms keep their slots, but the pair tensor is passed on in the right order."""
 
     def _decoder_pair(self, enc, test, slots, origin):
         length = slots.mask.size(1)

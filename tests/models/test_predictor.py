@@ -109,7 +109,7 @@ def test_recorded_unimol_tools(size):
 # ---------------------------------------------------------------------------------- scaling
 
 
-def test_scaling_passes_over_missing_labels():
+def test_scaling_skips_missing_labels():
     model = small(num_tasks=2)
     nan = torch.nan
     model.set_scaling(torch.tensor([[1.0, nan], [3.0, 10.0], [nan, 10.0], [5.0, 40.0]]))

@@ -45,7 +45,7 @@ def test_width_of_the_decoder(value):
         MolAE(8, 8, 2, 1, 1, decoder_ffn_channels=value)
 
 
-def test_layers_check_their_own():
+def test_layers_check_their_arguments():
     with pytest.raises(ValueError, match="heads must be an integer"):
         PairBiasAttention(8, 0)
     with pytest.raises(ValueError, match="num_gaussians must be an integer"):
@@ -71,7 +71,7 @@ def test_an_ablation_is_a_mapping(given):
         AblatedMolAE(8, 8, 2, 1, 1, ablation=given)
 
 
-def test_an_unknown_ablation_names_the_known():
+def test_an_unknown_ablation_is_reported_with_the_known():
     with pytest.raises(TypeError, match="no 'decoder_pos'; the fields are drop, decoder_position"):
         AblatedMolAE(8, 8, 2, 1, 1, ablation={"decoder_pos": False})
 

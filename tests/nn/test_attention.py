@@ -80,7 +80,7 @@ def test_dropout_of_probabilities_only_in_training(attention, x, pair):
 
 
 @torch.no_grad()
-def test_may_overwrite_the_pair_only_where_told(attention, x, pair):
+def test_the_pair_is_overwritten_only_on_request(attention, x, pair):
     before = pair.clone()
     out, logits = attention(x, pair, MASK)
     assert torch.equal(pair, before)

@@ -229,7 +229,7 @@ def test_compiles_with_dropout(monkeypatch):
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
-def test_it_is_a_sound_operator():
+def test_the_operator_passes_the_checks_of_torch():
     qkv, pair, mask = inputs(2, 9, 2, 8)
     torch.library.opcheck(
         torch.ops.molae_pyg.pair_attention.default, (qkv, pair, mask, None, 2, 0.0),

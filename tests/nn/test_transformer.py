@@ -132,7 +132,7 @@ def test_dropout_only_in_training(stack, inputs):
     assert torch.equal(plain.train()(x, pair, MASK).x, plain.eval()(x, pair, MASK).x)
 
 
-def test_where_dropout_is(inputs):
+def test_dropout_of_everything(inputs):
     """With everything dropped a layer adds nothing, and nothing enters the stack."""
     x, pair = inputs
     layer = TransformerLayer(C, 16, H, dropout=1.0, attn_dropout=0).double()
@@ -141,7 +141,7 @@ def test_where_dropout_is(inputs):
     assert torch.all(stack(x, pair, MASK).hidden == 0)
 
 
-def test_layer_hands_on_the_logits(inputs):
+def test_a_layer_passes_the_logits_on(inputs):
     layer = TransformerLayer(C, 16, H).double().eval()
     x, pair = inputs
     out, new = layer(x, pair, MASK)

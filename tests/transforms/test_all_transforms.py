@@ -1,4 +1,4 @@
-"""What holds for every transform: a complete repr, and inputs that a PyG pipeline has."""
+"""Tests of every transform: a complete repr, and the inputs of a PyG pipeline."""
 
 import inspect
 
@@ -60,7 +60,7 @@ def test_reprs_of_the_defaults_do_not_change():
 
 
 @pytest.mark.parametrize("cls", ALL)
-def test_a_repr_is_read_back(cls):
+def test_a_repr_builds_the_transform(cls):
     assert vars(eval(repr(cls()), vars(transforms).copy())) == vars(cls())
 
 
@@ -122,7 +122,7 @@ def test_coordinates_of_double_precision(cls):
         ({"z": Z, "pos": POS, "batch": BATCH.float()}, "sorted integers"),
     ],
 )
-def test_what_cannot_work_says_what_to_do(cls, fields, message):
+def test_an_error_names_the_remedy(cls, fields, message):
     with pytest.raises(ValueError, match=message):
         cls()(Data(**fields))
 
@@ -141,13 +141,13 @@ def test_conformers_of_another_shape(shape):
         {"ratio": True}, {"keep": -0.5}, {"keep": "0.1"},
     ],
 )  # fmt: skip
-def test_settings_that_are_no_numbers(cls, setting):
+def test_settings_that_are_not_numbers(cls, setting):
     name = next(iter(setting))
     with pytest.raises(ValueError, match=f"{name} must"):
         cls(**setting)
 
 
-def test_shares_do_not_make_up_for_each_other():
+def test_each_share_is_checked():
     with pytest.raises(ValueError, match="keep must be between 0 and 1"):
         CoordinateNoise(keep=-0.5, random=0.6)
 
@@ -199,7 +199,7 @@ def test_named_fields_are_cut_and_others_are_not():
 
 
 @pytest.mark.parametrize("make", TAKING)
-def test_several_molecules_are_not_one(make):
+def test_several_molecules_are_refused(make):
     with pytest.raises(ValueError, match="before batching"):
         make()(Data(z=Z, pos=POS, batch=BATCH))
     out = make()(Data(z=Z, pos=POS, batch=torch.zeros(5, dtype=torch.long)))
@@ -209,6 +209,6 @@ def test_several_molecules_are_not_one(make):
 
 
 @pytest.mark.parametrize("max_atoms", [0, -1, 2.5, True, "3", None])
-def test_number_of_atoms_that_is_none(max_atoms):
+def test_an_unusable_number_of_atoms(max_atoms):
     with pytest.raises(ValueError, match="max_atoms must be positive"):
         CropAtoms(max_atoms)

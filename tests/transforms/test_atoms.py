@@ -71,7 +71,7 @@ def test_neither_conformers_nor_pos():
         SampleConformer()(Data(z=torch.tensor([6])))
 
 
-def test_batch_that_does_not_know_its_molecules():
+def test_a_batch_without_batch_vector():
     """PyG numbers the molecules of a batch only if it can count their atoms."""
     data = Data(z=torch.tensor([6, 8]), conformers=torch.randn(2, 3, 3))
     batch = Batch.from_data_list([data, data])

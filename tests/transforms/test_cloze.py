@@ -30,7 +30,7 @@ def molecule(n: int) -> Data:
     keep=st.floats(0, 1),
     seed=st.integers(0, 2**31),
 )
-def test_what_it_adds(sizes, ratio, noise, kind, keep, seed):
+def test_fields_of_cloze_drop(sizes, ratio, noise, kind, keep, seed):
     """On a batch: floor(ratio n + u) atoms of each molecule move, all else stays."""
     torch.manual_seed(seed)
     data = Batch.from_data_list([molecule(n) for n in sizes])
@@ -184,7 +184,7 @@ def uranium(n: int) -> Data:
     random=st.floats(0, 0.5),
     seed=st.integers(0, 2**31),
 )
-def test_what_noise_adds(sizes, ratio, noise, keep, random, seed):
+def test_fields_of_coordinate_noise(sizes, ratio, noise, keep, random, seed):
     torch.manual_seed(seed)
     data = Batch.from_data_list([uranium(n) for n in sizes])
     out = CoordinateNoise(noise, "uniform", ratio, keep, random)(data)
@@ -197,7 +197,7 @@ def test_what_noise_adds(sizes, ratio, noise, keep, random, seed):
     assert torch.equal(out.z_noisy[rest], data.z[rest])
     assert torch.equal(out.pos_noisy[rest], data.pos[rest])
     assert (out.pos_noisy - data.pos).abs().max() <= noise + 1e-5
-    # uranium, in the vocabulary nowhere, says who kept the true element
+    # uranium is not in the vocabulary, so that it marks atoms that kept their element
     kept = out.z_noisy == 92
     assert torch.equal(out.pos_noisy[kept], data.pos[kept])
     assert set(out.z_noisy[~kept].tolist()) <= VOCABULARY | {0}
