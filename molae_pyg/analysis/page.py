@@ -111,7 +111,7 @@ def claim_folder(folder: Path) -> None:
     mark = f'content="molae_pyg {COMPARISON}"'
     is_ours = file.is_file() and mark in file.read_text(encoding="utf-8", errors="replace")
     if not is_ours and any(folder.iterdir()):
-        raise ValueError(f"{folder} holds files that are no report")
+        raise ValueError(f"{folder} holds files that are no report: choose another folder")
     Page("").write(file)  # marks the folder, also if the report is never finished
 
 

@@ -30,7 +30,7 @@ KEPT = (
     *("epoch", "parameters", "seconds", "split_sha256", "weights_sha256", "data", "settings"),
     *("tasks", "valid_tasks", "task_types", "smiles_sha256", "labels_sha256", "environment"),
 )
-TARGETS = 40  # of a data set that the page shows
+TARGETS = 40  # number of targets of a data set that the page shows
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,11 +47,14 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Runs]], list[str]]:
     """Returns finished runs by protocol, data set and model, and why others are left out.
 
     Each run has its ``folder``.
+
+    Raises:
+        ValueError: If there is no finished run.
     """
     runs, wrong = read_runs(folder)
     left_out = [message for _, message in wrong]
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    first: dict[tuple[str, str], dict[str, Any]] = {}  # of a protocol and data set
+    first: dict[tuple[str, str], dict[str, Any]] = {}  # first run of a protocol and data set
     for place, result in runs:
         other = first.setdefault((result["protocol"], result["dataset"]), result)
         try:
@@ -79,8 +82,8 @@ def add_summary(page: Page, datasets: dict[str, Runs]) -> None:
     commits = sorted({str(run["environment"]["commit"]) for run in runs})
     count = f"{len(runs)} run{'s' * (len(runs) > 1)}"
     page.text(
-        f"{count}, on {' and '.join(devices)}, commit {', '.join(commits)}. Test rows; "
-        "mean ± sample standard deviation over runs."
+        f"{count}, on {' and '.join(devices)}, commit {', '.join(commits)}. Scores are those of "
+        "the test rows, mean ± sample standard deviation over runs."
     )
     by_method: dict[str, list[str]] = defaultdict(list)
     for name, models in datasets.items():
@@ -93,8 +96,8 @@ def add_summary(page: Page, datasets: dict[str, Runs]) -> None:
             for method, names in by_method.items()
         )
         page.text(
-            "Bold: the best mean of a data set and every one that it is not significantly ahead "
-            f"of, by {how}."
+            "Bold type marks the best mean of a data set and every one that it is not "
+            f"significantly ahead of. Significance is found by {how}."
         )
     if untested:
         page.text(
@@ -114,9 +117,9 @@ def add_predictions(page: Page, protocol: str, name: str, models: Runs) -> None:
     for ending, picture in pictures.items():
         page.picture(f"{protocol}-{name}-predictions{ending}", picture)
     if few:
-        page.text(f"{name}: too few test labels to draw {'; '.join(few)}.")
+        page.text(f"{name}: there are too few test labels to draw {'; '.join(few)}.")
     if len(targets) > TARGETS:
-        page.text(f"{name}: the first {TARGETS} of {len(targets)} targets are drawn.")
+        page.text(f"{name}: {TARGETS} of {len(targets)} targets are drawn.")
     curves = figures.learning_curves(models, name)
     if curves is not None:
         page.picture(f"{protocol}-{name}-curves", curves)
@@ -137,14 +140,14 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
             page.heading(f"Targets of {name}", 3)
             page.table(targets[:TARGETS])
             if len(targets) > TARGETS:
-                page.text(f"The first {TARGETS} of {len(targets)}; results.json has all.")
+                page.text(f"These are {TARGETS} of {len(targets)} targets; results.json has all.")
     if protocol == "cv5x5":
         add_intervals(page, datasets)
     page.heading("Predictions and learning curves", 3)
     for name, models in tqdm(datasets.items(), "pictures", disable=None):
         add_predictions(page, protocol, name, models)
     page.heading("Cost", 3)
-    page.text("Seconds a run, fitting and predicting; conformers are not included.")
+    page.text("Seconds are those of fitting and predicting, per run; conformers are not included.")
     page.table(tables.cost_table(datasets))
     integrity = tables.integrity_table(folder, protocol, datasets)
     if not integrity.empty:
@@ -161,9 +164,9 @@ def add_intervals(page: Page, datasets: dict[str, Runs]) -> None:
         return
     page.heading("Simultaneous intervals", 3)
     page.text(
-        "Tukey's HSD after a repeated-measures analysis of variance: models whose intervals do "
-        "not overlap differ significantly. Folds share training rows, so that the intervals "
-        "are too narrow rather than too wide."
+        "The intervals are those of Tukey's HSD after a repeated-measures analysis of variance. "
+        "Models whose intervals do not overlap differ significantly. Folds share training rows, "
+        "therefore the intervals are too narrow rather than too wide."
     )
     for name in tested:
         names, scores = tables.paired(datasets[name])
@@ -182,10 +185,7 @@ def make_report(args: argparse.Namespace) -> None:
     folder = Path(args.runs)
     found, left_out = load(folder)
     output = Path(args.output or folder / "report")
-    try:
-        claim_folder(output)
-    except ValueError as error:
-        raise ValueError(f"{error}: give another --output") from None
+    claim_folder(output)
     page = Page("Models on molecular data sets")
     if left_out:
         page.heading("Left out", 2)
@@ -198,8 +198,9 @@ def make_report(args: argparse.Namespace) -> None:
     if not published.empty:
         page.heading("Published figures", 2)
         page.text(
-            "From the tables of Yang et al. (ICML 2024): not measured here, on other splits, "
-            "mostly by models pre-trained on millions of molecules. ROC-AUC in per cent."
+            "These figures are from the tables of Yang et al. (ICML 2024). They were not measured "
+            "here but on other splits, mostly with models pre-trained on millions of molecules. "
+            "ROC-AUC is in per cent."
         )
         page.table(published)
     page.write_folder(output)

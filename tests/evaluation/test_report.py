@@ -102,8 +102,8 @@ def test_page(runs, monkeypatch):
     assert "**0.0" in good or "**0.1" in good
     assert re.search(r"^\| bad \| 3\.00 \| 0 \| [^*]* \| [^*]* \|$", markdown, re.M)
     assert "| mol-ae | 0.83 | 84.1 |" in markdown or "| mol-ae | 84.1 | 0.83 |" in markdown
-    assert "by Tukey's HSD over the splits." in markdown
-    assert "by 1,000 test sets drawn with replacement from the test set (95 %)." in markdown
+    assert "Significance is found by Tukey's HSD over the splits." in markdown
+    assert "Significance is found by 1,000 test sets drawn with replacement" in markdown
     assert len(json.loads((runs / "report" / "results.json").read_text())) == 9 + 9 + 30
 
 
@@ -157,7 +157,7 @@ def test_missing_scores_and_labels(tmp_path, monkeypatch):
         finished.seal(place / "result.json", result)
     page, _ = make_report(tmp_path, monkeypatch)
     assert page.row("bad") == ["0", "—"]
-    assert "few: too few test labels to draw a b." in page.words
+    assert "few: there are too few test labels to draw a b." in page.words
     assert any(word.startswith("Significance is not tested on few") for word in page.words)
 
 
