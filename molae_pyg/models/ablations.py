@@ -23,7 +23,7 @@ DecoderPair = Literal["zero", "noisy", "encoder"]
 
 @dataclass(frozen=True)
 class Ablation:
-    """What the paper and the reference vary about the auto-encoder; the defaults are Mol-AE.
+    """Variants of the auto-encoder in the paper and in the reference; the defaults are Mol-AE.
 
     Args:
         drop: True: dropped atoms are removed from the encoder (3D Cloze Test). False: they stay,
@@ -76,11 +76,11 @@ class Ablation:
 class AblatedMolAE(MolAE):
     """:class:`MolAE` with an :class:`Ablation`: the same weights, another path through them.
 
+    All arguments but one are those of :class:`MolAE`.
+
     Args:
-        hidden_channels: This argument and those up to ``decoder_ffn_channels`` are those of
-            :class:`MolAE`.
-        ablation: What differs from Mol-AE, an :class:`Ablation` or a mapping of its fields;
-            default: nothing.
+        ablation: The differences from Mol-AE, an :class:`Ablation` or a mapping of its fields;
+            default: none.
 
     Raises:
         TypeError: The ablation is no mapping, or it has an unknown field.
@@ -187,14 +187,14 @@ class AblatedMolAE(MolAE):
 
 
 class NoPosition(nn.Module):
-    """In place of :class:`~molae_pyg.nn.SinusoidalPosition`: adds nothing."""
+    """Replaces :class:`~molae_pyg.nn.SinusoidalPosition` by zeros."""
 
     def forward(self, position: Tensor) -> Tensor:
         return position.new_zeros(())
 
 
 def dense_kept(test: ClozeTest, slots: Slots) -> Tensor:
-    """True for CLS, SEP and the atoms that were kept ``[B, L]``."""
+    """Returns True for CLS, SEP and the atoms that were kept ``[B, L]``."""
     if test.drop_mask is None:
         return slots.mask
     return slots.dense(~test.drop_mask, test.drop_mask.new_ones(2))
