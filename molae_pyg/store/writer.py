@@ -186,7 +186,7 @@ class StoreWriter:
         wanted, self._manifest = self._manifest, Manifest.read(self.folder)
         if lines := differences(_identity(self._manifest), _identity(wanted)):
             raise StoreError(
-                f"{self.folder} has a store made otherwise ({'; '.join(lines)}): write to another "
+                f"{self.folder} holds another store ({'; '.join(lines)}): write to another "
                 "folder, or delete this one"
             )
         return True

@@ -114,7 +114,7 @@ def test_a_table_that_is_cut_is_not_taken(root):
     PCQM4Mv2(root, "train", workers=1)
     with gzip.open(root / "pcqm4m-v2" / "raw" / "data.csv.gz", "wt") as file:
         file.write("idx,smiles,homolumogap\n0,CCO,6.5\n")
-    with pytest.raises(StoreError, match="has a store made otherwise"):
+    with pytest.raises(StoreError, match="holds another store"):
         PCQM4Mv2(root, "train", seed=0, workers=2)
 
 

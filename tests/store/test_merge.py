@@ -79,7 +79,7 @@ def test_an_interrupted_merge_resumes(tmp_path, monkeypatch):
 
 def test_errors(tmp_path, capsys):
     write(tmp_path / "one", [3], 1)
-    with pytest.raises(StoreError, match="has a store made otherwise"):
+    with pytest.raises(StoreError, match="holds another store"):
         merge([tmp_path / "one"], tmp_path / "one")
     with pytest.raises(InputError, match="no store to merge"):
         merge([], tmp_path / "both")

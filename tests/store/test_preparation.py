@@ -115,12 +115,12 @@ def test_complete_stores_are_left_alone(source, store, monkeypatch):
 
 def test_other_settings_or_inputs_are_not_mixed(source, store, tmp_path):
     for settings in ({"seed": 1}, {"add_2d": False}, {"exclude": source}, {"num_conformers": 3}):
-        with pytest.raises(StoreError, match="has a store made otherwise"):
+        with pytest.raises(StoreError, match="holds another store"):
             run(source, store, shard_rows=5, **settings)
-    with pytest.raises(StoreError, match=r"otherwise \(seed: 0 there, 1 now\)"):
+    with pytest.raises(StoreError, match=r"another store \(seed: 0 there, 1 now\)"):
         run(source, store, shard_rows=5, seed=1)
     other = write(tmp_path / source.name, ["CCN", *SMILES[1:]])
-    with pytest.raises(StoreError, match=r"has a store made otherwise \(input\.sha256: "):
+    with pytest.raises(StoreError, match=r"holds another store \(input\.sha256: "):
         run(other, store, shard_rows=5)
 
 

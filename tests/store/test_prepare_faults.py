@@ -106,7 +106,7 @@ def test_any_meta_can_be_compared(source, tmp_path, meta):
     run(source, tmp_path)
     path = tmp_path / "store.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"meta": meta}))
-    with pytest.raises(StoreError, match="has a store made otherwise"):
+    with pytest.raises(StoreError, match="holds another store"):
         run(source, tmp_path)
 
 
