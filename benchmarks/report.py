@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 from operators import GROUPS, OTHERS
 from record import RESULTS, ROOT
 
+from molae_pyg.analysis.panels import COLOURS, INK, new_figure, style
+
 PICTURES = ROOT / "docs" / "_static" / "performance"
-INK = "#7d7d7d"  # readable on white and on black
-COLOURS = ("#3f86d1", "#e0792b", "#4ca64c")
-MANY = (*COLOURS, "#a05fc4", "#c9a227", "#c44f6b", "#4fb3b3", "#8a8a8a")  # of operations
 PEER = "unimol_tools"
 
 
@@ -22,15 +21,10 @@ def read(name: str) -> dict | None:
 
 
 def figure(title: str, y: str) -> tuple[Figure, Axes]:
-    drawn = Figure(figsize=(6.4, 3.2), layout="constrained")
+    drawn = new_figure(6.4, 3.2)
     axes = drawn.subplots()
     axes.set_title(title, color=INK, fontsize=10)
-    axes.set_ylabel(y, color=INK, fontsize=9)
-    axes.tick_params(colors=INK, labelsize=8)
-    axes.grid(axis="y", color=INK, alpha=0.25, linewidth=0.5)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(INK)
+    style(axes, "", y, grid="y")
     return drawn, axes
 
 
@@ -85,7 +79,7 @@ def operators(after: dict) -> None:
         bars = {when: run[direction] for when, run in runs.items() if run}
         drawn, axes = figure(f"Encoder, {direction}, 32 molecules", "")
         left = dict.fromkeys(bars, 0.0)
-        for colour, group in zip(MANY, (*GROUPS, OTHERS), strict=True):
+        for colour, group in zip(COLOURS, (*GROUPS, OTHERS), strict=False):
             widths = [bar.get(group, {"seconds": 0.0})["seconds"] for bar in bars.values()]
             axes.barh(
                 list(bars), widths, 0.6, left=list(left.values()),
