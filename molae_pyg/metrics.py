@@ -1,14 +1,13 @@
-r"""Scores of predictions against labels, for one task or many, with labels missing.
+r"""Scores of predictions against labels, for one task or many, with missing labels.
 
 Every function takes ``y_true`` and ``y_pred`` of shape :math:`(n, T)` (or :math:`(n)` for one
-task) as arrays or tensors. NaN in ``y_true`` marks a missing label, and nothing else does:
--1.0 is a value like any other. A score is computed task by task on the labels present and then
-averaged without weights.
+task) as arrays or tensors. Only NaN in ``y_true`` means a missing label; -1.0 is a value like any
+other. A score is computed for each task on its labels and then averaged without weights.
 
-A task on whose labels a score is undefined does not enter the mean: no label (RMSE, MAE), fewer
-than two different labels (all others). If no task is left, the score is NaN and a warning says
-so: a validation batch without actives should not end a training run. NaN or infinite predictions
-are an error.
+A task is left out of the mean if its labels do not define the score: no label (RMSE, MAE), or fewer
+than two different labels (all others). If no task is left, the score is NaN and a warning says so,
+because a validation batch without actives should not end a training run. NaN or infinite
+predictions are an error.
 """
 
 import warnings
@@ -24,56 +23,56 @@ TaskType = Literal["regression", "classification"]
 TaskTypes = TaskType | Sequence[TaskType]
 Score = Callable[[np.ndarray, np.ndarray], float]
 
-#: The score that chooses and compares models where no other is named.
+#: The score that chooses and compares models if no other is named.
 DEFAULT_METRIC = {"regression": "rmse", "classification": "roc_auc", "mixed": "mixed_error"}
 
-#: Scores of which less is better; of all others more is.
+#: Scores whose lower values are better; higher values of all others are better.
 LOWER_IS_BETTER = ("rmse", "mae", "standardised_rmse", "standardised_mae", "mixed_error")
 
 _STANDARDISED = {"rmse": "standardised_rmse", "mae": "standardised_mae"}
 
 
 def rmse(y_true: Array, y_pred: Array) -> float:
-    """Root of the mean squared error, in the unit of the labels."""
+    """Returns the root of the mean squared error, in the unit of the labels."""
     return _mean_over_tasks("rmse", y_true, y_pred)
 
 
 def mae(y_true: Array, y_pred: Array) -> float:
-    """Mean absolute error, in the unit of the labels."""
+    """Returns the mean absolute error, in the unit of the labels."""
     return _mean_over_tasks("mae", y_true, y_pred)
 
 
 def r2(y_true: Array, y_pred: Array) -> float:
-    """Coefficient of determination: 1 is perfect, 0 is the mean of the labels."""
+    """Returns the coefficient of determination: 1 is perfect, 0 is the mean of the labels."""
     return _mean_over_tasks("r2", y_true, y_pred)
 
 
 def spearman(y_true: Array, y_pred: Array) -> float:
-    """Spearman's rank correlation; 0 for predictions that are all equal."""
+    """Returns Spearman's rank correlation; 0 if all predictions are equal."""
     return _mean_over_tasks("spearman", y_true, y_pred)
 
 
 def roc_auc(y_true: Array, y_pred: Array) -> float:
-    """Area under the ROC curve. Labels are 0 or 1; any score that rises with class 1 will do."""
+    """Returns the area under the ROC curve; labels are 0 or 1, higher predictions mean class 1."""
     return _mean_over_tasks("roc_auc", y_true, y_pred)
 
 
 def average_precision(y_true: Array, y_pred: Array) -> float:
-    """Average precision (area under the precision-recall curve). Labels are 0 or 1."""
+    """Returns the average precision (area under the precision-recall curve); labels are 0 or 1."""
     return _mean_over_tasks("average_precision", y_true, y_pred)
 
 
 def common_type(task_types: Sequence[TaskType]) -> str:
-    """``"regression"`` or ``"classification"`` if all tasks are of that type, else ``"mixed"``."""
+    """Returns the type of all tasks, or ``"mixed"`` if there are tasks of both types."""
     return task_types[0] if len(set(task_types)) == 1 else "mixed"
 
 
 def one_type_a_task(task_type: TaskTypes, num_tasks: int) -> list[TaskType]:
-    """Repeats one task type for all tasks, or checks that there is one a task (ValueError)."""
+    """Repeats one task type for all tasks, or checks that there is one for each (ValueError)."""
     types = [task_type] * num_tasks if isinstance(task_type, str) else list(task_type)
     for found in types:
         if found not in _METRICS:
-            known = f"one of {list(_METRICS)}, or a list of one a task"
+            known = f"one of {list(_METRICS)}, or a list with one for each task"
             raise ValueError(f"task_type must be {known}, got {found!r}")
     if len(types) != num_tasks:
         raise ValueError(f"{len(types)} task types for {num_tasks} tasks")
@@ -81,7 +80,7 @@ def one_type_a_task(task_type: TaskTypes, num_tasks: int) -> list[TaskType]:
 
 
 def metric_names(task_type: TaskTypes, num_tasks: int) -> list[str]:
-    """Returns the names of the scores that :func:`evaluate` gives for such tasks."""
+    """Returns the names of the scores that :func:`evaluate` returns for such tasks."""
     types = one_type_a_task(task_type, num_tasks)
     kind = common_type(types)
     if kind == "mixed":
@@ -92,10 +91,10 @@ def metric_names(task_type: TaskTypes, num_tasks: int) -> list[str]:
 
 
 def choosing_metric(task_type: TaskTypes, num_tasks: int, metric: str | None = None) -> str:
-    """Returns the score that chooses an epoch or a model: one that never adds up units.
+    """Returns the score that chooses an epoch or a model; it never adds different units.
 
     RMSE and MAE of several targets become their standardised forms. The default is that of
-    :data:`DEFAULT_METRIC`. A name that :func:`evaluate` does not give is a ValueError.
+    :data:`DEFAULT_METRIC`. A name that :func:`evaluate` does not return is a ValueError.
     """
     known = metric_names(task_type, num_tasks)
     kind = common_type(one_type_a_task(task_type, num_tasks))
@@ -111,26 +110,27 @@ def evaluate(
 ) -> dict[str, float]:
     r"""Computes all scores of a task type.
 
-    For several regression tasks, whose units may differ, there are also errors divided by each
-    task's scale :math:`\sigma_t`. Tasks of both types have no RMSE or MAE; their one error is
+    For several regression tasks, whose units may differ, there are also errors divided by the
+    scale :math:`\sigma_t` of each task. Tasks of both types have no RMSE or MAE; their error is
 
     .. math::
         mixed\_error = \frac{1}{T} \left( \sum_{t \in values} \frac{RMSE_t}{\sigma_t}
         + \sum_{t \in classes} 2 \, (1 - AUC_t) \right)
 
-    0 is perfect; 1 is no better than the mean of the labels or chance.
+    0 is perfect; 1 is what the mean of the labels or chance gives.
 
     Args:
         y_true: Labels, NaN = missing.
         y_pred: Predictions; for classification probabilities or logits of class 1.
         task_type: ``"regression"`` (rmse, mae, r2, spearman, of several tasks also
             standardised_rmse and standardised_mae) or ``"classification"`` (roc_auc,
-            average_precision), or one a task; if both occur, mixed_error in place of rmse and mae.
-        scale: Standard deviation of the training labels of each task, read for regression tasks
+            average_precision), or one for each task; if both occur, mixed_error instead of rmse
+            and mae.
+        scale: Standard deviation of the training labels of each task, used for regression tasks
             only; default: that of ``y_true``.
 
     Returns:
-        The scores by name, each the unweighted mean over the tasks it is defined for.
+        The scores by name, each the unweighted mean over the tasks for which it is defined.
 
     Shapes:
         - **y_true**, **y_pred**, **scale:** :math:`(n, T)` or :math:`(n)`; :math:`(T)`
@@ -157,17 +157,17 @@ def evaluate(
 def evaluate_tasks(
     y_true: Array, y_pred: Array, task_type: TaskTypes, names: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Computes every task's own scores, errors in its own unit.
+    """Computes the scores of each task, errors in the unit of the task.
 
     Args:
         y_true, y_pred, task_type: See :func:`evaluate`.
         names: Names of the tasks.
 
     Returns:
-        For each task the scores of its type by name; NaN where its labels define none.
+        For each task the scores of its type by name; NaN if its labels do not define the score.
 
     Raises:
-        ValueError: As :func:`evaluate`, and if names are not as many as tasks, or not unique.
+        ValueError: As :func:`evaluate`, and if names are not one for each task, or not unique.
     """
     y_true, y_pred = _checked(y_true, y_pred)
     types = one_type_a_task(task_type, y_true.shape[1])
@@ -185,7 +185,7 @@ def evaluate_tasks(
 def _spearman(y_true: np.ndarray, y_pred: np.ndarray) -> float:
     from scipy.stats import spearmanr
 
-    if np.ptp(y_pred) == 0:  # undefined, but it orders nothing: as bad as chance, like AUC 0.5
+    if np.ptp(y_pred) == 0:  # undefined, but no order is as bad as chance, like AUC 0.5
         return 0.0
     return spearmanr(y_true, y_pred).statistic
 
@@ -223,7 +223,7 @@ def _mean_over_tasks(name: str, y_true: Array, y_pred: Array) -> float:
 def _scores(
     y_true: np.ndarray, y_pred: np.ndarray, types: Sequence[TaskType]
 ) -> dict[str, np.ndarray]:
-    """Each score of each task ``[T]``; NaN where the task's type or labels define none."""
+    """Returns each score of each task ``[T]``; NaN if type or labels do not define it."""
     found = {name: np.full(len(types), np.nan) for kind in set(types) for name in _METRICS[kind]}
     for task, kind in enumerate(types):
         present = ~np.isnan(y_true[:, task])
@@ -251,7 +251,7 @@ def _mean(name: str, scores: np.ndarray) -> float:
 
 
 def _scale(y_true: np.ndarray, is_value: np.ndarray, scale: Array | None) -> np.ndarray:
-    """The standard deviation that divides each regression task's errors ``[T]``, NaN = none."""
+    """Returns the standard deviation that divides the errors of each task ``[T]``, NaN = none."""
     if scale is None:
         labels = [column[~np.isnan(column)] for column in y_true.T]
         sigma = np.array([x.std() if len(np.unique(x)) > 1 else np.nan for x in labels])
@@ -283,7 +283,7 @@ def _checked(y_true: Array, y_pred: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_matrix(values: Array) -> np.ndarray:
-    """To float64 of shape ``[n, T]``."""
+    """Returns float64 of shape ``[n, T]``."""
     if isinstance(values, Tensor):
         values = values.detach().to("cpu", torch.float64).numpy()
     values = np.asarray(values, dtype=np.float64)

@@ -1,9 +1,9 @@
-"""Train, validation and test indices: by scaffold, at random, folds, and files to keep them.
+"""Train, validation and test indices: by scaffold, at random or in folds, and their files.
 
-Two different splits go by the name "scaffold split". Both sort and fill the same way; they
-differ in whether stereo marks count as part of a scaffold. DeepChem, MolCLR and GROVER leave
-them out (``chirality=False``); OGB, GEM and GraphMVP keep them (``chirality=True``). Numbers
-obtained on one are not comparable with numbers obtained on the other.
+The name "scaffold split" means two different splits. Both sort and fill the same way; they differ
+in whether stereo marks are part of a scaffold. DeepChem, MolCLR and GROVER leave them out
+(``chirality=False``); OGB, GEM and GraphMVP keep them (``chirality=True``). Scores on one split
+cannot be compared with scores on the other.
 """
 
 import hashlib
@@ -41,20 +41,20 @@ def scaffold_split(
 ) -> Split:
     r"""Splits molecules so that no Bemis-Murcko scaffold occurs in two parts.
 
-    The deterministic rule of DeepChem (`Wu et al., "MoleculeNet"
+    Without a :obj:`seed` it is the deterministic split of DeepChem (`Wu et al., "MoleculeNet"
     <https://arxiv.org/abs/1703.00564>`_): molecules are grouped by scaffold, the groups are
-    sorted by (size, first row), largest first, and each goes into the first of train, valid
-    and test that it does not overfill (test takes what is left). With ``chirality=True`` it
+    sorted by (size, first row), largest first, and each group goes into the first of train, valid
+    and test in which there is room for it (test takes the rest). With ``chirality=True`` it
     reproduces the official splits of OGB's ``ogbg-mol*`` sets.
 
-    That rule leaves the rarest scaffolds for the test. With a :obj:`seed` the groups come in
-    random order instead, after those of more than half the size wanted for valid or test, as
-    in the balanced scaffold split of `Yang et al., "Analyzing Learned Molecular
-    Representations" <https://arxiv.org/abs/1904.01561>`_; other seeds give other tests.
+    That split puts the rarest scaffolds into the test part. With a :obj:`seed` the groups are in
+    random order, after those larger than half of the smaller of valid and test, as in the balanced
+    scaffold split of `Yang et al., "Analyzing Learned Molecular Representations"
+    <https://arxiv.org/abs/1904.01561>`_; different seeds give different test parts.
 
     Args:
         smiles: The molecules, :math:`n` SMILES.
-        fractions: Parts of the molecules wanted in train, valid and test; they sum to 1.
+        fractions: Fractions of the molecules in train, valid and test; they sum to 1.
             (default: :obj:`(0.8, 0.1, 0.1)`)
         chirality: Whether scaffolds that differ only in stereo marks are different.
             (default: :obj:`False`)
@@ -62,8 +62,8 @@ def scaffold_split(
             (default: :obj:`None`)
 
     Raises:
-        ValueError: If a SMILES cannot be parsed, one string is given in place of a sequence, the
-            fractions are unusable, or a part with a fraction above zero would stay empty.
+        ValueError: If a SMILES cannot be read, one string is given instead of a sequence, the
+            fractions cannot be used, or a part with a fraction above zero would be empty.
     """
     smiles = _listed(smiles)
     limit_train, limit_valid = _limits(len(smiles), fractions)
@@ -87,7 +87,7 @@ def scaffold_split(
 
 
 def scaffold_groups(smiles: Iterable[str], chirality: bool = False) -> list[list[int]]:
-    """Rows that share a Bemis-Murcko scaffold, in order of first appearance.
+    """Returns the rows that share a Bemis-Murcko scaffold, in order of first appearance.
 
     Molecules without a ring share the empty scaffold.
 
@@ -100,7 +100,7 @@ def scaffold_groups(smiles: Iterable[str], chirality: bool = False) -> list[list
         One list of row numbers for each scaffold, together every row exactly once.
 
     Raises:
-        ValueError: If a SMILES cannot be parsed, or one string is given in place of a sequence.
+        ValueError: If a SMILES cannot be read, or one string is given instead of a sequence.
     """
     from rdkit import rdBase
     from rdkit.Chem.Scaffolds import MurckoScaffold
@@ -108,7 +108,7 @@ def scaffold_groups(smiles: Iterable[str], chirality: bool = False) -> list[list
     from molae_pyg.chem.smiles import plain_mol, rdkit_errors
 
     groups: dict[str, list[int]] = {}
-    with rdBase.BlockLogs():  # the error below names the row, RDKit's log does not
+    with rdBase.BlockLogs():  # the error below names the row, which RDKit's log does not
         for row, text in enumerate(_listed(smiles)):
             try:
                 mol = plain_mol(text)
@@ -128,13 +128,13 @@ def random_split(n: int, fractions: Fractions = (0.8, 0.1, 0.1), seed: int = 0) 
 
     Args:
         n: Number of rows.
-        fractions: Parts of the rows wanted in train, valid and test; they sum to 1.
+        fractions: Fractions of the rows in train, valid and test; they sum to 1.
             (default: :obj:`(0.8, 0.1, 0.1)`)
         seed: Seed of the permutation. (default: :obj:`0`)
 
     Raises:
-        ValueError: If the fractions are unusable, or a part with a fraction above zero would
-            stay empty.
+        ValueError: If the fractions cannot be used, or a part with a fraction above zero would
+            be empty.
     """
     first, second = _limits(n, fractions)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).numpy()
@@ -145,26 +145,29 @@ def random_split(n: int, fractions: Fractions = (0.8, 0.1, 0.1), seed: int = 0) 
 def repeated_folds(
     n: int, num_folds: int = 5, num_repeats: int = 5, valid: float = 0.1, seed: int = 0
 ) -> list[Split]:
-    r"""Repeated cross-validation at random: every row is a test row once in each repeat.
+    r"""Makes the splits of a repeated cross-validation; each row is tested once per repeat.
 
-    Source: the 5 x 5 protocol of Ash et al., `"Practically Significant Method Comparison
+    It is the 5 x 5 protocol of Ash et al., `"Practically Significant Method Comparison
     Protocols" <https://doi.org/10.1021/acs.jcim.5c01609>`_.
 
     Args:
         n: Number of rows.
-        num_folds: Parts of which one is the test. (default: :obj:`5`)
-        num_repeats: Other parts, so many times. (default: :obj:`5`)
-        valid: Part of the other rows that is set aside to choose by. (default: :obj:`0.1`)
+        num_folds: Number of folds; each is the test part once. (default: :obj:`5`)
+        num_repeats: Number of repeats, each with other folds. (default: :obj:`5`)
+        valid: Fraction of the other rows that is the validation part. (default: :obj:`0.1`)
         seed: Seed of the permutations. (default: :obj:`0`)
 
     Returns:
         ``num_repeats * num_folds`` splits, all folds of the first repeat first.
 
     Raises:
-        ValueError: If there are fewer than 2 folds or a part would stay empty.
+        ValueError: If there are fewer than 2 folds or a part would be empty.
     """
     if num_folds < 2 or num_repeats < 1:
-        raise ValueError(f"{num_repeats} times {num_folds} folds: at least 2 folds, once")
+        raise ValueError(
+            f"at least 2 folds and 1 repeat are needed, got {num_folds} folds and {num_repeats} "
+            "repeats"
+        )
     if not 0 < valid < 1:
         raise ValueError(f"valid must be between 0 and 1, got {valid}")
     generator = torch.Generator().manual_seed(seed)
@@ -180,12 +183,12 @@ def repeated_folds(
 
 
 def save_split(split: Split, path: str | Path, smiles: Iterable[str]) -> None:
-    """Writes a split as JSON, with checksums of the molecules it belongs to and of itself.
+    """Writes a split as JSON, with checksums of its molecules and of itself.
 
     The file is replaced as a whole: after a kill there is the old one, the new one, or none.
 
     Raises:
-        OSError: If it cannot be written, with the path.
+        OSError: If it cannot be written; the message has the path.
     """
     content = {"smiles_sha256": _checksum(_listed(smiles))}
     content |= {name: rows.tolist() for name, rows in split._asdict().items()}
@@ -198,18 +201,18 @@ def load_split(path: str | Path, smiles: Iterable[str]) -> Split:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, does not share out the molecules, or was written for
-            other molecules, or for another order of them.
+        ValueError: If the file is damaged, does not hold every molecule once, or was written for
+            other molecules or another order of them.
     """
     smiles = _listed(smiles)
-    damaged = f"the split in {path} is damaged: {{}}. Remove the file, and make the split anew."
+    damaged = f"the split in {path} is damaged: {{}}. Remove the file, and make the split again."
     try:
         content = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(damaged.format(error)) from None
     wanted = ("smiles_sha256", *Split._fields)
     if not isinstance(content, dict) or any(name not in content for name in wanted):
-        raise ValueError(damaged.format(f"it has not all of {', '.join(wanted)}"))
+        raise ValueError(damaged.format(f"it lacks one of {', '.join(wanted)}"))
     if content.get("sha256", _checksum_of_split(content)) != _checksum_of_split(content):
         raise ValueError(
             damaged.format("its checksum does not match (write splits of your own with save_split)")
@@ -218,13 +221,13 @@ def load_split(path: str | Path, smiles: Iterable[str]) -> Split:
         raise ValueError(
             f"the split in {path} was made for other molecules: the checksum of the "
             f"{len(smiles)} SMILES given (content and order) does not match. Remove the file, and "
-            "make the split anew, or read the molecules that it was made for."
+            "make the split again, or read the molecules that it was made for."
         )
     rows = [content[name] for name in Split._fields]
     if not all(isinstance(part, list) and all(type(row) is int for row in part) for part in rows):
-        raise ValueError(damaged.format("its parts are no lists of row numbers"))
+        raise ValueError(damaged.format("its parts are not lists of row numbers"))
     if sorted(row for part in rows for row in part) != list(range(len(smiles))):
-        raise ValueError(damaged.format(f"its parts do not share out the {len(smiles)} molecules"))
+        raise ValueError(damaged.format(f"its parts do not make up the {len(smiles)} molecules"))
     return Split(*(np.array(part, dtype=np.int64) for part in rows))
 
 
@@ -234,20 +237,20 @@ def _checksum_of_split(content: dict) -> str:
 
 
 def _shuffled(groups: list[list[int]], smallest: int, seed: int) -> list[list[int]]:
-    """Random order, but first the groups of more than half the smallest held-out part."""
+    """Returns the groups in random order, those larger than half of ``smallest`` first."""
     order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(seed)).tolist()
     return sorted((groups[i] for i in order), key=lambda rows: 2 * len(rows) <= smallest)
 
 
 def _limits(n: int, fractions: Fractions) -> tuple[int, int]:
-    """Largest number of rows in train, and in train and valid together."""
+    """Returns the largest number of rows in train, and in train and valid together."""
     if len(fractions) != 3 or min(fractions) < 0 or not math.isclose(sum(fractions), 1):
         raise ValueError(
             "fractions must be three numbers >= 0 (train, valid, test) that sum to 1, "
             f"got {fractions}"
         )
     train, valid, _ = fractions
-    # 0.7 + 0.1 is a little less than 0.8 in floating point; the row it would cost is ours
+    # 0.7 + 0.1 is a little less than 0.8 in floating point, which would cost a row.
     return math.floor(train * n + 1e-9), math.floor((train + valid) * n + 1e-9)
 
 
@@ -275,5 +278,5 @@ def _listed(smiles: Iterable[str]) -> list[str]:
 
 
 def _checksum(smiles: Sequence[str]) -> str:
-    """Of the molecules in their order."""
+    """Returns a checksum of the molecules and their order."""
     return hashlib.sha256("\n".join(smiles).encode()).hexdigest()

@@ -267,7 +267,7 @@ def test_an_old_split_without_a_checksum_is_read_and_looked_at(tmp_path):
     path.write_text(json.dumps(content))
     assert load_split(path, smiles).test.tolist() == [2]
     path.write_text(json.dumps(content | {"test": [1]}))
-    with pytest.raises(ValueError, match="do not share out the 3 molecules"):
+    with pytest.raises(ValueError, match="its parts do not make up the 3 molecules"):
         load_split(path, smiles)
 
 

@@ -20,7 +20,7 @@ SYMBOLS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *ELEMENTS, "[MASK]"]
 NUM_TOKENS = len(SYMBOLS)  # V = 31, hence V * V = 961 ordered pair types
 MASK = NUM_TOKENS - 1
 
-#: Atomic number that stands for "[MASK]" wherever elements are given as atomic numbers.
+#: Atomic number that means "[MASK]" where elements are given as atomic numbers.
 MASKED_Z = 0
 MAX_Z = 118
 
@@ -40,7 +40,7 @@ def token_table() -> Tensor:
 def atomic_number_table() -> Tensor:
     """Returns the inverse table from token id to atomic number, shape ``[31]``.
 
-    Special tokens, which are no element, map to 0.
+    Special tokens are not elements; their entry is 0.
     """
     table = torch.zeros(NUM_TOKENS, dtype=torch.long)
     for token, number in enumerate(ELEMENTS.values(), start=UNK + 1):

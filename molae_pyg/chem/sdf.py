@@ -1,6 +1,6 @@
-"""SD files, cut into records and read: the one way, for ``from_sdf`` and for stores.
+"""SD files: how they are cut into records and read, for ``from_sdf`` and for stores.
 
-Also the one place where a file is unpacked. This module needs RDKit only: workers import it.
+All files of molecules are unpacked here. This module needs RDKit and NumPy only: workers import it.
 """
 
 import gzip
@@ -21,7 +21,7 @@ _END_OF_RECORD, _END_OF_MOLECULE = b"$$$$", b"M  END"
 
 
 def is_packed(path: str | os.PathLike) -> bool:
-    """Whether the name ends in ``.gz``, in any case."""
+    """Returns whether the name ends in ``.gz``, in any case."""
     return os.fspath(path).lower().endswith(".gz")
 
 
@@ -30,10 +30,10 @@ def unpacked(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, BinaryIO]]:
     """Opens a file for reading and unpacks ``.gz``.
 
     Yields:
-        The content, and the file as it is on the disk, whose ``tell`` grows with what is read.
+        The content, and the file as it is on the disk; its ``tell`` is what has been read.
 
     Raises:
-        ValueError: If the file turns out to be damaged or cut while it is read.
+        ValueError: If the file is found to be damaged or cut while it is read.
     """
     with open(path, "rb") as raw:
         try:
@@ -51,15 +51,14 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
         *lines, rest = (rest + block).splitlines(keepends=True)
         yield from lines
     if rest:
-        yield from rest.splitlines(keepends=True)  # it may have waited at a carriage return
+        yield from rest.splitlines(keepends=True)  # it may end in a carriage return
 
 
 def sdf_blocks(file: BinaryIO, path: str | os.PathLike) -> Iterator[bytes]:
-    """Yields the records of an SD file as they are, each with the line that ends it.
+    """Yields the records of an SD file unchanged, each with the line that ends it.
 
-    A record ends at a line that is ``$$$$`` and nothing else but blanks after it, or at the end of
-    the file. Blank lines after the last one are no record; between two ends they are, an empty
-    one.
+    A record ends at a line ``$$$$``, which blanks may follow, or at the end of the file. Blank
+    lines after the last record are no record; between two ends they are an empty record.
 
     Raises:
         ValueError: If the file has no record: it is empty, or is no SD file.
@@ -85,7 +84,7 @@ def sdf_blocks(file: BinaryIO, path: str | os.PathLike) -> Iterator[bytes]:
 
 
 def read_block(block: bytes) -> Chem.Mol:
-    """Reads the molecule of one record, with all its hydrogens; properties are not looked at.
+    """Reads the molecule of one record, with all its hydrogens; properties are ignored.
 
     Raises:
         ValueError: If the record is empty, has no line ``M  END``, holds a second molecule, or
@@ -98,7 +97,7 @@ def read_block(block: bytes) -> Chem.Mol:
     if not ends:
         raise ValueError("the record has no line 'M  END'")
     if any(line.rstrip().endswith(("V2000", "V3000")) for line in lines[ends[0] :]):
-        # Only the first would be read, and the others would be lost unsaid.
+        # RDKit would read the first only and ignore the others silently.
         raise ValueError("the record holds a second molecule: a line '$$$$' is missing before it")
     with rdkit_errors():
         mol = Chem.MolFromMolBlock("\n".join([*lines[: ends[0] + 1], ""]), removeHs=False)
@@ -108,7 +107,7 @@ def read_block(block: bytes) -> Chem.Mol:
 
 
 def read_sdf(block: bytes, canonical: bool = False) -> Molecule:
-    """Reads one record with its coordinates; ``note`` says where it has none that can be used.
+    """Reads one record with its coordinates; ``note`` says so if none of them can be used.
 
     Args:
         block: The record.
@@ -124,9 +123,9 @@ def read_sdf(block: bytes, canonical: bool = False) -> Molecule:
 
 
 def plain_text(content: bytes) -> str:
-    r"""Decodes a structure file, where no meaning depends on other characters than ASCII.
+    r"""Decodes a structure file, in which only ASCII characters have a meaning.
 
-    Each other character becomes one ``?``, so that the columns of the file keep their places.
+    Each other character becomes one ``?``, so that the columns of the file stay in place.
     Every line ends in ``\n``.
     """
     content = b"\n".join(content.splitlines())

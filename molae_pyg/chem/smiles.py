@@ -1,4 +1,4 @@
-"""SMILES strings: what of them RDKit reads, and its errors as ValueErrors.
+"""SMILES strings: checks before RDKit reads them, and RDKit's errors as ValueErrors.
 
 This module needs RDKit only: workers import it.
 """
@@ -11,28 +11,28 @@ from rdkit import Chem, rdBase
 
 #: What may follow a SMILES after a blank: the extension of CXSMILES, ``|...|``.
 _EXTENSION = re.compile(r"\|[^|]*\|")
-# RDKit keeps a charge in 8 bits and an isotope in 16: it turns larger ones into others silently.
+# RDKit stores a charge in 8 bits and an isotope in 16 and silently changes larger ones.
 _OVERFLOW = re.compile(r"\[(?:0*\d{5,}|[^\]]*[+-]\d{3,})[^\]]*\]")
 
 
 @contextmanager
 def rdkit_errors() -> Iterator[None]:
-    """Turns the errors of RDKit that are no ValueErrors, such as violated invariants, into those.
+    """Turns errors of RDKit that are no ValueErrors, such as violated invariants, into ValueErrors.
 
-    The one place where this is done: whoever calls RDKit on input of a user does it within.
+    Every call of RDKit with input of a user is made inside this context.
     """
     try:
         yield
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = ": ".join(lines[:2]) or "no message"
-        raise ValueError(f"RDKit cannot handle it ({told})") from None
+        message = ": ".join(lines[:2]) or "no message"
+        raise ValueError(f"RDKit cannot handle it ({message})") from None
 
 
 def plain_mol(smiles: str) -> Chem.Mol:
-    """Reads a SMILES as RDKit does by itself, hydrogens removed.
+    """Reads a SMILES as RDKit does by default, hydrogens removed.
 
-    For fingerprints, fragments and scaffolds, which know no conformers.
+    For fingerprints, fragments and scaffolds, which need no conformers.
 
     Raises:
         ValueError: If it is no valid SMILES, or holds no atom, with the reason.
@@ -52,7 +52,7 @@ def listed(smiles: Iterable[object]) -> list:
     """Returns the molecules as a list; an iterator is read to its end.
 
     Raises:
-        ValueError: If it is a single string, which would be taken for its letters, or has no order.
+        ValueError: If it is a single string, whose letters would be the items, or has no order.
     """
     if isinstance(smiles, str | bytes | bytearray):
         raise ValueError(f"a sequence of SMILES is needed, not one string: write [{smiles!r:.60}]")
@@ -64,10 +64,10 @@ def listed(smiles: Iterable[object]) -> list:
 def checked_smiles(smiles: object) -> str:
     """Returns the string without blanks around it, if RDKit reads all of it.
 
-    RDKit reads up to a blank or a character that is no ASCII and says nothing about the rest.
+    RDKit stops at a blank or a character that is not ASCII and silently ignores the rest.
 
     Raises:
-        ValueError: If it is no string, is empty, or has something in it that RDKit skips.
+        ValueError: If it is no string, is empty, or has a part that RDKit ignores.
     """
     if not isinstance(smiles, str):
         raise ValueError(f"a SMILES string is needed, not {type(smiles).__name__}")
@@ -100,26 +100,26 @@ def sanitised(smiles: str) -> Chem.Mol:
 
 
 def _why_invalid(smiles: str, params: Chem.SmilesParserParams) -> str:
-    """Parses in two steps, because the second one raises and says in words what is wrong."""
+    """Returns the reason; it parses in two steps, because the second raises one with a message."""
     params.sanitize = False
     mol = Chem.MolFromSmiles(smiles, params)
     if mol is None:
         return _syntax_error(smiles, params)
     try:
         Chem.SanitizeMol(mol)
-    except ValueError as error:  # MolSanitizeException and its kin
+    except ValueError as error:  # MolSanitizeException and its subclasses
         return str(error).strip()
     return "RDKit cannot read the string"
 
 
 def _syntax_error(smiles: str, params: Chem.SmilesParserParams) -> str:
-    """Returns RDKit's complaint, which goes to its log and not into an exception."""
+    """Returns RDKit's message, which is in its log and not in an exception."""
     if not hasattr(rdBase, "CaptureErrorLog"):
         return "RDKit cannot read the string"
     with rdBase.CaptureErrorLog() as log:
         Chem.MolFromSmiles(smiles, params)
     lines = [line.split("Parse Error: ")[-1] for line in log.messages.splitlines()]
-    told = [line.split(" for input:")[0].split(" while parsing:")[0] for line in lines]
-    what = [line for line in told if "error" in line or "unclosed" in line or "open" in line]
-    where = [line.rstrip(":") for line in told if line.startswith("check for mistakes")]
+    found = [line.split(" for input:")[0].split(" while parsing:")[0] for line in lines]
+    what = [line for line in found if "error" in line or "unclosed" in line or "open" in line]
+    where = [line.rstrip(":") for line in found if line.startswith("check for mistakes")]
     return "; ".join([*what[:1], *where[:1]]) or "RDKit cannot read the string"

@@ -1,4 +1,4 @@
-"""Measured activities that come with RDKit."""
+"""Measured activities that are part of RDKit."""
 
 from pathlib import Path
 from typing import Unpack
@@ -14,22 +14,21 @@ class ChEMBLActivities(MoleculeTable):
     r"""The 1,017 aryl sulfonamides of CHEMBL2321810 with their measured activity.
 
     A lead optimisation series (one scaffold, one activity) from `ChEMBL
-    <https://doi.org/10.1093/nar/gkr777>`_, which RDKit ships as the example of its Free-Wilson
-    analysis: no download, real measurements. The files give the activity as a plain number
-    from 4.27 to 9.22, to be read as :math:`-\log_{10}` of a molar concentration (a pIC50 or
-    its like); they name neither the assay nor the target, and they do not say which values are
-    bounds. 55 compounds stand at exactly 6.00 and 30 at exactly 5.00, some of which will be
-    measurements cut off there.
+    <https://doi.org/10.1093/nar/gkr777>`_. RDKit contains it as the example of its Free-Wilson
+    analysis, so nothing is downloaded. The files give the activity as a number from 4.27 to 9.22,
+    probably :math:`-\log_{10}` of a molar concentration (such as a pIC50). They do not name the
+    assay or the target, and they do not say which values are bounds. 55 compounds have exactly 6.00
+    and 30 have exactly 5.00; some of these are probably measurements cut off there.
 
-    Structures and activities are joined on the compound number, one to one; every compound has
-    both, none is a duplicate or a salt, and none is dropped.
+    Structures and activities are joined on the compound number, one to one. Every compound has
+    both, none is a duplicate or a salt, and none is left out.
 
-    Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; the one task
-    is called ``Act``.
+    Items, attributes and settings are those of :class:`~molae_pyg.datasets.MoleculeTable`; the
+    only task is called ``Act``.
 
     Args:
-        root: Folder for the conformers, ``<root>/conformers``. (default: :obj:`None`, they are
-            kept in memory only)
+        root: Folder of the conformers, ``<root>/conformers``. (default: :obj:`None`, they are kept
+            in memory only)
         settings: Keyword arguments such as ``num_conformers``, ``add_2d`` and ``seed``, see
             :class:`~molae_pyg.datasets.MoleculeTable`.
 

@@ -1,4 +1,4 @@
-"""What a data set is made of, and what is wrong with it."""
+"""Counts of what a data set is made of, and of what is wrong with it."""
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from molae_pyg.datasets.table import MoleculeTable
 
 @dataclass(frozen=True)
 class Integrity:
-    """An account of the rows of a data set. Rows are counted, not molecules, unless said."""
+    """Counts of the rows of a data set; those of molecules say so."""
 
     #: Rows of the source.
     rows: int
@@ -21,7 +21,7 @@ class Integrity:
     invalid: int
     #: Rows with 3D conformers.
     conformers_3d: int
-    #: Rows for which the flat layout stands in.
+    #: Rows in which the flat layout replaces conformers.
     conformers_2d: int
     #: Rows without coordinates.
     conformers_failed: int
@@ -31,9 +31,9 @@ class Integrity:
     cropped: int
     #: Rows of more than one fragment: salts, mixtures.
     multi_fragment: int
-    #: Rows whose molecule stands in an earlier row (equal canonical isomeric SMILES).
+    #: Rows with the molecule of an earlier row (equal canonical isomeric SMILES).
     duplicates: int
-    #: Molecules of several rows whose labels differ.
+    #: Molecules whose rows have different labels.
     contradicting: int
     #: Share of labels that are missing, over all tasks.
     missing_labels: float
@@ -49,14 +49,14 @@ class Integrity:
 
 
 def check_integrity(dataset: MoleculeTable) -> Integrity:
-    """Counts what a reader of a score should know about the molecules behind it.
+    """Counts what a reader of a score should know about its molecules.
 
     Fragments, duplicates and labels are those of the rows with a molecule. Labels contradict if
-    they differ at all, in any task. A molecule whose SMILES RDKit cannot read by itself counts as
+    they differ at all, in any task. A molecule whose SMILES RDKit cannot read by default counts as
     one fragment and equals those of the same string.
 
     Args:
-        dataset: The whole data set, no subset.
+        dataset: The whole data set, not a subset.
     """
     report, counts = dataset.report, dataset.report.counts
     y = dataset.y.numpy()  # [n, T]
@@ -93,6 +93,6 @@ def _key_and_fragments(smiles: str) -> tuple[str, int]:
 
 
 def _contradict(y: np.ndarray) -> bool:
-    """Whether two of the rows ``[m, T]`` have different labels, both known, in a task."""
+    """Returns whether two of the rows ``[m, T]`` have different known labels in a task."""
     known = (np.sort(column[~np.isnan(column)]) for column in y.T)
     return any(low != high for column in known for low, high in pairwise(column))

@@ -1,4 +1,4 @@
-"""MoleculeNet, read from files at hand or downloaded."""
+"""MoleculeNet, read from local files or downloaded."""
 
 import gzip
 import hashlib
@@ -14,21 +14,21 @@ from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.metrics import TaskType
 from molae_pyg.tables.reading import Table, columns_of, read_table
 
-# The sets of QM8, of which DeepChem's file holds the four of PBE0 twice.
+# The targets of QM8; DeepChem's file holds the four of PBE0 twice.
 QM8 = tuple(
     f"{which}-{theory}" for theory in ("CC2", "PBE0", "CAM") for which in ("E1", "E2", "f1", "f2")
 )
 
 
 class Source(NamedTuple):
-    """Where a data set of MoleculeNet is found, what its columns mean, and its score."""
+    """File of a data set of MoleculeNet, the meaning of its columns, and its score."""
 
-    file: str  # as it is downloaded
+    file: str  # the name of the download
     smiles_column: str
-    target_columns: tuple[str, ...] | None  # None: all others but mol_id
+    target_columns: tuple[str, ...] | None  # None: all other columns but mol_id
     task_type: TaskType
     metric: str
-    sha256: str | None = None  # of the copy known here: unpacked, without carriage returns
+    sha256: str | None = None  # of the known copy, unpacked and without carriage returns
 
 
 class MoleculeNet(MoleculeTable):
@@ -55,25 +55,26 @@ class MoleculeNet(MoleculeTable):
     pcba      437,929 128 assays of PubChem                                classification
     ========= ======= ==================================================== ==============
 
-    The file is looked for as ``<root>/<file>``, as ``<root>/<name>/raw/<file>`` (where PyTorch
+    The file is searched as ``<root>/<file>``, as ``<root>/<name>/raw/<file>`` (where PyTorch
     Geometric keeps it), as ``$MOLAE_DATA/moleculenet/<file>`` and as
-    ``$MOLAE_DATA/<name>/<file>``, each plain and as ``.gz``, and otherwise downloaded. Items and
-    attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; :obj:`dataset.metric` is
-    the score that is published for the data set (MAE for qm7, qm8 and qm9). Rows whose SMILES RDKit
-    rejects (11 in bbbp, 4 in clintox, 8 in tox21, 7 in hiv) are left out and listed in
-    :obj:`dataset.report`; duplicates are kept. toxcast has 8,576 rows in the copy that chemprop
-    cleaned, more in others; molecules and labels of the other files may differ from copy to copy as
-    well: of nine sets a checksum is known, and a file with another one is read with a warning.
+    ``$MOLAE_DATA/<name>/<file>``, each plain and as ``.gz``. If there is none, it is downloaded.
+    Items, attributes and settings are those of :class:`~molae_pyg.datasets.MoleculeTable`;
+    :obj:`dataset.metric` is the score that is published for the data set (MAE for qm7, qm8 and
+    qm9). Rows whose SMILES RDKit rejects (11 in bbbp, 4 in clintox, 8 in tox21, 7 in hiv) are left
+    out and listed in :obj:`dataset.report`; duplicates are kept. toxcast has 8,576 rows in the copy
+    that chemprop cleaned, and more in others. Molecules and labels of the other files may also
+    differ between copies: the checksums of nine files are known, and a file with another checksum
+    is read with a warning.
 
     Args:
-        root: Folder for the file and, in ``<root>/conformers``, the conformers.
+        root: Folder of the file and, in ``<root>/conformers``, of the conformers.
         name: Name of the data set, in any case.
         settings: Keyword arguments such as ``num_conformers``, ``add_2d`` and ``seed``, see
             :class:`~molae_pyg.datasets.MoleculeTable`.
 
     Raises:
-        ValueError: If the name is unknown or the file has not the columns expected.
-        FileNotFoundError: If the file is neither at hand nor to be downloaded.
+        ValueError: If the name is unknown, or the file lacks an expected column.
+        FileNotFoundError: If the file is not found and cannot be downloaded.
     """
 
     url = "https://deepchemdata.s3-us-west-1.amazonaws.com/datasets/{}"
@@ -186,14 +187,14 @@ class MoleculeNet(MoleculeTable):
         path = cls._find(Path(root).expanduser().absolute(), name.lower(), source.file)
         if source.sha256 not in (None, checksum(path)):
             warnings.warn(
-                f"{path} is not the copy of {name} that is known here: its molecules or labels may "
-                "differ from those of published splits and scores",
+                f"{path} is not the known copy of {name}: its molecules or labels may differ from "
+                "those of published splits and scores",
                 stacklevel=2,
             )
         targets = source.target_columns or [
             column for column in columns_of(path) if column not in (source.smiles_column, "mol_id")
         ]
-        # The second columns of those that QM8 has twice are of another basis set.
+        # Of columns that QM8 has twice, the second are of another basis set.
         return read_table(path, source.smiles_column, targets, source.task_type, repeated="first")
 
     @classmethod
@@ -213,13 +214,13 @@ class MoleculeNet(MoleculeTable):
     def _fetch(cls, path: Path) -> Path:
         url, plain = cls.url.format(path.name), str(path).removesuffix(".gz")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # downloaded beside its place and then moved, so that a broken download is never read
+        # Downloaded to another folder and then moved, so that a broken download is never read.
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             try:
                 downloaded = download_url(url, folder)
             except OSError as error:  # urllib's errors and the file system's
                 raise FileNotFoundError(
-                    f"could not download {url}; put the file at {plain} (or {plain}.gz), or under "
+                    f"could not download {url}; put the file at {plain} (or {plain}.gz), or into "
                     "moleculenet/ in the folder that the environment variable MOLAE_DATA names"
                 ) from error
             os.replace(downloaded, path)
@@ -227,7 +228,7 @@ class MoleculeNet(MoleculeTable):
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, unpacked and without carriage returns: the same for all its packings."""
+    """Returns the SHA-256 of a file, unpacked and without carriage returns."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rb") as file:
         return hashlib.sha256(file.read().replace(b"\r", b"")).hexdigest()

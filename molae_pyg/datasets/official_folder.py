@@ -29,12 +29,12 @@ from molae_pyg.store.sources import (
 
 
 class OfficialFolder(MoleculeTable):
-    r"""A folder with ``train.lmdb``, ``valid.lmdb`` and ``test.lmdb``, its split taken verbatim.
+    r"""A folder with ``train.lmdb``, ``valid.lmdb`` and ``test.lmdb``; the files are the split.
 
-    Molecules, conformers (the flat one among them) and labels are those of the records, in the
-    order of the files and, in each, of the keys. A record that cannot be read, or whose SMILES
-    this RDKit rejects, is an invalid row: it is left out and listed in :obj:`dataset.report`, as
-    splits, fingerprints and duplicates are those of the SMILES. Pickles are read without running
+    Molecules, conformers (with the 2D conformer) and labels are those of the records, in the order
+    of the files and of the keys in each file. A record that cannot be read, or whose SMILES RDKit
+    rejects, is an invalid row: it is left out and listed in :obj:`dataset.report`, because
+    scaffolds, fingerprints and duplicates need the SMILES. Pickles are read without running
     anything they name.
 
     Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`. Where every
@@ -43,19 +43,19 @@ class OfficialFolder(MoleculeTable):
     Args:
         folder: The folder; its name is that of the data set, which sets the metric if it is one
             of MoleculeNet's.
-        num_conformers: So many of a record's 3D conformers; fewer are repeated in turn.
-            (default: :obj:`10`)
-        max_atoms: Larger molecules are cropped to so many atoms. (default: :obj:`None`)
+        num_conformers: Number of 3D conformers taken from a record; if it has fewer, they are
+            repeated in turn. (default: :obj:`10`)
+        max_atoms: Number of atoms to which larger molecules are cropped. (default: :obj:`None`)
         seed: Seed of cropping. (default: :obj:`0`)
-        transform: Applied to every item on access. (default: :obj:`None`)
+        transform: Function that is applied to every item on access. (default: :obj:`None`)
 
     Attributes:
         split: Items of the three files.
 
     Raises:
         FileNotFoundError: If one of the three files is missing.
-        RecordRefused: If a record asks for anything but plain data. It is not run.
-        ValueError: If a file is no LMDB file, or records have labels of different number.
+        RecordRefused: If a pickle names anything but plain data; nothing is run.
+        ValueError: If a file is not an LMDB file, or the number of labels differs between records.
     """
 
     def __init__(
@@ -119,10 +119,10 @@ def _read(path: Path, options: Options) -> list[Record]:
 
 
 def _labels(targets: list[np.ndarray | None], folder: Path) -> tuple[torch.Tensor, TaskType]:
-    """Labels ``[n, T]``, NaN where a record could not be read or a class is missing."""
+    """Returns labels ``[n, T]``, NaN if a record could not be read or a class is missing."""
     widths = {target.size for target in targets if target is not None}
     if len(widths) != 1:
-        raise ValueError(f"{folder}: records have {sorted(widths)} labels, one number is needed")
+        raise ValueError(f"{folder}: records have {sorted(widths)} labels, not one number")
     (width,) = widths
     y = np.stack([np.full(width, np.nan) if t is None else t for t in targets])  # [n, T]
     if np.isin(y[~np.isnan(y)], (-1, 0, 1)).all():

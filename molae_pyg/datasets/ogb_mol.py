@@ -26,13 +26,13 @@ class OGBMol(MoleculeTable):
     r"""A molecular property data set (``ogbg-mol*``) of the `"Open Graph Benchmark"
     <https://arxiv.org/abs/2005.00687>`_, with conformers.
 
-    Read are ``mapping/mol.csv.gz`` and ``split/scaffold/*.csv.gz``, in the folder of the data set
-    as ogb lays it out: ``<root>/ogbg_molhiv`` or ``$MOLAE_DATA/ogb/ogbg_molhiv``. Where there is
-    none, it is downloaded. Items are in OGB's order; rows that RDKit cannot read (7 of molhiv) are
-    no items, but part of what :meth:`official` returns, so that scores are those of all rows.
+    It reads ``mapping/mol.csv.gz`` and ``split/scaffold/*.csv.gz`` from the folder of the data set
+    as ogb lays it out: ``<root>/ogbg_molhiv`` or ``$MOLAE_DATA/ogb/ogbg_molhiv``. If there is none,
+    it is downloaded. Items are in OGB's order. Rows that RDKit cannot read (7 of molhiv) are not
+    items, but :meth:`official` returns them, so that scores are those of all rows.
 
-    Items and attributes are those of :class:`~molae_pyg.datasets.MoleculeTable`; :obj:`metric` is
-    that of OGB's evaluator.
+    Items, attributes and settings are those of :class:`~molae_pyg.datasets.MoleculeTable`;
+    :obj:`metric` is that of OGB's evaluator.
 
     Args:
         root: Folder of the data sets and, in ``<root>/conformers``, of the conformers.
@@ -42,7 +42,7 @@ class OGBMol(MoleculeTable):
 
     Attributes:
         official_split: OGB's rows of the three parts.
-        is_official_split: Whether OGB's own split was found. Otherwise it is one in
+        is_official_split: Whether OGB's own split was found. If not, the split is that in
             ``split_recomputed/scaffold``, and a warning says so.
 
     Raises:
@@ -75,29 +75,29 @@ class OGBMol(MoleculeTable):
         self._labels = table.y.numpy()  # of all rows
 
     def evaluator(self) -> Any:
-        """OGB's ``Evaluator`` of the data set."""
+        """Returns OGB's ``Evaluator`` of the data set."""
         return evaluator(self.name)
 
     def get_idx_split(self) -> dict[str, Tensor]:
-        """Items of the parts ``train``, ``valid`` and ``test``, in OGB's order."""
+        """Returns the items of the parts ``train``, ``valid`` and ``test``, in OGB's order."""
         item = np.full(len(self.report), -1)  # of a row
         item[self.report.kept] = np.arange(len(self.report.kept))
         items = {part: item[rows] for part, rows in self.official_split._asdict().items()}
         return {part: torch.from_numpy(found[found >= 0]) for part, found in items.items()}
 
     def labels_of(self, part: str) -> np.ndarray:
-        """Labels of all rows of a part ``[rows, T]``, NaN where there is none."""
+        """Returns the labels of all rows of a part ``[rows, T]``, NaN = missing."""
         return self._labels[getattr(self.official_split, part)]
 
     def official(self, part: str, predicted: np.ndarray) -> dict[str, np.ndarray]:
-        """Completes the predictions of a part to those of all its rows, for the evaluator.
+        """Returns labels and predictions of all rows of a part, for the evaluator.
 
-        A row that is no item is predicted to be the mean of the training labels, of classes the
-        share of class 1.
+        The prediction of a row that is not an item is the mean of the training labels, which for
+        classes is the fraction of class 1.
 
         Args:
             part: ``"valid"`` or ``"test"`` (or ``"train"``).
-            predicted: Values or probabilities ``[n, T]`` of its items, in order.
+            predicted: Values or probabilities ``[n, T]`` of the items of the part, in order.
 
         Returns:
             ``y_true`` and ``y_pred``, each ``[rows, T]``.
@@ -119,10 +119,10 @@ class OGBMol(MoleculeTable):
 
 
 def full_name(name: str) -> str:
-    """``ogbg-molhiv`` of ``molhiv``, in any case and with ``_`` for ``-``.
+    """Returns the full name, such as ``ogbg-molhiv`` for ``molhiv``, in lower case with ``-``.
 
     Raises:
-        ValueError: If it names no data set of molecules.
+        ValueError: If it is not the name of a data set of molecules.
     """
     full = f"ogbg-{name.lower().replace('_', '-').removeprefix('ogbg-')}"
     if not full.startswith("ogbg-mol"):
@@ -131,15 +131,15 @@ def full_name(name: str) -> str:
 
 
 def evaluator(name: str) -> Any:
-    """OGB's ``Evaluator`` of a data set; a ValueError names those there are."""
+    """Returns OGB's ``Evaluator`` of a data set; a ValueError names the known ones."""
     return import_ogb("ogb.graphproppred").Evaluator(full_name(name))
 
 
 def import_ogb(module: str) -> ModuleType:
     """Imports a part of ogb, which then does not ask PyPI for its newest version.
 
-    Only ``ogb/__init__.py`` asks, as it is imported, and it has no setting against that. For as
-    long as it runs, the package that it would ask with cannot be imported.
+    ``ogb/__init__.py`` asks when it is imported, and no setting prevents it. While it runs, the
+    package with which it asks cannot be imported.
     """
     if "ogb" not in sys.modules:
         kept = sys.modules.get("outdated")
@@ -154,7 +154,7 @@ def import_ogb(module: str) -> ModuleType:
 
 
 def find_folder(root: str | Path, name: str) -> Path:
-    """The folder of a data set, downloaded if there is none.
+    """Returns the folder of a data set, which is downloaded if there is none.
 
     Raises:
         FileNotFoundError: If it cannot be downloaded.
@@ -169,7 +169,7 @@ def find_folder(root: str | Path, name: str) -> Path:
 
 
 def ogb_folder(root: str | Path, base: str, file: str | Path) -> Path | None:
-    """The folder of this name that holds a file: below ``root`` or ``$MOLAE_DATA/ogb``."""
+    """Returns the folder ``base`` below ``root`` or ``$MOLAE_DATA/ogb`` that holds ``file``."""
     places = [Path(root)]
     if "MOLAE_DATA" in os.environ:
         places.append(Path(os.environ["MOLAE_DATA"], "ogb"))
@@ -178,19 +178,19 @@ def ogb_folder(root: str | Path, base: str, file: str | Path) -> Path | None:
 
 
 def downloaded(url: str, folder: Path, content: str) -> Path:
-    """Downloads an archive through ogb and puts the folder that it contains in place.
+    """Downloads an archive with ogb and moves the folder that it contains into place.
 
     Raises:
-        FileNotFoundError: If there is no way to it.
+        FileNotFoundError: If it cannot be downloaded.
     """
     folder = folder.expanduser().absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
     fetch = import_ogb("ogb.utils.url")
-    # Downloaded beside its place and then moved, so that a broken download is never read.
+    # Downloaded to another folder and then moved, so that a broken download is never read.
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         try:
             fetch.extract_zip(fetch.download_url(url, place), place)
-        except (OSError, RuntimeError) as error:  # ogb's word for a broken connection
+        except (OSError, RuntimeError) as error:  # ogb raises it for a broken connection
             raise FileNotFoundError(
                 f"could not download {url}; unpack it to {folder}, or to ogb/{folder.name} in the "
                 "folder that the environment variable MOLAE_DATA names"
@@ -200,27 +200,27 @@ def downloaded(url: str, folder: Path, content: str) -> Path:
 
 
 def read_molecules(folder: Path, task_type: TaskType | None = None) -> Table:
-    """SMILES and labels of all rows, in OGB's order of rows and tasks."""
+    """Reads SMILES and labels of all rows, in OGB's order of rows and tasks."""
     path = folder / "mapping" / "mol.csv.gz"
     targets = [name for name in columns_of(path) if name not in ("smiles", "mol_id")]
     return read_table(path, "smiles", targets, task_type)
 
 
 def read_split(folder: Path, num_rows: int) -> tuple[Split, bool]:
-    """Rows of the three parts, and whether they are OGB's own.
+    """Returns the rows of the three parts, and whether they are OGB's own.
 
     Raises:
         FileNotFoundError: If there is no split.
-        ValueError: If its parts do not share out the rows.
+        ValueError: If its parts do not hold each row once.
     """
     official = (folder / "split" / "scaffold").is_dir()
     place = folder / ("split" if official else "split_recomputed") / "scaffold"
     if not place.is_dir():
-        raise FileNotFoundError(f"{folder} has no split/scaffold: remove it to download it anew")
+        raise FileNotFoundError(f"{folder} has no split/scaffold: remove it to download it again")
     if not official:
         warnings.warn(f"the split in {place} is not OGB's own file", stacklevel=3)
     parts = (pd.read_csv(place / f"{part}.csv.gz", header=None)[0] for part in Split._fields)
     split = Split(*(part.to_numpy() for part in parts))
     if not np.array_equal(np.sort(np.concatenate(split)), np.arange(num_rows)):
-        raise ValueError(f"the parts in {place} do not share out the {num_rows} rows of the table")
+        raise ValueError(f"the parts in {place} are not the {num_rows} rows of the table")
     return split, official

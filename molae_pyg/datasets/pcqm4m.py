@@ -31,28 +31,28 @@ class PCQM4Mv2(torch.utils.data.Dataset):
     r"""A part of `PCQM4Mv2 <https://ogb.stanford.edu/docs/lsc/pcqm4mv2/>`_: 3.7 million molecules
     and, for training and validation, the gap between HOMO and LUMO in eV.
 
-    The conformers are RDKit's, as at test time there are no others. They are made once, row by row,
-    into a conformer store ``<root>/conformers/pcqm4m-v2-...`` that all parts share and that is
-    named by the settings and the versions of the recipe and of RDKit; an interrupted run resumes.
-    Molecules stay on the disk.
+    The conformers are RDKit's, because there are no others at test time. They are made once, in a
+    conformer store ``<root>/conformers/pcqm4m-v2-...`` of all parts, whose name has the settings
+    and the versions of the recipe and of RDKit. An interrupted run resumes. Molecules stay on the
+    disk.
 
-    Items are :obj:`Data` with ``z [n]``, ``conformers [n, K, 3]`` in Å, ``smiles``, ``row`` and,
-    where there is one, ``y [1, 1]`` in eV, as :func:`~molae_pyg.training.finetune` takes them.
+    Items are :obj:`Data` with ``z [n]``, ``conformers [n, K, 3]`` in Å, ``smiles``, ``row`` and
+    ``y [1, 1]`` in eV (NaN = missing), as :func:`~molae_pyg.training.finetune` takes them.
 
     Args:
-        root: Folder; OGB's files are looked for in ``<root>/pcqm4m-v2`` and in
-            ``$MOLAE_DATA/ogb/pcqm4m-v2``, and downloaded where there are none.
+        root: Folder; OGB's files are searched in ``<root>/pcqm4m-v2`` and in
+            ``$MOLAE_DATA/ogb/pcqm4m-v2``, and downloaded if there are none.
         part: ``"train"``, ``"valid"``, ``"test-dev"`` or ``"test-challenge"``.
-        num_conformers: 3D conformers a molecule. (default: :obj:`1`)
-        add_2d: Whether to add a flat conformer. (default: :obj:`False`)
+        num_conformers: Number of 3D conformers of a molecule. (default: :obj:`1`)
+        add_2d: Whether to append a 2D conformer (z = 0). (default: :obj:`False`)
         seed: Seed of the conformers. (default: :obj:`0`)
         time_limit: Seconds for a molecule; the rules allow ten. (default: :obj:`5.0`)
-        workers: Processes to make conformers with. (default: :obj:`None`, one a core)
-        transform: Applied to every item on access. (default: :obj:`None`)
+        workers: Number of processes that make conformers. (default: :obj:`None`, one per core)
+        transform: Function that is applied to every item on access. (default: :obj:`None`)
 
     Attributes:
-        official_rows: Rows of the table that are OGB's part, in OGB's order.
-        num_rows: Their number; rows without a molecule are among them.
+        official_rows: Rows of the table in OGB's part, in OGB's order.
+        num_rows: Their number, rows without a molecule included.
         recipe: What the atoms and coordinates depend on.
 
     Raises:
@@ -99,15 +99,15 @@ class PCQM4Mv2(torch.utils.data.Dataset):
 
     @property
     def y(self) -> Tensor:
-        """Gaps of the items in eV ``[n, 1]``, NaN in the test parts."""
+        """The gaps of the items in eV ``[n, 1]``, NaN in the test parts."""
         return self._gap[self.official_rows[self._place]].view(-1, 1)
 
     def official(self, predicted: np.ndarray, prior: float) -> np.ndarray:
-        """The predictions of all rows of the part ``[rows]``, as OGB's evaluator takes them.
+        """Returns the predictions of all rows of the part ``[rows]``, for OGB's evaluator.
 
         Args:
-            predicted: Of the items, in order, ``[n]`` or ``[n, 1]``.
-            prior: For rows without a molecule, such as the mean of the training gaps.
+            predicted: Predictions of the items, in order, ``[n]`` or ``[n, 1]``.
+            prior: Prediction of rows without a molecule, such as the mean of the training gaps.
         """
         whole = np.full(self.num_rows, prior, dtype=np.float32)
         whole[self._place] = predicted.reshape(-1)
@@ -115,15 +115,15 @@ class PCQM4Mv2(torch.utils.data.Dataset):
 
     @property
     def num_atoms(self) -> np.ndarray:
-        """Atoms of every item."""
+        """Number of atoms of every item."""
         return self.store.num_atoms
 
     def fingerprint(self) -> str:
-        """A checksum of the molecules and their labels, without reading each."""
+        """Returns a checksum of the molecules and their labels; no molecule is read."""
         return digest(self.store.digest(), self.y)
 
     def official_labels(self) -> np.ndarray:
-        """Gaps of all rows of the part in eV ``[rows]``."""
+        """Returns the gaps of all rows of the part in eV ``[rows]``."""
         return self._gap[self.official_rows].numpy()
 
     def __len__(self) -> int:
@@ -139,20 +139,20 @@ class PCQM4Mv2(torch.utils.data.Dataset):
 
 
 def pcqm4m_evaluator() -> Any:
-    """OGB's ``PCQM4Mv2Evaluator``: the MAE, and the files of test predictions."""
+    """Returns OGB's ``PCQM4Mv2Evaluator``, for the MAE and the files of test predictions."""
     return import_ogb("ogb.lsc").PCQM4Mv2Evaluator()
 
 
 def find_pcqm4m(root: str | Path) -> Path:
-    """The folder with OGB's files, downloaded if there is none."""
+    """Returns the folder with OGB's files, which is downloaded if there is none."""
     return ogb_folder(root, NAME, TABLE) or downloaded(URL, Path(root, NAME), NAME)
 
 
 def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
-    """Rows of every part from ``split_dict.pt``, of which nothing is run.
+    """Reads the rows of every part from ``split_dict.pt`` without running anything in it.
 
     Raises:
-        ValueError: If the file holds anything but arrays or tensors by name.
+        ValueError: If the file holds anything but named arrays or tensors.
     """
     path = folder / SPLIT
     try:
@@ -163,18 +163,18 @@ def read_pcqm4m_split(folder: Path) -> dict[str, np.ndarray]:
                 (pickled,) = (name for name in file.namelist() if name.endswith("data.pkl"))
                 found = loads(file.read(pickled))
         except (zipfile.BadZipFile, UnsafePickleError) as error:
-            raise ValueError(f"{path} is no table of row numbers: {error}") from None
+            raise ValueError(f"{path} is not a table of row numbers: {error}") from None
     if not isinstance(found, dict) or not found:
-        raise ValueError(f"{path} is no table of row numbers")
+        raise ValueError(f"{path} is not a table of row numbers")
     parts = {str(name): np.asarray(rows) for name, rows in found.items()}
     for name, rows in parts.items():
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise ValueError(f"{path}: {name} is no list of row numbers")
+            raise ValueError(f"{path}: {name} is not a list of row numbers")
     return {name: rows.astype(np.int64) for name, rows in parts.items()}
 
 
 def _check_split(parts: dict[str, np.ndarray], num_rows: int, path: Path) -> None:
-    """Makes an error of rows that the table lacks, or that are in a part twice or in two parts."""
+    """Raises an error if the table lacks a row, or a row is in the parts twice."""
     every = np.concatenate([np.zeros(0, np.int64), *parts.values()])
     outside = every[(every < 0) | (every >= num_rows)]
     if len(outside):
@@ -187,7 +187,7 @@ def _check_split(parts: dict[str, np.ndarray], num_rows: int, path: Path) -> Non
 
 
 def _recipe_name(options: Options) -> str:
-    """The settings in words, and the versions of the recipe and of RDKit."""
+    """Returns the settings and the versions of the recipe and of RDKit, for the name of a store."""
     from rdkit import rdBase
 
     kinds = "2d" if options.add_2d else "3d"
@@ -202,12 +202,12 @@ def _load(
     options: Options,
     workers: int | None,
 ) -> tuple[ConformerStore, Tensor]:
-    """The molecules of the table, made if need be, and the gaps of its rows in eV."""
+    """Returns the molecules of the table, which are made if needed, and its gaps in eV."""
     whole = prepared(table, store, options, workers)
     gap = read_table(table, "smiles", "homolumogap").y[:, 0]
     if len(gap) != whole.num_rows:
         raise ValueError(
             f"{table} has {len(gap)} rows, its conformers in {store} have {whole.num_rows}: delete "
-            "the folder of conformers, and they are made anew"
+            "the folder of conformers, and they are made again"
         )
     return whole, gap

@@ -79,7 +79,7 @@ def test_a_recomputed_split_is_called_one(tmp_path, monkeypatch):
 
 
 def test_what_does_not_fit_is_an_error(folder):
-    with pytest.raises(ValueError, match="do not share out the 9 rows"):
+    with pytest.raises(ValueError, match="are not the 9 rows of the table"):
         read_split(folder, 9)
     with pytest.raises(ValueError, match="names begin with ogbg-mol"):
         full_name("ogbg-ppa")

@@ -84,10 +84,10 @@ class Harmful:
 def test_a_split_that_runs_something_is_refused(root, capsys):
     folder = root / "pcqm4m-v2"
     torch.save({"train": Harmful()}, folder / "split_dict.pt")
-    with pytest.raises(ValueError, match=r"split_dict.pt is no table of row numbers: .*print"):
+    with pytest.raises(ValueError, match=r"split_dict.pt is not a table of row numbers: .*print"):
         read_pcqm4m_split(folder)
     (folder / "split_dict.pt").write_bytes(pickle.dumps({"train": Harmful()}))
-    with pytest.raises(ValueError, match="is no table of row numbers"):
+    with pytest.raises(ValueError, match="is not a table of row numbers"):
         read_pcqm4m_split(folder)
     assert capsys.readouterr().out == ""
 
@@ -99,8 +99,8 @@ def test_a_split_that_runs_something_is_refused(root, capsys):
         ({"valid": [3, 1, -1]}, "has row -1"),
         ({"valid": [3, 1, 1]}, "has a row twice"),
         ({"valid": [3, 0]}, "has a row twice"),  # it is in the training part
-        ({"valid": [3.0, 1.5]}, "valid is no list of row numbers"),
-        ({"valid": [[3, 1]]}, "valid is no list of row numbers"),
+        ({"valid": [3.0, 1.5]}, "valid is not a list of row numbers"),
+        ({"valid": [[3, 1]]}, "valid is not a list of row numbers"),
     ],
 )
 def test_a_split_that_does_not_fit_the_table(root, change, message):
