@@ -176,11 +176,9 @@ def _read(cls: type, folder: Path) -> dict[str, Any]:
             f"{file} cannot be read: {type(error).__name__}: {error}; "
             "copy the folder again from its source, or save the model again"
         ) from error
-    name = saved["class"]
+    name = saved["class"][:80]
     if name not in [base.__name__ for base in cls.__mro__]:
-        raise CheckpointError(
-            f"{folder} holds weights of {name[:80]}: use {name[:80]}.from_pretrained"
-        )
+        raise CheckpointError(f"{folder} holds weights of {name}: use {name}.from_pretrained")
     return saved
 
 
