@@ -2,7 +2,9 @@
 
 import errno
 import json
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -97,6 +99,42 @@ def test_resumes_after_kill(tmp_path, reference):
         finally:
             os.kill(worker, signal.SIGKILL)
     assert files(tmp_path) == reference
+
+
+def write_and_report(folder: Path, added: int) -> None:
+    """Writes what is missing of a store; every row that is added is written to a file."""
+    with StoreWriter(folder, META, 8) as writer:
+        for row in ROWS:
+            if not writer.is_done(row.row):
+                writer.add(*row)
+                os.write(added, bytes([row.row]))
+        writer.finish(21)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX signals")
+def test_kills_at_random_moments_lose_no_row(tmp_path, reference):
+    rng, log, num_killed = random.Random(0), tmp_path / "added", 0
+    added = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    while num_killed < 20:
+        folder = tmp_path / f"store-{num_killed}"
+        longest, killed = 0.05, True
+        while killed:
+            child = multiprocessing.get_context("fork").Process(
+                target=write_and_report, args=(folder, added)
+            )
+            child.start()
+            child.join(rng.uniform(0, longest))
+            longest *= 1.1  # so that a slow machine comes to the end
+            child.kill()
+            child.join()
+            killed = child.exitcode != 0
+            num_killed += killed
+            if (folder / "store.json").exists():
+                with StoreWriter(folder, META, 8) as writer:
+                    assert all(writer.is_done(row) for row in log.read_bytes())
+        assert files(folder) == reference
+        log.write_bytes(b"")
+    os.close(added)
 
 
 def test_resumes_after_a_crash_between_the_steps_of_sealing(tmp_path, reference):
