@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from operators import GROUPS, OTHERS
 from record import RESULTS, ROOT
 
-from molae_pyg.analysis.panels import COLOURS, INK, new_figure, style
+from molae_pyg.analysis.plots import COLOURS, INK, new_figure, style
 
 PICTURES = ROOT / "docs" / "_static" / "performance"
 PEER = "unimol_tools"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from molae_pyg.analysis.panels import Picture
+from molae_pyg.analysis.plots import Picture
 from molae_pyg.durable import write_durably
 
 HTML, MARKDOWN = "report.html", "report.md"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from molae_pyg.analysis.panels import new_figure
+from molae_pyg.analysis.plots import new_figure
 from molae_pyg.analysis.reconstruction import Reconstruction
 from molae_pyg.chem.elements import SYMBOLS, token_table
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from molae_pyg.analysis.page import HTML, Page
-from molae_pyg.analysis.panels import COLOURS, Panel, Picture, style
+from molae_pyg.analysis.plots import COLOURS, Panel, Picture, style
 from molae_pyg.loss import CLOZE_WEIGHTS
 
 if TYPE_CHECKING:

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from molae_pyg.analysis.panels import COLOURS, INK, Panel, Picture, colours_of, style, wrapped
-from molae_pyg.analysis.plots import parity_panels
+from molae_pyg.analysis.plots import (
+    COLOURS,
+    INK,
+    Panel,
+    Picture,
+    colours_of,
+    parity_panels,
+    style,
+    wrapped,
+)
 from molae_pyg.evaluation.significance import Intervals
 from molae_pyg.metrics import LOWER_IS_BETTER
 

@@ -5,7 +5,7 @@ from matplotlib import image
 from pages import assert_legible, needs_browser, read_page
 
 from molae_pyg.analysis.page import Page, claim_folder
-from molae_pyg.analysis.panels import SIZES, Panel, Picture, colours_of, style
+from molae_pyg.analysis.plots import SIZES, Panel, Picture, colours_of, style
 
 ATTACK = "<script>alert('1')</script> & $\\frac{1}$ *a* | `b` [c](d) Größe Ω"
 LONG = "a-name-without-any-space-" * 12

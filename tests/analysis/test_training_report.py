@@ -9,7 +9,7 @@ from matplotlib import image
 from pages import Parsed, assert_legible, needs_browser, read_page
 
 from molae_pyg.analysis import training_report
-from molae_pyg.analysis.panels import new_figure, png_of
+from molae_pyg.analysis.plots import new_figure, png_of
 from molae_pyg.analysis.training_report import Curve, _duration, draw_curve, series, smoothed
 
 
