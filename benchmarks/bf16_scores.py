@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import record
 import torch
-import yaml
 from encoder import parts, zinc_molecules
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_geometric.data import Batch
@@ -104,7 +103,7 @@ def main() -> None:
     args = parser.parse_args()
     file = Path(args.output, "results.jsonl")
     file.parent.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_load(Path(transfer.CONFIG).read_text())
+    config = transfer.read_checked(transfer.CONFIG)
     transfer.check_settings(file.parent / "settings.json", config, "molae-small", [])
     result = {
         "bf16": "hardware" if precision() == "bf16-mixed" else "emulated",
