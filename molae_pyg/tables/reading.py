@@ -112,7 +112,7 @@ def read_table(
         left_out = dict.fromkeys(sorted(others, key=names.index), "not named")
     targets = [column.name for column in columns]
     if isinstance(types, Mapping) and (extra := [name for name in types if name not in targets]):
-        raise ValueError(f"{path}: task_type names {extra}, which are no targets")
+        raise ValueError(f"{path}: task_type names {extra}, which are not targets")
     readings: dict[str, Reading] = {}
     y = np.empty((len(smiles), len(columns)), np.float32)  # [n, T]
     for task, column in enumerate(columns):

@@ -138,9 +138,9 @@ def _no_classes(content: Content) -> Reading:
     words = content.words()
     shown = ", ".join(f"{_word(content, text)!r}" for text, _ in words.most_common(_SHOWN))
     if len(words) == 1:
-        problem = f"it holds {shown} alone, and it is not known which class that is"
+        problem = f"it holds {shown} only, and its class is unknown"
     else:
-        problem = f"it holds {len(words)} classes ({shown}), and there are models for two"
+        problem = f"it holds {len(words)} classes ({shown}), but models are for two"
     return Reading(
         f"{len(words)} classes {shown}",
         problem=f"{problem}. Write 0 and 1 in the file, and leave cells without a label empty",

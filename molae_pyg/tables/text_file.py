@@ -56,7 +56,7 @@ def lines_of_text(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Ite
     while more:
         block = file.read(_BLOCK)
         if is_start and (kind := next((m for m in _OTHER_FILES if block.startswith(m)), None)):
-            raise ValueError(f"{os.fspath(path)} is no text, but {_OTHER_FILES[kind]}")
+            raise ValueError(f"{os.fspath(path)} is not text, but {_OTHER_FILES[kind]}")
         more, is_start = bool(block), False
         try:
             text = rest + splitter.decode(block, final=not more)
@@ -72,7 +72,7 @@ def lines_of_text(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Ite
         if "\0" in text:
             number += sum(1 for _ in io.StringIO(text[: text.index("\0") + 1], newline=""))
             raise ValueError(
-                f"{os.fspath(path)}, line {number} holds a NUL byte: it is damaged, no text, or "
+                f"{os.fspath(path)}, line {number} holds a NUL byte: it is damaged, not text, or "
                 "text in UTF-16. Save it as UTF-8 text."
             )
         lines = list(io.StringIO(text, newline=""))

@@ -128,7 +128,7 @@ def test_declared_types_are_used(tmp_path):
     assert numbers.task_types == ["regression"]
     with pytest.raises(ValueError, match="task_type must be regression or classification"):
         table_of(tmp_path, three, task_type="ranking")
-    with pytest.raises(ValueError, match=r"task_type names \['z'\], which are no targets"):
+    with pytest.raises(ValueError, match=r"task_type names \['z'\], which are not targets"):
         table_of(tmp_path, three, target_columns="y", task_type={"z": "regression"})
 
 
