@@ -311,7 +311,7 @@ def test_unfinished(tmp_path):
             writer.add(*row)
     with pytest.raises(StoreError, match=r"is not complete.*run the same `molae prepare` again"):
         ConformerStore(tmp_path)
-    with pytest.raises(StoreError, match=r"is not a conformer store: it has no store\.json"):
+    with pytest.raises(StoreError, match=r"is not a conformer store, it has no store\.json"):
         ConformerStore(tmp_path / "elsewhere")
 
 

@@ -117,7 +117,7 @@ def test_declared_types_are_used(tmp_path):
         table = table_of(tmp_path, signs, task_type={"y": "classification"})
     assert labels(table) == [1, 9, 0, 0, 1, 9]
     assert table.description == "y: 2 classes (2 0 = 0, 2 1 = 1), 2 missing"
-    with pytest.raises(ValueError, match=r"3 classes \('0', '1', '2'\), and there are models for"):
+    with pytest.raises(ValueError, match=r"3 classes \('0', '1', '2'\), but models are for"):
         table_of(tmp_path, three, task_type="classification")
     many = ("y", "|".join(map(str, range(30))))
     with pytest.raises(ValueError, match="30 different values: two classes are needed"):
