@@ -47,7 +47,8 @@ class StoreFiles:
             self.manifest = Manifest.read(folder)
         except FileNotFoundError:
             raise StoreError(
-                f"{folder} is not a conformer store, it has no store.json: `molae prepare` makes one"
+                f"{folder} is not a conformer store, it has no store.json: prepare one there with "
+                "`molae prepare`"
             ) from None
         if not self.manifest.complete:
             raise StoreError(
