@@ -168,13 +168,13 @@ def target_table(models: Runs) -> pd.DataFrame:
 
 
 def cost_table(datasets: dict[str, Runs]) -> pd.DataFrame:
-    """Returns mean seconds a run by data set, and the number of parameters on the first of them."""
+    """Returns the number of parameters on the first data set, and mean seconds a run on each."""
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     for name, models in datasets.items():
         for model, runs in models.items():
-            cells[f"{name}, s"][model] = f"{np.mean([run['seconds'] for run in runs]):.0f}"
             size = runs[0].get("parameters")
             cells["parameters"].setdefault(model, NONE if size is None else f"{size:,}")
+            cells[f"{name}, s"][model] = f"{np.mean([run['seconds'] for run in runs]):.0f}"
     return pd.DataFrame(cells).fillna(NONE)
 
 
