@@ -20,9 +20,11 @@ def test_interval_by_hand():
 def test_too_few_rows_give_an_infinite_interval():
     interval = ConformalInterval(np.zeros(8), np.ones(8), np.zeros(8, int))
     low, high = interval(np.zeros((1, 3)), alpha=0.1)
-    assert np.isneginf(low).all() and np.isposinf(high).all()
+    assert np.isneginf(low).all()
+    assert np.isposinf(high).all()
     low, high = interval(np.zeros((1, 3)), alpha=0.2)
-    assert (low == -1).all() and (high == 1).all()
+    assert (low == -1).all()
+    assert (high == 1).all()
 
 
 def test_missing_labels_do_not_count():
@@ -58,7 +60,8 @@ def test_large_inputs_are_computed_in_parts(monkeypatch):
     new = rng.normal(size=(3, 101_000))
     low, high = interval(new)
     some = interval(new[:, -7:])
-    assert (low[-7:] == some[0]).all() and (high[-7:] == some[1]).all()
+    assert (low[-7:] == some[0]).all()
+    assert (high[-7:] == some[1]).all()
 
 
 def test_wrong_arguments():
@@ -88,7 +91,8 @@ def test_calibration_of_several_classes_keeps_missing_ones_at_zero():
     y = np.array([rng.choice(4, p=p) for p in probability], float)
     y[y == 3] = np.nan  # class 3 has no label
     fixed = Calibration(y, probability)(probability)
-    assert fixed.shape == (600, 4) and (fixed[:, 3] == 0).all()
+    assert fixed.shape == (600, 4)
+    assert (fixed[:, 3] == 0).all()
     assert np.allclose(fixed.sum(1), 1)
     with pytest.raises(ValueError, match="two classes"):
         Calibration(np.zeros(5), rng.random(5))
