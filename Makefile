@@ -21,7 +21,7 @@ RUN_ARGS ?=
 .PHONY: run test lint docs chemprop scatter clean
 
 run: $(VENV)/.run
-	$(BIN)/python experiments/moleculenet.py --config molae_pyg/evaluation/configs/quick.yaml --seeds 1 \
+	$(BIN)/python experiments/moleculenet.py --config quick --seeds 1 \
 	  $(RUN_ARGS)
 
 test: $(VENV)/.dev
