@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
+from molae_pyg.chem.featurizer import row_error
 from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
-from molae_pyg.chem.report import row_error
 from molae_pyg.chem.smiles import listed
 from molae_pyg.datasets.table_storage import (
     Molecules,

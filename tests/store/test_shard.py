@@ -6,7 +6,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from stores import random_rows
 
-from molae_pyg.chem.report import OUTCOMES
+from molae_pyg.chem.featurizer import OUTCOMES
 from molae_pyg.store.format import (
     DTYPES,
     STATUSES,
