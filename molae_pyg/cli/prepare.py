@@ -1,59 +1,12 @@
-"""The ``molae`` command. Each subcommand loads what it needs when it runs."""
+"""``molae prepare`` and ``molae merge``: stores of conformers for pre-training."""
 
 import argparse
-import sys
-from collections.abc import Sequence
-
-from molae_pyg._version import __version__
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand.
-
-    Args:
-        argv: Arguments after ``molae``. default: None, those of this process.
-
-    Returns:
-        Exit status: 0, 1 for an error, which is printed, or 130 after Ctrl-C.
-    """
-    args = vars(make_parser().parse_args(argv))
-    run, name = args.pop("run"), args.pop("command")
-    try:
-        run(**args)
-    except KeyboardInterrupt as error:
-        print(f"\nmolae {name}: {str(error) or 'stopped'}", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if not _explains_itself(error):
-            raise
-        print(f"molae {name}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line with all subcommands."""
-    parser = argparse.ArgumentParser(prog="molae", description="Mol-AE for PyTorch Geometric.")
-    parser.add_argument("--version", action="version", version=f"molae_pyg {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds both commands."""
     _add_prepare(commands)
     _add_merge(commands)
-    return parser
-
-
-def _explains_itself(error: Exception) -> bool:
-    """Whether the message alone says what to do.
-
-    These errors are raised where input, settings, files and stores are checked. Any other error,
-    also a plain ValueError, is a defect of molae_pyg, and its traceback is needed.
-    """
-    from molae_pyg.chem.options import InputError
-    from molae_pyg.chem.records import RecordRefused
-    from molae_pyg.store import StoreError
-
-    return isinstance(
-        error, OSError | InputError | ModuleNotFoundError | RecordRefused | StoreError
-    )
 
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
