@@ -26,8 +26,8 @@ from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.datasets import MoleculeNet, check_integrity
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import write_durably
+from molae_pyg.evaluation import runs, sources
 from molae_pyg.evaluation.config import (
-    check_keys,
     config_path,
     exit_if_failed,
     keep_going,
@@ -44,32 +44,6 @@ from molae_pyg.evaluation.models import (
     timed_fit,
 )
 from molae_pyg.evaluation.protocols import PROTOCOLS, Trial, make_trials
-from molae_pyg.evaluation.runs import (
-    PREDICTIONS,
-    RESULT,
-    SHARED,
-    Key,
-    check_same,
-    environment,
-    is_finished,
-    mean_and_spread,
-    only_process,
-    read_runs,
-    seal,
-)
-from molae_pyg.evaluation.sources import (
-    CHEMBL,
-    add_table_flags,
-    distinct,
-    identity_of,
-    is_table,
-    load_dataset,
-    name_of_source,
-    prediction_table,
-    scale_of,
-    scores_of,
-    table_flags,
-)
 
 SHOWN = 20  # number of targets that are printed; result.json has all
 
@@ -79,8 +53,8 @@ def parse_args() -> argparse.Namespace:
     parser.set_defaults(config=None)
     add = parser.add_argument
     what = "names, tables, official folders, or all"
-    add("--dataset", nargs="+", default=[CHEMBL], help=f"{what}; default: {CHEMBL}")
-    add_table_flags(parser)
+    add("--dataset", nargs="+", default=[sources.CHEMBL], help=f"{what}; default: {sources.CHEMBL}")
+    sources.add_table_flags(parser)
     add("--protocol", choices=PROTOCOLS, default="scaffold", help="default: scaffold")
     what = "names in the settings, or weights: folders, official .pt files"
     add("--model", nargs="+", help=f"{what}; default: from the settings")
@@ -97,7 +71,6 @@ def read_config(args: argparse.Namespace) -> dict[str, Any]:
     default = "published" if args.protocol == "published" else "moleculenet"
     path = config_path(args.config or default)
     config = read_yaml(path)
-    check_keys(config, ("default", "data", "models"), str(path))
     check_comparison(config, path)
     if args.num_conformers is not None:  # 0: the 2D conformer alone
         config["data"]["num_conformers"] = args.num_conformers
@@ -107,7 +80,7 @@ def read_config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def make_run(
-    key: Key, job: Job, identity: dict[str, Any], facts: dict[str, Any] | None = None
+    key: runs.Key, job: Job, identity: dict[str, Any], facts: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Fits, scores and writes one run.
 
@@ -121,10 +94,10 @@ def make_run(
         The result as it was written.
     """
     dataset, split = job.dataset, job.split
-    scale = scale_of(dataset, split.train)
+    scale = sources.scale_of(dataset, split.train)
     fitted, seconds = timed_fit(identity["fit"], job)
-    valid, valid_tasks = scores_of(dataset, split.valid, fitted.valid, scale)
-    test, tasks = scores_of(dataset, split.test, fitted.test, scale)
+    valid, valid_tasks = sources.scores_of(dataset, split.valid, fitted.valid, scale)
+    test, tasks = sources.scores_of(dataset, split.test, fitted.test, scale)
     result = {
         **key._asdict(),
         **(facts or {}),
@@ -138,27 +111,28 @@ def make_run(
         "valid_tasks": valid_tasks,
         **fitted.facts,
         "seconds": seconds,
-        "environment": environment(),
+        "environment": runs.environment(),
     }
     job.folder.mkdir(parents=True, exist_ok=True)
-    table = prediction_table(dataset, split, fitted.valid, fitted.test)
-    write_durably(job.folder / PREDICTIONS, table.to_csv(index=False).encode())
-    return seal(job.folder / RESULT, result)
+    table = sources.prediction_table(dataset, split, fitted.valid, fitted.test)
+    write_durably(job.folder / runs.PREDICTIONS, table.to_csv(index=False).encode())
+    return runs.seal(job.folder / runs.RESULT, result)
 
 
 def run_dataset(
     source: str, args: argparse.Namespace, config: dict[str, Any], columns: dict[str, Any]
 ) -> list[str]:
     """Makes the missing runs on a data set; returns the folders of those that failed."""
-    columns = columns if is_table(source) else {}
-    dataset = load_dataset(source, args.root, config["data"], columns)
+    columns = columns if sources.is_table(source) else {}
+    dataset = sources.load_dataset(source, args.root, config["data"], columns)
     place = Path(args.output, args.protocol, dataset.name)
     integrity = check_integrity(dataset)
     print(f"\n{dataset}", integrity, sep="\n", flush=True)
-    data = identity_of(dataset)
-    with only_process(place, wait=60):
-        for _, result in read_runs(place)[0]:  # other labels of the same name cannot be compared
-            check_same(result, {name: data[name] for name in SHARED}, place, "runs on other data")
+    data = sources.identity_of(dataset)
+    with runs.only_process(place, wait=60):
+        shared = {name: data[name] for name in runs.SHARED}
+        for _, result in runs.read_runs(place)[0]:
+            runs.check_same(result, shared, place, "runs on other data")
         trials = make_trials(dataset, args.protocol, args.seeds, place / "splits")
         text = json.dumps(asdict(integrity), indent=2) + "\n"
         write_durably(place / "integrity.json", text.encode())
@@ -183,26 +157,26 @@ def _run_model(
     facts: dict[str, Any],
 ) -> list[str]:
     """Makes the missing runs of a model; returns the folders of those that failed."""
-    missing: list[tuple[Key, Job, dict[str, Any]]] = []
+    missing: list[tuple[runs.Key, Job, dict[str, Any]]] = []
     failed: list[str] = []
     for trial, checksum in trials:
-        key = Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
+        key = runs.Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
         folder = key.folder(Path(args.output))
         settings = copy.deepcopy(identity["settings"])
         job = Job(dataset, trial.split, settings, trial.seed, folder)
         own = {**key._asdict(), **identity, "split_sha256": checksum}
         with keep_going(str(folder), failed):
-            if not is_finished(folder, own):
+            if not runs.is_finished(folder, own):
                 missing.append((key, job, own))
     if missing:
-        with only_process(missing[0][1].folder.parent):
+        with runs.only_process(missing[0][1].folder.parent):
             for key, job, own in missing:
-                if not is_finished(job.folder, own):  # another process may have made it meanwhile
+                if not runs.is_finished(job.folder, own):  # made by another process meanwhile
                     failed += _try_run(key, job, own, facts)
     return failed
 
 
-def _try_run(key: Key, job: Job, identity: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+def _try_run(key: runs.Key, job: Job, identity: dict[str, Any], facts: dict[str, Any]) -> list[str]:
     """Makes a run; if it fails, its traceback is written to ``error.txt``."""
     job.folder.mkdir(parents=True, exist_ok=True)
     error = job.folder / "error.txt"
@@ -225,25 +199,26 @@ def _print_table(place: Path) -> list[str]:
     Returns:
         Folders that are left out because their files were changed.
     """
-    found, wrong = read_runs(place)
+    found, wrong = runs.read_runs(place)
     by_model: dict[str, list[dict[str, Any]]] = {}
     for _, result in found:
         by_model.setdefault(result["model"], []).append(result)
-    for model, runs in by_model.items():
-        cells = _spreads([result["test"] for result in runs])
-        print(f"{model:>16}, {len(runs)} runs: {cells}", flush=True)
-        names = runs[0]["task_names"]
+    for model, results in by_model.items():
+        cells = _spreads([result["test"] for result in results])
+        print(f"{model:>16}, {len(results)} runs: {cells}", flush=True)
+        names = results[0]["task_names"]
         for name in names[:SHOWN] if len(names) > 1 else ():
-            print(f"{'':>16}  {name}: {_spreads([result['tasks'][name] for result in runs])}")
+            print(f"{'':>16}  {name}: {_spreads([result['tasks'][name] for result in results])}")
         if len(names) > SHOWN:
-            print(f"{'':>16}  {len(names) - SHOWN} more targets: see tasks in {RESULT}")
+            print(f"{'':>16}  {len(names) - SHOWN} more targets: see tasks in {runs.RESULT}")
     for _, message in wrong:
         print(f"left out: {message}", file=sys.stderr, flush=True)
     return [str(folder) for folder, _ in wrong]
 
 
 def _spreads(scores: list[dict[str, float]]) -> str:
-    return ", ".join(f"{name} {mean_and_spread([s[name] for s in scores])}" for name in scores[0])
+    spreads = {name: runs.mean_and_spread([s[name] for s in scores]) for name in scores[0]}
+    return ", ".join(f"{name} {spread}" for name, spread in spreads.items())
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -258,11 +233,11 @@ def compare(args: argparse.Namespace) -> None:
     for model in args.model:  # an unknown name is an error now, not after the conformers
         model_settings(config, model, "")
     asked = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
-    sources, refused = distinct(asked)
-    columns = table_flags(args, sources)
-    _print_unused_lines(config, args.model, sources)
+    wanted, refused = sources.distinct(asked)
+    columns = sources.table_flags(args, wanted)
+    _print_unused_lines(config, args.model, wanted)
     failed: list[str] = []
-    for source in sources:
+    for source in wanted:
         with keep_going(source, failed):
             failed += run_dataset(source, args, config, columns)
     for message in refused:
@@ -272,9 +247,9 @@ def compare(args: argparse.Namespace) -> None:
     exit_if_failed(failed)
 
 
-def _print_unused_lines(config: dict[str, Any], models: list[str], sources: list[str]) -> None:
+def _print_unused_lines(config: dict[str, Any], models: list[str], wanted: list[str]) -> None:
     """Prints which lines of ``datasets`` name no data set of this call."""
-    known = {CHEMBL, *MoleculeNet.sources, *map(name_of_source, sources)}
+    known = {sources.CHEMBL, *MoleculeNet.sources, *map(sources.name_of_source, wanted)}
     for model in models:
         lines = config["models"].get(model, {}).get("datasets", {})
         if unknown := sorted(set(lines) - known):

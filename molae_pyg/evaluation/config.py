@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,60 +159,41 @@ def arguments(function: Callable[..., Any], *left_out: str) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name not in left_out]
 
 
-def check_keys(found: Any, known: Collection[str] | None, where: str) -> None:
-    """Checks that a section has known keys only.
+#: Known settings: names, or known settings by name; a class: its arguments, of which it is built to
+#: check their values; None: any value; ``"*"``: any names.
+Known = list[str] | dict[str, Any] | Callable[..., Any] | str | None
+
+
+def check(found: Any, known: Known, where: str | Path, needed: Iterable[str] = ()) -> None:
+    """Checks settings, section by section.
 
     Args:
-        found: The section.
-        known: Its possible keys; None: all are allowed.
-        where: Name of the section in messages.
+        found: The settings.
+        known: What they may be.
+        where: File or section, for messages.
+        needed: Names that must be there. (default: none)
 
     Raises:
-        ValueError: If the section has none, or an unknown one; the message names the known keys.
+        ValueError: If a name is unknown or missing, or a value cannot be used.
     """
+    if known is None:
+        return
     if not isinstance(found, dict):
         raise ValueError(f"{where} must be settings by name ({{}}: none), got {found!r}")
-    if unknown := [str(key) for key in found if known is not None and key not in known]:
+    names = arguments(known) if callable(known) else found if known == "*" else known
+    if unknown := [str(name) for name in found if name not in names]:
         keys = "key" if len(unknown) == 1 else "keys"
         raise ValueError(
-            f"unknown {keys} {', '.join(unknown)} in {where}; known are: {', '.join(known)}"
+            f"unknown {keys} {', '.join(unknown)} in {where}; known are: {', '.join(names)}"
         )
-
-
-def need_keys(found: dict[str, Any], needed: Iterable[str], where: str) -> None:
-    """Raises ValueError if a section lacks a key."""
-    if missing := [key for key in needed if key not in found]:
+    if missing := [name for name in needed if name not in found]:
         raise ValueError(f"{where} has no {' and no '.join(missing)}")
-
-
-def check_sections(
-    config: dict[str, Any],
-    path: str | Path,
-    sections: dict[str, Collection[str] | None],
-    optional: Collection[str] = (),
-) -> None:
-    """Checks the sections of a file, or of a section, and the keys in them.
-
-    Args:
-        config: The settings.
-        path: File or section of the settings, for messages.
-        sections: Known sections by name, each with its known keys, or None if it is a value.
-        optional: Sections that may be missing. (default: none)
-
-    Raises:
-        ValueError: If a section or key is unknown, or a section is missing.
-    """
-    check_keys(config, sections, str(path))
-    need_keys(config, (name for name in sections if name not in optional), str(path))
-    inside = f"{path}." if ": " in str(path) else f"{path}: "  # a section already, or a file
-    for name, known in sections.items():
-        if known is not None and name in config:
-            check_keys(config[name], known, f"{inside}{name}")
-
-
-def check_values(build: Callable[..., Any], section: dict[str, Any], where: str) -> None:
-    """Raises ValueError if something cannot be built from the settings of a section."""
-    try:
-        build(**section)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from None
+    if isinstance(known, dict):
+        inside = f"{where}." if ": " in str(where) else f"{where}: "  # a section, or a file
+        for name, value in found.items():
+            check(value, known[name], f"{inside}{name}")
+    elif callable(known):
+        try:
+            known(**found)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}: {error}") from None

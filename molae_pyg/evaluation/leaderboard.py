@@ -26,8 +26,9 @@ import numpy as np
 
 from molae_pyg.baselines.job import DEVICE, Job, digest_of
 from molae_pyg.datasets import OGBMol
+from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.config import (
-    check_keys,
+    check,
     config_path,
     exit_if_failed,
     keep_going,
@@ -56,15 +57,6 @@ from molae_pyg.evaluation.models import (
     model_settings,
     name_of,
     timed_fit,
-)
-from molae_pyg.evaluation.runs import (
-    RESULT,
-    environment,
-    is_finished,
-    only_process,
-    read_sealed,
-    seal,
-    write_arrays,
 )
 from molae_pyg.evaluation.sources import identity_of
 from molae_pyg.fingerprint import digest
@@ -96,16 +88,16 @@ def read_config(name: str | Path) -> dict[str, Any]:
     config: dict[str, Any] = {}
     for path in dict.fromkeys(map(config_path, ("moleculenet", "ogb", name))):
         found = read_yaml(path)
-        check_keys(found, ("default", "data", "entry", "models"), str(path))
+        check(found, dict.fromkeys(("default", "data", "entry", "models")), path)
         config = merged(config, found)
-    check_comparison(config, path, extra=("external_data",))
+    check_comparison(config, path, sections=("entry",), extra="external_data")
     _check_entry(config["entry"], path)
     return config
 
 
 def _check_entry(entry: dict[str, Any], path: Path) -> None:
     """Raises ValueError if an entry cannot be made from its settings."""
-    check_keys(entry, ("conformers", "ensemble", "blend", "share"), f"{path}: entry")
+    check(entry, ["conformers", "ensemble", "blend", "share"], f"{path}: entry")
     for name, can_be_all in (("conformers", True), ("ensemble", False)):
         number = entry[name]
         if not (number is None and can_be_all) and (type(number) is not int or number < 1):
@@ -136,12 +128,12 @@ def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed
         averages.unlink()
-    write_arrays(job.folder / PREDICTIONS, predicted)
+    runs.write_arrays(job.folder / PREDICTIONS, predicted)
     scores = {
         part: score(dataset.name, dataset.labels_of(part), rows) for part, rows in predicted.items()
     }
     result = {**identity, **scores, **fitted.facts, "seconds": seconds}
-    seal(job.folder / RESULT, {**result, "environment": environment()})
+    runs.seal(job.folder / runs.RESULT, {**result, "environment": runs.environment()})
     print(f"{job.folder}: {result['valid']:.4f} valid, {result['test']:.4f} test, {seconds} s")
 
 
@@ -171,7 +163,7 @@ def get_averages(job: Job, result: dict[str, Any], conformers: int | None) -> Pr
         predicted[part] = predict(model, molecules, precision=precision, conformers=conformers)
     predicted = official(job.dataset, predicted)
     checksum = digest(result["sha256"], conformers, predicted)
-    write_arrays(file, {**predicted, "sha256": np.array(checksum)})
+    runs.write_arrays(file, {**predicted, "sha256": np.array(checksum)})
     return predicted
 
 
@@ -211,13 +203,13 @@ def get_run(
         **_identity_of(dataset, args.root),
     }
     job = Job(dataset, split, copy.deepcopy(settings), seed, folder)
-    if not is_finished(folder, identity):
-        with only_process(folder.parent):
+    if not runs.is_finished(folder, identity):
+        with runs.only_process(folder.parent):
             make_run(dataset, job, identity)
-    result = read_sealed(folder / RESULT)
+    result = runs.read_sealed(folder / runs.RESULT)
     conformers = config["entry"]["conformers"]
     if conformers != 1 and takes_coordinates(model):
-        with only_process(folder.parent):
+        with runs.only_process(folder.parent):
             return get_averages(job, result, conformers), result
     with np.load(folder / PREDICTIONS) as arrays:
         return dict(arrays), result
@@ -240,9 +232,9 @@ def make_entry(
     for name in filter(None, (model, entry["blend"])):
         averaged.append([])
         for seeds in seeds_of(args.seeds, entry["ensemble"]):
-            runs = [get_run(dataset, name, seed, args, config) for seed in seeds]
-            averaged[-1].append(mean_of([predicted for predicted, _ in runs]))
-            results += [result for _, result in runs]
+            made = [get_run(dataset, name, seed, args, config) for seed in seeds]
+            averaged[-1].append(mean_of([predicted for predicted, _ in made]))
+            results += [result for _, result in made]
     predicted, shares = averaged[0], None
     if entry["blend"]:
         mixed = [blend(dataset, *pair, entry["share"]) for pair in zip(*averaged, strict=True)]
@@ -256,7 +248,7 @@ def make_entry(
         "shares": shares,
     }
     folder = Path(args.output, dataset.name, "submissions", entry_name(name_of(model), entry))
-    with only_process(folder):
+    with runs.only_process(folder):
         write_submission(folder, dataset, predicted, results, facts)
     return folder
 

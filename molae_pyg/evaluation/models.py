@@ -12,35 +12,22 @@ from torch_geometric.nn import AttentiveFP, SchNet
 from molae_pyg.baselines import chemprop, forest, graphs, probe, schnet
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
 from molae_pyg.datasets.table import TableSettings
-from molae_pyg.evaluation.config import (
-    arguments,
-    check_keys,
-    check_sections,
-    check_values,
-    merged,
-    need_keys,
-)
+from molae_pyg.evaluation.config import Known, arguments, check, merged
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
 from molae_pyg.training import Finetuning
 
-#: Keys of ``data``, ``head`` and ``training``.
+#: Settings of ``data`` and ``head``.
 TABLE = [name for name in TableSettings.__annotations__ if name != "transform"]
 HEAD = arguments(MolAEPredictor, "encoder", "num_tasks", "task_names", "task_type", "recipe")
-TRAINING = arguments(Finetuning)
 
 
 class Model(NamedTuple):
     """A model that settings can name."""
 
-    #: Fits the model and predicts.
     fit: Callable[[Job], Fitted]
-    #: Known keys of its section, each with the keys inside, or None if it is a value. None: any
-    #: key is passed on to a program that checks it.
-    keys: dict[str, list[str] | None] | None
-    #: Keys that its section must have.
-    needed: tuple[str, ...] = ()
-    #: Class that loads the fitted model, if it predicts from coordinates.
-    predictor: type[PropertyModel] | None = None
+    known: Known  # settings of its section
+    needed: tuple[str, ...] = ()  # settings that its section must have
+    predictor: type[PropertyModel] | None = None  # loads the fitted model, if it takes coordinates
 
 
 def molae(job: Job) -> Fitted:
@@ -57,29 +44,24 @@ def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
     return train(MolAEPredictor(encoder, dataset.num_tasks, **tasks, **head), dataset, job)
 
 
-_NETWORK = {"training": TRAINING, "scale": None}
+_TRAINED = {"training": Finetuning, "scale": None}
 _GIN = ["hidden_channels", "num_layers", "dropout"]
 _ATTENTIVE_FP = arguments(AttentiveFP, "in_channels", "out_channels", "edge_dim")
-_SCHNET = {"model": arguments(SchNet, "interaction_graph"), **_NETWORK}
-_FOREST = dict.fromkeys(["num_trees", "counts", "with_maccs"])
-_MOLAE = Model(
-    molae,
-    {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, **_NETWORK},
-    ("weights", "head", "training"),
-    MolAEPredictor,
-)
-_TRAINED = ("model", "training")
+_SCHNET = {"model": arguments(SchNet, "interaction_graph"), **_TRAINED}
+_ENCODER = {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, **_TRAINED}
+_MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
+_NEEDED = ("model", "training")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
 MODELS: dict[str, Model] = {
-    "mean": Model(forest.mean, {}),
-    "ecfp-forest": Model(forest.ecfp_forest, _FOREST),
-    "attentivefp": Model(graphs.attentive_fp, {"model": _ATTENTIVE_FP, **_NETWORK}, _TRAINED),
-    "gin": Model(graphs.gin, {"model": _GIN, **_NETWORK}, _TRAINED),
-    "dmpnn": Model(chemprop.dmpnn, None),
-    "schnet": Model(schnet.schnet, _SCHNET, _TRAINED, schnet.SchNetPredictor),
-    "frozen-ridge": Model(probe.frozen_ridge, {"weights": None}, ("weights",)),
-    "frozen-forest": Model(probe.frozen_forest, {"weights": None, "num_trees": None}, ("weights",)),
+    "mean": Model(forest.mean, []),
+    "ecfp-forest": Model(forest.ecfp_forest, ["num_trees", "counts", "with_maccs"]),
+    "attentivefp": Model(graphs.attentive_fp, {"model": _ATTENTIVE_FP, **_TRAINED}, _NEEDED),
+    "gin": Model(graphs.gin, {"model": _GIN, **_TRAINED}, _NEEDED),
+    "dmpnn": Model(chemprop.dmpnn, "*"),  # chemprop checks its settings
+    "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
+    "frozen-ridge": Model(probe.frozen_ridge, ["weights"], ("weights",)),
+    "frozen-forest": Model(probe.frozen_forest, ["weights", "num_trees"], ("weights",)),
     "molae-random": _MOLAE,
     "molae-small": _MOLAE,
     "molae": _MOLAE,
@@ -134,71 +116,43 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
     else:
         raise ValueError(f"no model {model!r}: give one of {list(sections)} or a path of weights")
     settings = merged(section, section.pop("datasets", {}).get(dataset, {}))
-    needed = MODELS[fit_of(model)].needed
-    need_keys(settings, needed, f"the section of {model} in the settings")
+    where = f"the section of {model} in the settings"
+    check(settings, "*", where, needed=MODELS[fit_of(model)].needed)
     return settings
 
 
-def check_model(model: str, section: dict[str, Any], where: str, extra: Iterable[str] = ()) -> None:
-    """Checks the section of a model, without its ``datasets``.
-
-    Raises:
-        ValueError: If a key is unknown or a value of ``training`` cannot be used.
-    """
-    keys = MODELS[model].keys
-    if keys is None:
-        check_keys(section, None, where)
-        return
-    check_sections(section, where, keys | dict.fromkeys(extra), optional=(*keys, *extra))
+def check_model(model: str, section: dict[str, Any], where: str) -> None:
+    """Raises ValueError if settings of a model, without its ``datasets``, are wrong."""
+    check(section, MODELS[model].known, where)
     if section.get("scale") not in (None, "all"):
         raise ValueError(f"{where}.scale must be all or left out, got {section['scale']!r}")
-    if "training" in section:
-        check_training(section["training"], f"{where}.training")
 
 
-def check_training(section: dict[str, Any], where: str) -> None:
-    """Raises ValueError if fine-tuning cannot use the settings of a section."""
-    check_keys(section, TRAINING, where)
-    check_values(Finetuning, section, where)
-
-
-def check_comparison(config: dict[str, Any], path: str | Path, extra: Iterable[str] = ()) -> None:
+def check_comparison(
+    config: dict[str, Any], path: str | Path, sections: Iterable[str] = (), extra: str = ""
+) -> None:
     """Checks ``default``, ``data`` and ``models`` of the settings of a comparison.
 
     Args:
         config: The settings.
         path: File of the settings, for messages.
-        extra: More keys that the section of a model may have. (default: none)
+        sections: More sections of the file, which are not checked. (default: none)
+        extra: Another setting that a model may have. (default: none)
 
     Raises:
-        ValueError: If a key or model is unknown or missing, or a value cannot be used.
+        ValueError: If a name is unknown or missing, or a value cannot be used.
     """
-    need_keys(config, ("data", "models"), str(path))
-    check_keys(config["data"], TABLE, f"{path}: data")
-    check_keys(config["models"], MODELS, f"{path}: models")
+    known = {"default": None, "data": TABLE, "models": dict.fromkeys(MODELS, "*")}
+    check(config, known | dict.fromkeys(sections), path, ("data", "models"))
     unknown = [name for name in config.get("default", []) if name not in config["models"]]
     if unknown:
         raise ValueError(f"{path}: default names {', '.join(unknown)}, which models does not have")
     for model, section in config["models"].items():
         where = f"{path}: models.{model}"
-        check_keys(section, None, where)
         lines = section.get("datasets", {})
-        check_keys(lines, None, f"{where}.datasets")
-        whole = {key: value for key, value in section.items() if key != "datasets"}
-        check_model(model, whole, where, extra)
+        check(lines, dict.fromkeys(lines or (), "*"), f"{where}.datasets")
+        whole = {key: value for key, value in section.items() if key not in ("datasets", extra)}
+        check_model(model, whole, where)
         for dataset, line in lines.items():
-            place = f"{where}.datasets.{dataset}"
-            check_keys(line, None, place)
-            check_model(model, merged(whole, line), place, extra)
-
-
-def check_finetuning(
-    config: dict[str, Any], path: str | Path, sections: dict[str, Iterable[str] | None]
-) -> None:
-    """Checks settings with one ``head`` and one ``training``, and further sections.
-
-    Raises:
-        ValueError: If a key is unknown or missing, or a value of ``training`` cannot be used.
-    """
-    check_sections(config, path, {**sections, "head": HEAD, "training": TRAINING})
-    check_training(config["training"], f"{path}: training")
+            line = {key: value for key, value in line.items() if key != extra}
+            check_model(model, merged(whole, line), f"{where}.datasets.{dataset}")

@@ -21,16 +21,16 @@ from molae_pyg.baselines.job import DEVICE, digest_of, load_encoder, num_paramet
 from molae_pyg.chem import featurize
 from molae_pyg.datasets import PCQM4Mv2
 from molae_pyg.datasets.pcqm4m import TABLE, find_pcqm4m, pcqm4m_evaluator
-from molae_pyg.evaluation.config import arguments, config_path, make_parser, read_yaml, run_command
-from molae_pyg.evaluation.models import check_finetuning
-from molae_pyg.evaluation.runs import (
-    RESULT,
-    environment,
-    is_finished,
-    read_sealed,
-    seal,
-    write_arrays,
+from molae_pyg.evaluation import runs
+from molae_pyg.evaluation.config import (
+    arguments,
+    check,
+    config_path,
+    make_parser,
+    read_yaml,
+    run_command,
 )
+from molae_pyg.evaluation.models import HEAD
 from molae_pyg.fingerprint import digest
 from molae_pyg.inference import predict
 from molae_pyg.models import MolAEPredictor
@@ -77,7 +77,7 @@ def save_test(output: Path, part: str, predicted: np.ndarray) -> None:
     if len(predicted) == TESTS[part]:
         pcqm4m_evaluator().save_test_submission({"y_pred": predicted}, str(output), part)
         return
-    write_arrays(output / f"{part}.npz", {"y_pred": predicted})
+    runs.write_arrays(output / f"{part}.npz", {"y_pred": predicted})
     number = f"{len(predicted)} rows, OGB's has {TESTS[part]:,}"
     print(f"{part}: {number}: {output / part}.npz is no entry")
 
@@ -103,8 +103,8 @@ def make_run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]
     for part in parts.values():
         print(f"{part}: {part.num_rows} rows, {part.num_rows - len(part)} of them no molecule")
     identity = identity_of(parts, config, args.seed)
-    if is_finished(output, identity):
-        return read_sealed(output / RESULT)
+    if runs.is_finished(output, identity):
+        return runs.read_sealed(output / runs.RESULT)
     settings = Finetuning(**config["training"])
     L.seed_everything(args.seed, verbose=False)
     encoder = load_encoder(config["weights"])
@@ -128,15 +128,16 @@ def make_run(args: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]
     inference = measure_inference(model, timed, config["data"], settings.precision)
     result = {**identity, "valid mae": mae, "epoch": best["epoch"]}
     result |= {"parameters": num_parameters(model), "inference": inference}
-    return seal(output / RESULT, {**result, "environment": environment()})
+    return runs.seal(output / runs.RESULT, {**result, "environment": runs.environment()})
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """Checks the settings, makes the run and prints its result."""
     path = config_path(args.config)
     config = read_yaml(path)
-    known = arguments(PCQM4Mv2, "root", "part", "transform")
-    check_finetuning(config, path, {"data": known, "weights": None})
+    data = arguments(PCQM4Mv2, "root", "part", "transform")
+    known = {"data": data, "weights": None, "head": HEAD, "training": Finetuning}
+    check(config, known, path, needed=known)
     result = make_run(args, config)
     print(f"validation MAE {result['valid mae']:.4f} eV, epoch {result['epoch']}")
     print(json.dumps(result["inference"], indent=2))

@@ -28,8 +28,7 @@ from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import (
     arguments,
-    check_sections,
-    check_values,
+    check,
     config_path,
     make_parser,
     read_yaml,
@@ -44,19 +43,6 @@ from molae_pyg.transforms import ClozeDrop
 PICTURES = 2  # held-out molecules that are drawn, true and rebuilt
 MOLECULES, SEEDS = 20, 5  # that are tried for them, as no atom of a small molecule may be dropped
 WRITTEN = ("metrics.json", "environment.json", "report.html")
-
-
-def check_settings(config: dict[str, Any], path: str | Path) -> None:
-    """Raises ValueError if the settings of a pre-training run have an error."""
-    sections = {
-        "data": arguments(prepare, "source", "store"),
-        "model": arguments(AblatedMolAE),
-        "cloze": arguments(ClozeDrop),
-        "training": arguments(Pretraining),
-    }
-    check_sections(config, path, sections, optional=("cloze",))
-    check_values(Pretraining, config["training"], f"{path}: training")
-    check_values(ClozeDrop, config.get("cloze", {}), f"{path}: cloze")
 
 
 def run_pretraining(
@@ -198,7 +184,13 @@ def pretrain_as_asked(args: argparse.Namespace) -> None:
     """Checks the settings and trains."""
     path = config_path(args.config)
     config = read_yaml(path)
-    check_settings(config, path)
+    known = {
+        "data": arguments(prepare, "source", "store"),
+        "model": arguments(AblatedMolAE),
+        "cloze": ClozeDrop,
+        "training": Pretraining,
+    }
+    check(config, known, path, needed=("data", "model", "training"))
     more = (args.held_out, args.held_out_of, args.weights, args.seed)
     run_pretraining(args.input, config, args.output, *more)
 

@@ -17,16 +17,9 @@ import torch
 
 from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.durable import sha256_of
+from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.compare import make_run
 from molae_pyg.evaluation.config import make_parser, run_command
-from molae_pyg.evaluation.runs import (
-    RESULT,
-    Key,
-    check_place,
-    check_same,
-    only_process,
-    read_sealed,
-)
 from molae_pyg.evaluation.score_tables import predictions_of
 from molae_pyg.evaluation.sources import identity_of, load_dataset
 from molae_pyg.splits import load_split
@@ -48,10 +41,10 @@ def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
     Raises:
         ValueError: If the run cannot be repeated as it was, or the new folder is in use.
     """
-    before = read_sealed(folder / RESULT)
-    check_place(folder, before)
+    before = runs.read_sealed(folder / runs.RESULT)
+    runs.check_place(folder, before)
     torch.set_num_threads(before["environment"]["threads"])
-    key = Key(*(before[name] for name in Key._fields))
+    key = runs.Key(*(before[name] for name in runs.Key._fields))
     dataset = load_dataset(before["source"], root, before["data"], before["columns"])
     file = folder.parents[1] / "splits" / f"{key.seed}-{key.fold}.json"
     identity = {
@@ -63,9 +56,9 @@ def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
         "weights_sha256": digest_of(before["settings"].get("weights", "random")),
         "split_sha256": sha256_of(file),
     }
-    check_same(before, identity, folder, "a run that cannot be repeated as it was")
+    runs.check_same(before, identity, folder, "a run that cannot be repeated as it was")
     again = key.folder(output)
-    with only_process(again.parent):
+    with runs.only_process(again.parent):
         _make_room(again)
         job = Job(dataset, load_split(file, dataset.smiles), before["settings"], key.seed, again)
         facts = {"source": before["source"], "columns": before["columns"], OF: before["sha256"]}
@@ -75,9 +68,9 @@ def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
 
 def _make_room(folder: Path) -> None:
     """Removes an earlier repetition, never another run."""
-    if not (folder / RESULT).is_file():
+    if not (folder / runs.RESULT).is_file():
         return
-    if OF not in read_sealed(folder / RESULT):
+    if OF not in runs.read_sealed(folder / runs.RESULT):
         raise ValueError(f"{folder} holds a run that is no repetition: give another --output")
     shutil.rmtree(folder)
 

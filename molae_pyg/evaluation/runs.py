@@ -134,8 +134,8 @@ def check_same(
     Args:
         found: Result in the folder.
         identity: What must be the same.
-        folder: The folder, for the message.
-        what: What the folder has if they differ, for the message. (default: ``another run``)
+        folder: Folder or file, for the message.
+        what: What it has if they differ, for the message. (default: ``another run``)
 
     Raises:
         ValueError: If they differ; the message names the differences.
@@ -143,8 +143,8 @@ def check_same(
     there = {name: found[name] for name in identity if name in found}
     if differing := differences(there, identity):
         raise ValueError(
-            f"{folder} holds {what}. What differs: {'; '.join(differing)}. Remove the folder, "
-            "or give another --output"
+            f"{folder} holds {what}. What differs: {'; '.join(differing)}. Remove it, or "
+            "give another --output"
         )
 
 

@@ -23,8 +23,8 @@ import yaml
 from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import write_durably
+from molae_pyg.evaluation import sources
 from molae_pyg.evaluation.config import (
-    check_keys,
     config_path,
     make_parser,
     merged,
@@ -38,17 +38,8 @@ from molae_pyg.evaluation.models import (
     model_settings,
 )
 from molae_pyg.evaluation.protocols import PROTOCOLS, Trial
-from molae_pyg.evaluation.runs import only_process
-from molae_pyg.evaluation.sources import (
-    add_table_flags,
-    headline,
-    identity_of,
-    load_dataset,
-    scale_of,
-    scores_of,
-    table_flags,
-)
-from molae_pyg.fingerprint import differences, digest
+from molae_pyg.evaluation.runs import check_same, only_process
+from molae_pyg.fingerprint import digest
 from molae_pyg.metrics import LOWER_IS_BETTER
 
 IDENTITY = "identity"  # attribute of a study
@@ -59,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "moleculenet", output="runs/search")
     add = parser.add_argument
     add("--dataset", required=True, help="name, table or official folder")
-    add_table_flags(parser)
+    sources.add_table_flags(parser)
     add("--model", required=True, help="name in the settings")
     add("--protocol", choices=PROTOCOLS, default="scaffold", help="default: scaffold")
     what = "number of trials, with the finished ones"
@@ -102,8 +93,9 @@ def validation_score(
         place = folder / f"{seed}-{fold}"
         fitted = MODELS[model].fit(Job(dataset, split, copy.deepcopy(settings), seed, place))
         shutil.rmtree(place, ignore_errors=True)
-        found, _ = scores_of(dataset, split.valid, fitted.valid, scale_of(dataset, split.train))
-        scores.append(found[headline(dataset)])
+        scale = sources.scale_of(dataset, split.train)
+        found, _ = sources.scores_of(dataset, split.valid, fitted.valid, scale)
+        scores.append(found[sources.headline(dataset)])
     return float(np.mean(scores))
 
 
@@ -144,26 +136,22 @@ def check_study(study: Any, identity: dict[str, Any], file: Path) -> None:
         return
     if found is None:
         raise ValueError(f"{file} has trials, but does not say of what: remove it")
-    if differing := differences(found, identity):
-        raise ValueError(
-            f"{file} holds trials of another search. What differs: {'; '.join(differing)}. Remove "
-            "the file, or give another --output"
-        )
+    check_same(found, identity, file, "trials of another search")
 
 
 def make_trials(args: argparse.Namespace, config: dict[str, Any], space: dict[str, Any]) -> int:
     """Makes the missing trials, writes the best settings; returns how many are still missing."""
     import optuna
 
-    columns = table_flags(args, [args.dataset])
-    dataset = load_dataset(args.dataset, args.root, config["data"], columns)
+    columns = sources.table_flags(args, [args.dataset])
+    dataset = sources.load_dataset(args.dataset, args.root, config["data"], columns)
     settings = model_settings(config, args.model, dataset.name)
     name = f"{dataset.name}-{args.protocol}-{args.model}"
     output = Path(args.output)
     file = output / f"{name}.db"
     how = PROTOCOLS[args.protocol]
     splits = how.trials(dataset, how.seeds)
-    metric = headline(dataset)
+    metric = sources.headline(dataset)
     check_database(file)
     study = optuna.create_study(
         study_name=name,
@@ -177,7 +165,7 @@ def make_trials(args: argparse.Namespace, config: dict[str, Any], space: dict[st
         "space": space,
         "weights_sha256": digest_of(settings.get("weights", "random")),
         "splits_sha256": digest([trial._asdict() | trial.split._asdict() for trial in splits]),
-        **identity_of(dataset),
+        **sources.identity_of(dataset),
     }
     check_study(study, identity, file)
 
@@ -222,7 +210,6 @@ def search(args: argparse.Namespace) -> None:
         raise SystemExit("the search needs Optuna: pip install 'molae_pyg[search]'") from None
     path = config_path(args.config)
     config = read_yaml(path)
-    check_keys(config, ("default", "data", "models"), str(path))
     check_comparison(config, path)
     path = config_path("search")
     spaces = read_yaml(path)

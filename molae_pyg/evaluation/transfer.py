@@ -27,8 +27,9 @@ from molae_pyg.baselines.job import Job, load_encoder
 from molae_pyg.baselines.probe import embed, probe, scaffold_folds
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.durable import sha256_of, write_durably
+from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.config import (
-    check_keys,
+    check,
     config_path,
     exit_if_failed,
     keep_going,
@@ -37,21 +38,14 @@ from molae_pyg.evaluation.config import (
     read_yaml,
     run_command,
 )
-from molae_pyg.evaluation.models import TABLE, check_finetuning, check_training, fine_tune
+from molae_pyg.evaluation.models import HEAD, TABLE, fine_tune
 from molae_pyg.evaluation.protocols import make_split, read_seen
-from molae_pyg.evaluation.runs import (
-    add_result,
-    check_same,
-    mean_and_spread,
-    only_process,
-    read_json,
-    read_results,
-)
 from molae_pyg.evaluation.sources import headline, identity_of, scale_of, scores_of
-from molae_pyg.fingerprint import differences, of_weights
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.metrics import LOWER_IS_BETTER
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import Split
+from molae_pyg.training import Finetuning
 
 CONFIG = "transfer"
 SETTINGS, RESULTS = "settings.json", "results.jsonl"
@@ -87,11 +81,11 @@ def read_checked(name: str | Path) -> dict[str, Any]:
     """
     path = config_path(name)
     config = read_yaml(path)
-    check_finetuning(config, path, {"data": TABLE, "datasets": list(MoleculeNet.sources)})
+    lines = dict.fromkeys(MoleculeNet.sources, Finetuning)
+    known = {"data": TABLE, "head": HEAD, "training": Finetuning, "datasets": lines}
+    check(config, known, path, needed=known)
     for dataset, line in config["datasets"].items():
-        where = f"{path}: datasets.{dataset}"
-        check_keys(line, None, where)
-        check_training(merged(config["training"], line), where)
+        check(merged(config["training"], line), Finetuning, f"{path}: datasets.{dataset}")
     return config
 
 
@@ -166,12 +160,9 @@ def check_settings(path: Path, config: dict, weights: str, seen: Sequence[str]) 
         "seen": [sha256_of(file) for file in seen],
     }
     if path.is_file():
-        found = read_json(path, f"remove {path.parent}, or give another --output")
-        if differing := differences(found, settings):
-            raise ValueError(
-                f"{path.parent} holds results of other settings, weights or --seen. What differs: "
-                f"{'; '.join(differing)}. Remove it, or give another --output"
-            )
+        found = runs.read_json(path, f"remove {path.parent}, or give another --output")
+        what = "results of other settings, weights or --seen"
+        runs.check_same(found, settings, path.parent, what)
         return
     if others := [file.name for file in path.parent.iterdir() if file.name != "lock"]:
         raise ValueError(
@@ -197,7 +188,7 @@ def table(results: list[dict], method: str) -> str:
         is_better = int(pretrained.mean() > random.mean())
         wins += is_better
         clear += pretrained.min() > random.max()
-        cells = [mean_and_spread(scores[arm]) for arm in ARMS]
+        cells = [runs.mean_and_spread(scores[arm]) for arm in ARMS]
         cells[is_better] = f"**{cells[is_better]}**"
         lines.append(f"| {name} | {metric} | {' | '.join(cells)} |")
     num_compared = len(lines) - 2
@@ -234,9 +225,9 @@ def run_dataset(args: argparse.Namespace, name: str, seen: Callable[[], set[str 
     dataset = MoleculeNet(args.root, name, **config["data"])
     print(dataset, dataset.report.summary(), sep="\n", flush=True)
     data = identity_of(dataset)
-    finished = [found for found in read_results(output / RESULTS) if found["dataset"] == name]
+    finished = [found for found in runs.read_results(output / RESULTS) if found["dataset"] == name]
     for found in finished:
-        check_same(found, data, output, f"a run on {name} as it was")
+        runs.check_same(found, data, output, f"a run on {name} as it was")
     done = {Run(*(found[field] for field in Run._fields)) for found in finished}
     missing = [run for run in planned(name, args.seeds) if run not in done]
     splits = {seed: make_split(dataset, seed, seen()) for seed in {run.seed for run in missing}}
@@ -257,7 +248,7 @@ def run_dataset(args: argparse.Namespace, name: str, seen: Callable[[], set[str 
             "cropped": sum(number > 0 for number in dataset.report.num_cropped),
             "seconds": round(time.perf_counter() - start, 1),
         }
-        add_result(output / RESULTS, result)
+        runs.add_result(output / RESULTS, result)
         shown = {key: result[key] for key in ("test", "seconds", "metric")}
         print(json.dumps(run._asdict() | shown), flush=True)
 
@@ -272,14 +263,14 @@ def compare(args: argparse.Namespace) -> None:
     config = read_checked(args.config)
     output = Path(args.output)
     failed: list[str] = []
-    with only_process(output):
+    with runs.only_process(output):
         check_settings(output / SETTINGS, config, args.weights, args.seen)
-        read_results(output / RESULTS)  # a damaged file is an error now, not after the conformers
+        runs.read_results(output / RESULTS)  # damage is an error now, not after the conformers
         seen = lru_cache(maxsize=1)(lambda: read_seen(args.seen))
         for name in dict.fromkeys(args.datasets or config["datasets"]):
             with keep_going(name, failed):
                 run_dataset(args, name, seen)
-        results = read_results(output / RESULTS)
+        results = runs.read_results(output / RESULTS)
         write_table(results, output / "table.md", config["data"].get("max_atoms"))
         print("", (output / "table.md").read_text(), f"written to {output}", sep="\n")
     exit_if_failed(failed)
