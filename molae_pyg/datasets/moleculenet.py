@@ -18,17 +18,32 @@ from molae_pyg.tables.reading import Table, columns_of, read_table
 QM8 = tuple(
     f"{which}-{theory}" for theory in ("CC2", "PBE0", "CAM") for which in ("E1", "E2", "f1", "f2")
 )
+_ESOL = "measured log solubility in mols per litre"  # its column
+
+#: Checksums of the known copies of files, unpacked and without carriage returns.
+_SHA256 = {
+    "delaney-processed.csv": "8c06a76f0c6487d29ab0f903e6a7a7139f189ab3c1178f159c8be8964602f189",
+    "SAMPL.csv": "a4fbf3b28fe2e604d6bd7ea0e20b4494ff732400a80f58d1b393677cfbc1b06c",
+    "Lipophilicity.csv": "3d2a409dc8bdf620876bb7257faf4996df29a19dd0244d0b4a6a8064c306cded",
+    "qm7.csv": "eb793e3172c4a74cfb74ef805e6cdea79d1db16fd1f40a42f459297ad6457548",
+    "bace.csv": "894a1efd23d2c391c6f6ee0fb5f719bf9d6633a6b534ec02472fa11e1d5862a3",
+    "BBBP.csv": "6aecd84110e8c0549bc4e2e486c52267d4e775178fca8999f5465029e31e75bb",
+    "clintox.csv.gz": "9999816e760dd838358b5d88e81cea2fc062be4458ffa412ceecdba4f88a67b6",
+    "sider.csv.gz": "71efc6ac4ca82d6545bc512509863281be0f17234afd7adaf71a71899988302e",
+    "tox21.csv.gz": "7d7e7facd853a63e79ddce4e9c3fcb7a0d83a1c300b603031c0f2c64fbe77761",
+}
 
 
 class Source(NamedTuple):
     """File of a data set of MoleculeNet, the meaning of its columns, and its score."""
 
-    file: str  # the name of the download
-    smiles_column: str
-    target_columns: tuple[str, ...] | None  # None: all other columns but mol_id
-    task_type: TaskType
-    metric: str
-    sha256: str | None = None  # of the known copy, unpacked and without carriage returns
+    #: Name of the download.
+    file: str
+    #: None: all columns but the SMILES and mol_id.
+    target_columns: tuple[str, ...] | None = None
+    task_type: TaskType = "classification"
+    metric: str = "roc_auc"
+    smiles_column: str = "smiles"
 
 
 class MoleculeNet(MoleculeTable):
@@ -80,84 +95,21 @@ class MoleculeNet(MoleculeTable):
     url = "https://deepchemdata.s3-us-west-1.amazonaws.com/datasets/{}"
 
     sources = {  # noqa: RUF012 (a constant)
-        "esol": Source(
-            "delaney-processed.csv",
-            "smiles",
-            ("measured log solubility in mols per litre",),
-            "regression",
-            "rmse",
-            "8c06a76f0c6487d29ab0f903e6a7a7139f189ab3c1178f159c8be8964602f189",
-        ),
-        "freesolv": Source(
-            "SAMPL.csv",
-            "smiles",
-            ("expt",),
-            "regression",
-            "rmse",
-            "a4fbf3b28fe2e604d6bd7ea0e20b4494ff732400a80f58d1b393677cfbc1b06c",
-        ),
-        "lipo": Source(
-            "Lipophilicity.csv",
-            "smiles",
-            ("exp",),
-            "regression",
-            "rmse",
-            "3d2a409dc8bdf620876bb7257faf4996df29a19dd0244d0b4a6a8064c306cded",
-        ),
-        "qm7": Source(
-            "qm7.csv",
-            "smiles",
-            ("u0_atom",),
-            "regression",
-            "mae",
-            "eb793e3172c4a74cfb74ef805e6cdea79d1db16fd1f40a42f459297ad6457548",
-        ),
-        "qm8": Source("qm8.csv", "smiles", QM8, "regression", "mae"),
-        "qm9": Source("qm9.csv", "smiles", ("homo", "lumo", "gap"), "regression", "mae"),
-        "bace": Source(
-            "bace.csv",
-            "mol",
-            ("Class",),
-            "classification",
-            "roc_auc",
-            "894a1efd23d2c391c6f6ee0fb5f719bf9d6633a6b534ec02472fa11e1d5862a3",
-        ),
-        "bbbp": Source(
-            "BBBP.csv",
-            "smiles",
-            ("p_np",),
-            "classification",
-            "roc_auc",
-            "6aecd84110e8c0549bc4e2e486c52267d4e775178fca8999f5465029e31e75bb",
-        ),
-        "clintox": Source(
-            "clintox.csv.gz",
-            "smiles",
-            ("FDA_APPROVED", "CT_TOX"),
-            "classification",
-            "roc_auc",
-            "9999816e760dd838358b5d88e81cea2fc062be4458ffa412ceecdba4f88a67b6",
-        ),
-        "sider": Source(
-            "sider.csv.gz",
-            "smiles",
-            None,
-            "classification",
-            "roc_auc",
-            "71efc6ac4ca82d6545bc512509863281be0f17234afd7adaf71a71899988302e",
-        ),
-        "tox21": Source(
-            "tox21.csv.gz",
-            "smiles",
-            None,
-            "classification",
-            "roc_auc",
-            "7d7e7facd853a63e79ddce4e9c3fcb7a0d83a1c300b603031c0f2c64fbe77761",
-        ),
-        "toxcast": Source("toxcast_data.csv.gz", "smiles", None, "classification", "roc_auc"),
-        "hiv": Source("HIV.csv", "smiles", ("HIV_active",), "classification", "roc_auc"),
-        "muv": Source("muv.csv.gz", "smiles", None, "classification", "roc_auc"),
-        "pcba": Source("pcba.csv.gz", "smiles", None, "classification", "roc_auc"),
+        "esol": Source("delaney-processed.csv", (_ESOL,), "regression", "rmse"),
+        "freesolv": Source("SAMPL.csv", ("expt",), "regression", "rmse"),
+        "lipo": Source("Lipophilicity.csv", ("exp",), "regression", "rmse"),
+        "qm7": Source("qm7.csv", ("u0_atom",), "regression", "mae"),
+        "qm8": Source("qm8.csv", QM8, "regression", "mae"),
+        "qm9": Source("qm9.csv", ("homo", "lumo", "gap"), "regression", "mae"),
+        "bace": Source("bace.csv", ("Class",), smiles_column="mol"),
+        "bbbp": Source("BBBP.csv", ("p_np",)),
+        "clintox": Source("clintox.csv.gz", ("FDA_APPROVED", "CT_TOX")),
+        "sider": Source("sider.csv.gz"),
+        "tox21": Source("tox21.csv.gz"),
+        "toxcast": Source("toxcast_data.csv.gz"),
+        "hiv": Source("HIV.csv", ("HIV_active",)),
+        "muv": Source("muv.csv.gz"),
+        "pcba": Source("pcba.csv.gz"),
     }
 
     def __init__(
@@ -185,7 +137,7 @@ class MoleculeNet(MoleculeTable):
             raise ValueError(f"unknown data set {name!r}; there are {list(cls.sources)}")
         source = cls.sources[name.lower()]
         path = cls._find(Path(root).expanduser().absolute(), name.lower(), source.file)
-        if source.sha256 not in (None, checksum(path)):
+        if _SHA256.get(source.file) not in (None, checksum(path)):
             warnings.warn(
                 f"{path} is not the known copy of {name}: its molecules or labels may differ from "
                 "those of published splits and scores",

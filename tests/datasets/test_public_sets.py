@@ -145,7 +145,7 @@ def test_a_file_with_another_checksum_is_read_with_a_warning(tmp_path):
         warnings.simplefilter("error", UserWarning)
         assert len(MoleculeNet.read(tmp_path, "freesolv").smiles) == 642
     (tmp_path / "SAMPL.csv").write_bytes(known.replace(b"-11.01", b"-11.02"))
-    with pytest.warns(UserWarning, match="is not the copy of freesolv that is known"):
+    with pytest.warns(UserWarning, match="is not the known copy of freesolv"):
         MoleculeNet.read(tmp_path, "freesolv")
 
 
