@@ -170,7 +170,12 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
         }
 
     def forward(
-        self, z: Tensor, pos: Tensor, batch: Tensor | None = None, batch_size: int | None = None
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor | None = None,
+        batch_size: int | None = None,
+        drop_mask: Tensor | None = None,
     ) -> Tensor:
         """Predicts values in the units of the targets (regression) or logits (classification).
 
@@ -179,11 +184,16 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
             pos: Coordinates in Å ``[N, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
             batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
+            drop_mask: True = the atom is removed before the first layer, and no readout sees it
+                ``[N]``; the others stay where they are. A molecule without atoms is read from its
+                CLS, or pooled to zeros. Default: no atom is removed.
 
         Returns:
             ``[B, T]``.
         """
-        out = self.encoder(z, pos, batch, batch_size=batch_size)
+        out = self.encoder(z, pos, batch, drop_mask, batch_size=batch_size)
         batch = torch.zeros_like(z, dtype=torch.long) if batch is None else batch.long()
+        if drop_mask is not None:
+            batch = batch[~drop_mask]  # one entry for each row of out.x
         ptr = cumsum(degree(batch, out.molecule.size(0), dtype=torch.long))  # [B + 1]
         return self.head(out.x, out.molecule, ptr) * self.std + self.mean

@@ -10,6 +10,7 @@ from molae_pyg.chem.elements import CLS, PAD, SEP, atomic_number_table
 from molae_pyg.official_checkpoint import OfficialFile, load_official_encoder, official_name
 
 ATOL = {"tiny": 1e-5, "base": 1e-4}
+READOUTS = ["cls", "mean", "sum", "max", "atomwise"]
 
 
 @pytest.fixture(autouse=True)
@@ -278,3 +279,42 @@ def test_encoder_is_used_as_it_is():
 
 def test_default_names():
     assert small(num_tasks=2).task_names == ["task0", "task1"]
+
+
+# ---------------------------------------------------------------------------- dropped atoms
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@torch.no_grad()
+def test_a_dropped_atom_is_gone_and_the_others_stay_where_they_are(molecules, readout):
+    model = small(num_tasks=2, readout=readout)
+    z, pos, batch = molecules.z, molecules.pos, molecules.batch
+    drop = torch.tensor([False, True, False, False, False])
+    y = model(z, pos, batch, drop_mask=drop)
+    # The reduced molecules around the centroid of the whole ones:
+    origin = torch.stack([pos[:3].mean(0), pos[3:].mean(0)])
+    out = model.encoder(z[~drop], pos[~drop], batch[~drop], origin=origin)
+    expected = model.head(out.x, out.molecule, torch.tensor([0, 2, 4])) * model.std + model.mean
+    torch.testing.assert_close(y, expected, atol=1e-6, rtol=1e-5)
+    whole = model(z, pos, batch)
+    assert (y - whole)[0].abs().max() > 1e-4
+    torch.testing.assert_close(y[1], whole[1], atol=1e-6, rtol=1e-5)
+    assert torch.equal(model(z, pos, batch, drop_mask=torch.zeros_like(drop)), whole)
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@torch.no_grad()
+def test_a_molecule_may_lose_all_of_its_atoms(molecules, readout):
+    model = small(readout=readout)
+    z, pos, batch = molecules.z, molecules.pos, molecules.batch
+    y = model(z, pos, batch, drop_mask=batch == 1)
+    assert y.shape == (2, 1)
+    torch.testing.assert_close(y[0], model(z, pos, batch)[0], atol=1e-6, rtol=1e-5)
+    if readout == "atomwise":
+        assert y[1] == model.mean
+    elif readout != "cls":
+        zeros = torch.zeros(1, 16)
+        expected = model.head.out(torch.tanh(model.head.dense(zeros)))
+        torch.testing.assert_close(y[1:], expected)
+    alone = model(z[:1], pos[:1], drop_mask=torch.tensor([True]))
+    assert alone.isfinite().all()
