@@ -17,7 +17,6 @@ import argparse
 import copy
 import json
 import sys
-import traceback
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.datasets import MoleculeNet, check_integrity
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import write_durably
-from molae_pyg.evaluation import runs, sources
+from molae_pyg.evaluation import models, runs, sources
 from molae_pyg.evaluation.config import (
     config_path,
     exit_if_failed,
@@ -34,14 +33,6 @@ from molae_pyg.evaluation.config import (
     make_parser,
     read_yaml,
     run_command,
-)
-from molae_pyg.evaluation.models import (
-    check_comparison,
-    distinct_models,
-    fit_of,
-    model_settings,
-    name_of,
-    timed_fit,
 )
 from molae_pyg.evaluation.protocols import PROTOCOLS, Trial, make_trials
 
@@ -71,7 +62,7 @@ def read_config(args: argparse.Namespace) -> dict[str, Any]:
     default = "published" if args.protocol == "published" else "moleculenet"
     path = config_path(args.config or default)
     config = read_yaml(path)
-    check_comparison(config, path)
+    models.check_comparison(config, path)
     if args.num_conformers is not None:  # 0: the 2D conformer alone
         config["data"]["num_conformers"] = args.num_conformers
     if not (args.model or config.get("default")):
@@ -95,7 +86,7 @@ def make_run(
     """
     dataset, split = job.dataset, job.split
     scale = sources.scale_of(dataset, split.train)
-    fitted, seconds = timed_fit(identity["fit"], job)
+    fitted, seconds = models.timed_fit(identity["fit"], job)
     valid, valid_tasks = sources.scores_of(dataset, split.valid, fitted.valid, scale)
     test, tasks = sources.scores_of(dataset, split.test, fitted.test, scale)
     result = {
@@ -140,9 +131,14 @@ def run_dataset(
     facts = {"source": source, "columns": columns}
     failed: list[str] = []
     for model in args.model:
-        with keep_going(str(place / name_of(model)), failed):
-            settings = model_settings(config, model, dataset.name)
-            identity = {"data": made_with, "settings": settings, "fit": fit_of(model), **data}
+        with keep_going(str(place / models.name_of(model)), failed):
+            settings = models.model_settings(config, model, dataset.name)
+            identity = {
+                "data": made_with,
+                "settings": settings,
+                "fit": models.fit_of(model),
+                **data,
+            }
             identity["weights_sha256"] = digest_of(settings.get("weights", "random"))
             failed += _run_model(model, args, dataset, trials, identity, facts)
     return [*dict.fromkeys(failed + _print_table(place))]
@@ -160,7 +156,7 @@ def _run_model(
     missing: list[tuple[runs.Key, Job, dict[str, Any]]] = []
     failed: list[str] = []
     for trial, checksum in trials:
-        key = runs.Key(dataset.name, args.protocol, name_of(model), trial.seed, trial.fold)
+        key = runs.Key(dataset.name, args.protocol, models.name_of(model), trial.seed, trial.fold)
         folder = key.folder(Path(args.output))
         settings = copy.deepcopy(identity["settings"])
         job = Job(dataset, trial.split, settings, trial.seed, folder)
@@ -171,26 +167,15 @@ def _run_model(
     if missing:
         with runs.only_process(missing[0][1].folder.parent):
             for key, job, own in missing:
-                if not runs.is_finished(job.folder, own):  # made by another process meanwhile
-                    failed += _try_run(key, job, own, facts)
+                if runs.is_finished(job.folder, own):  # another process has made it meanwhile
+                    continue
+                job.folder.mkdir(parents=True, exist_ok=True)
+                with keep_going(str(job.folder), failed, job.folder / "error.txt"):
+                    result = make_run(key, job, own, facts)
+                    score = f"{result['metric']} {result['test'][result['metric']]:.4f}"
+                    name = f"{key.dataset}, {key.model} {key.seed}-{key.fold}"
+                    print(f"{name}: {score}, {result['seconds']} s", flush=True)
     return failed
-
-
-def _try_run(key: runs.Key, job: Job, identity: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    """Makes a run; if it fails, its traceback is written to ``error.txt``."""
-    job.folder.mkdir(parents=True, exist_ok=True)
-    error = job.folder / "error.txt"
-    try:
-        result = make_run(key, job, identity, facts)
-    except Exception:  # whatever went wrong with a model, the other runs are made
-        error.write_text(traceback.format_exc())
-        print(f"{job.folder} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
-        return [str(job.folder)]
-    error.unlink(missing_ok=True)
-    score = f"{result['metric']} {result['test'][result['metric']]:.4f}"
-    name = f"{key.dataset}, {key.model} {key.seed}-{key.fold}"
-    print(f"{name}: {score}, {result['seconds']} s", flush=True)
-    return []
 
 
 def _print_table(place: Path) -> list[str]:
@@ -229,9 +214,9 @@ def compare(args: argparse.Namespace) -> None:
         SystemExit: If something failed; the message names it.
     """
     config = read_config(args)
-    args.model = distinct_models(args.model or config["default"])
+    args.model = models.distinct_models(args.model or config["default"])
     for model in args.model:  # an unknown name is an error now, not after the conformers
-        model_settings(config, model, "")
+        models.model_settings(config, model, "")
     asked = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
     wanted, refused = sources.distinct(asked)
     columns = sources.table_flags(args, wanted)
@@ -247,10 +232,10 @@ def compare(args: argparse.Namespace) -> None:
     exit_if_failed(failed)
 
 
-def _print_unused_lines(config: dict[str, Any], models: list[str], wanted: list[str]) -> None:
+def _print_unused_lines(config: dict[str, Any], chosen: list[str], wanted: list[str]) -> None:
     """Prints which lines of ``datasets`` name no data set of this call."""
     known = {sources.CHEMBL, *MoleculeNet.sources, *map(sources.name_of_source, wanted)}
-    for model in models:
+    for model in chosen:
         lines = config["models"].get(model, {}).get("datasets", {})
         if unknown := sorted(set(lines) - known):
             print(f"settings of {model}: no data set of this call is called {', '.join(unknown)}")

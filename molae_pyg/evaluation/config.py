@@ -64,22 +64,26 @@ def run_command(work: Callable[..., object], *args: Any) -> None:
 
 
 @contextmanager
-def keep_going(name: str, failed: list[str]) -> Iterator[None]:
+def keep_going(name: str, failed: list[str], log: Path | None = None) -> Iterator[None]:
     """Prints the error of a block, so that the rest of the work goes on.
 
     Args:
         name: Name of the work in the block.
         failed: Gets the name if the block fails.
+        log: File that gets the traceback, and is removed if the block succeeds. (default: none)
     """
     try:
         yield
-    except EXPECTED as error:
-        print(f"{name} failed: {error}", file=sys.stderr, flush=True)
-    except Exception:  # a defect: the traceback is needed, and the other results too
-        print(f"{name} failed:", traceback.format_exc(limit=-1), file=sys.stderr, flush=True)
+    except Exception as error:  # a defect too must not lose the other results
+        is_defect = not isinstance(error, EXPECTED)
+        text = traceback.format_exc(limit=-1) if is_defect else error
+        print(f"{name} failed: {text}", file=sys.stderr, flush=True)
+        if log is not None:
+            log.write_text(traceback.format_exc())
+        failed.append(name)
     else:
-        return
-    failed.append(name)
+        if log is not None:
+            log.unlink(missing_ok=True)
 
 
 def exit_if_failed(failed: list[str]) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from molae_pyg.baselines.job import DEVICE, Job, digest_of
 from molae_pyg.datasets import OGBMol
-from molae_pyg.evaluation import runs
+from molae_pyg.evaluation import models, runs
 from molae_pyg.evaluation.config import (
     check,
     config_path,
@@ -48,15 +48,6 @@ from molae_pyg.evaluation.entry import (
     score,
     seeds_of,
     write_submission,
-)
-from molae_pyg.evaluation.models import (
-    MODELS,
-    check_comparison,
-    distinct_models,
-    fit_of,
-    model_settings,
-    name_of,
-    timed_fit,
 )
 from molae_pyg.evaluation.sources import identity_of
 from molae_pyg.fingerprint import digest
@@ -90,7 +81,7 @@ def read_config(name: str | Path) -> dict[str, Any]:
         found = read_yaml(path)
         check(found, dict.fromkeys(("default", "data", "entry", "models")), path)
         config = merged(config, found)
-    check_comparison(config, path, sections=("entry",), extra="external_data")
+    models.check_comparison(config, path, sections=("entry",), extra="external_data")
     _check_entry(config["entry"], path)
     return config
 
@@ -109,7 +100,7 @@ def _check_entry(entry: dict[str, Any], path: Path) -> None:
 
 def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, Any]:
     """Returns the settings of the runs of a model, which predict with one conformer."""
-    settings = model_settings(config, model, dataset)
+    settings = models.model_settings(config, model, dataset)
     settings.pop("external_data", None)  # belongs to the entry
     if takes_coordinates(model):
         settings["conformers"] = 1
@@ -118,12 +109,12 @@ def settings_of(config: dict[str, Any], model: str, dataset: str) -> dict[str, A
 
 def takes_coordinates(model: str) -> bool:
     """Whether predictions of a model can be averaged over conformers."""
-    return MODELS[fit_of(model)].predictor is not None
+    return models.MODELS[models.fit_of(model)].predictor is not None
 
 
 def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     """Fits a model with one seed; writes predictions of all rows of OGB and their scores."""
-    fitted, seconds = timed_fit(identity["fit"], job)
+    fitted, seconds = models.timed_fit(identity["fit"], job)
     predicted = official(dataset, {"valid": fitted.valid, "test": fitted.test})
     job.folder.mkdir(parents=True, exist_ok=True)
     for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed
@@ -155,7 +146,7 @@ def get_averages(job: Job, result: dict[str, Any], conformers: int | None) -> Pr
     kept = _kept_averages(file, result, conformers)
     if kept is not None:
         return kept
-    model = MODELS[result["fit"]].predictor.from_pretrained(job.folder / "model").to(DEVICE)
+    model = models.MODELS[result["fit"]].predictor.from_pretrained(job.folder / "model").to(DEVICE)
     precision = Finetuning(**job.settings["training"]).precision
     predicted = {}
     for part in PARTS:
@@ -189,16 +180,16 @@ def get_run(
 
     The run is made if it is missing.
     """
-    folder = Path(args.output, dataset.name, "runs", name_of(model), str(seed))
+    folder = Path(args.output, dataset.name, "runs", models.name_of(model), str(seed))
     settings = settings_of(config, model, dataset.name)
     split = Split(*(rows.numpy() for rows in dataset.get_idx_split().values()))
     identity = {
         "dataset": dataset.name,
-        "model": name_of(model),
+        "model": models.name_of(model),
         "seed": seed,
         "data": {name: value for name, value in config["data"].items() if name != "workers"},
         "settings": settings,
-        "fit": fit_of(model),
+        "fit": models.fit_of(model),
         "weights_sha256": digest_of(settings.get("weights", "random")),
         **_identity_of(dataset, args.root),
     }
@@ -244,10 +235,11 @@ def make_entry(
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "entry": entry,
         "identity": official_identity(args.root, dataset.name),
-        "external_data": model_settings(config, model, dataset.name).get("external_data"),
+        "external_data": models.model_settings(config, model, dataset.name).get("external_data"),
         "shares": shares,
     }
-    folder = Path(args.output, dataset.name, "submissions", entry_name(name_of(model), entry))
+    name = entry_name(models.name_of(model), entry)
+    folder = Path(args.output, dataset.name, "submissions", name)
     with runs.only_process(folder):
         write_submission(folder, dataset, predicted, results, facts)
     return folder
@@ -265,12 +257,12 @@ def evaluate(args: argparse.Namespace) -> None:
         config["data"]["num_conformers"] = args.num_conformers
     if args.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
-    models = distinct_models(args.model or config["default"])
-    for model in [*models, *filter(None, [config["entry"]["blend"]])]:
+    chosen = models.distinct_models(args.model or config["default"])
+    for model in [*chosen, *filter(None, [config["entry"]["blend"]])]:
         settings_of(config, model, "")  # an unknown name is an error now, not after the conformers
     load = lru_cache(maxsize=1)(lambda name: OGBMol(args.root, name, **config["data"]))
     failed: list[str] = []
-    for name, model in product(dict.fromkeys(args.dataset), models):
+    for name, model in product(dict.fromkeys(args.dataset), chosen):
         with keep_going(f"{name} {model}", failed):
             folder = make_entry(load(name), model, args, config)
             print((folder / PAGE).read_text(), folder, sep="\n", flush=True)
