@@ -1,4 +1,4 @@
-"""The baselines on molecules small enough to follow."""
+"""The mean and the forest on molecules small enough to check by hand."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SMILES = ALCOHOLS + ALKANES
 IS_ALCOHOL = np.array([[1.0]] * 4 + [[0.0]] * 4)
 
 
-def test_mean_of_the_labels_present():
+def test_mean_of_the_present_labels():
     y = np.array([[0.0, 1.0], [4.0, NAN], [NAN, 0.0]])
     prediction = MeanBaseline().fit(["C", "CC", "CCC"], y).predict(["O", "N", "S", "F"])
     assert np.array_equal(prediction, [[2.0, 0.5]] * 4)
@@ -48,7 +48,7 @@ def test_forest_learns_a_substructure(counts):
     assert value.predict(["CCCCCO", "CCCCCC"])[:, 0] == pytest.approx([10, 0], abs=3)
 
 
-def test_forest_leaves_missing_labels_out():
+def test_forest_skips_missing_labels():
     y = np.concatenate([IS_ALCOHOL, IS_ALCOHOL], axis=1)
     y[1, 1] = y[5, 1] = NAN
     kept = [row for row in range(8) if row not in (1, 5)]

@@ -1,4 +1,4 @@
-"""The competitors' inputs and symmetries."""
+"""Graph networks and SchNet: inputs, symmetries, and fitted models that are loaded again."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_graph_networks_predict_in_real_units(dataset, name):
 
 @pytest.mark.parametrize("name", ["attentive_fp", "gin", "schnet"])
 def test_a_trained_model_is_loaded_again(dataset, name, tmp_path):
-    """What fine-tuning leaves in model/ predicts what the model does."""
+    """The model that fine-tuning has saved predicts what the fitted model predicts."""
     settings = {"hidden_channels": 8, "num_layers": 2, "dropout": 0.1}
     types = ["regression", "classification"]
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Linear probes on data whose answer is known."""
+"""Linear probes on data with known answers."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_linear_target_is_found(x):
     assert found.cross_validated < 0.05
 
 
-def test_noise_asks_for_a_strong_penalty():
+def test_noise_needs_a_strong_penalty():
     noise = np.random.default_rng(1)
     x, y = noise.normal(size=(100, 50)), noise.normal(size=(100, 1))
     assert fit(x, y, "regression", "mae").penalty >= 100
@@ -44,7 +44,7 @@ def test_separable_classes(x):
     assert ((found.predicted > 0.5) == y[TEST]).mean() > 0.9
 
 
-def test_the_readout_that_knows_is_chosen(x):
+def test_the_informative_readout_is_chosen(x):
     noise = np.random.default_rng(3).normal(size=(100, 4))
     for metric, task_type in (("rmse", "regression"), ("roc_auc", "classification")):
         y = (x[:, :1] > 5).astype(float)
@@ -58,7 +58,7 @@ def test_a_task_of_one_class_in_training(x):
     assert (found.predicted[:, 1] == 0).all()
 
 
-def test_missing_labels_are_passed_over(x):
+def test_missing_labels_are_skipped(x):
     y = x[:, :1] + np.random.default_rng(2).normal(size=(100, 1))
     missing, wrong = y.copy(), y.copy()
     missing[:10], wrong[:10] = NAN, 1e6
@@ -67,7 +67,7 @@ def test_missing_labels_are_passed_over(x):
     assert np.abs(fit(x, wrong, "regression", "rmse").predicted).mean() > 100
 
 
-def test_test_labels_and_features_stay_out(x):
+def test_test_labels_and_features_are_not_used(x):
     y = x[:, :1] + np.random.default_rng(2).normal(size=(100, 1))
     found = fit(x, y, "regression", "rmse")
     x[TEST] = 1e9

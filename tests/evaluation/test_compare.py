@@ -1,4 +1,4 @@
-"""The comparison from end to end on small files: what is written, resumed, lost and found."""
+"""The comparison from end to end on small files: what is written and what is resumed."""
 
 import json
 import pickle
@@ -57,7 +57,7 @@ def results(folder: Path) -> dict[str, dict]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task_type", ["regression", "classification"])
-def test_all_models_of_one_environment(folder, task_type):
+def test_all_models_but_chemprop(folder, task_type):
     if task_type == "classification":
         write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
     models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
@@ -100,7 +100,7 @@ def test_all_models_of_one_environment(folder, task_type):
 
 
 @pytest.mark.slow
-def test_finished_runs_stay_and_missing_ones_are_made(folder):
+def test_finished_runs_are_kept_and_missing_ones_are_made(folder):
     args = ["--dataset", "my.csv", "--protocol", "cv5x5", "--model", "mean", "molae"]
     assert run(folder, *FLAGS, *args, "--seeds", "1").returncode == 0
     place = folder / "out" / "cv5x5" / "my"
@@ -125,7 +125,7 @@ def test_finished_runs_stay_and_missing_ones_are_made(folder):
 
 
 @pytest.mark.parametrize("number", [0, 1])  # 0: the flat one alone
-def test_number_of_conformers_of_the_flag(folder, number):
+def test_the_flag_for_the_number_of_conformers(folder, number):
     args = ["--dataset", "my.csv", "--seeds", "1", "--model", "mean"]
     done = run(folder, *FLAGS, *args, "--num-conformers", str(number))
     assert done.returncode == 0
@@ -136,7 +136,7 @@ def test_number_of_conformers_of_the_flag(folder, number):
     assert "holds another run. What differs: data.num_conformers:" in again.stderr
 
 
-def test_a_failure_does_not_lose_the_others(folder):
+def test_other_runs_are_made_after_a_failure(folder):
     (folder / "bad.csv").write_text("smiles,y\nC1CC,1\n")
     done = run(
         folder,
@@ -163,7 +163,7 @@ wanted.to_csv(folder + "/test_predictions.csv", index=False)
 """
 
 
-def test_dmpnn_goes_through_files(folder):
+def test_dmpnn_is_called_as_a_program(folder):
     executable = folder / "chemprop"
     executable.write_text(CHEMPROP.format(python=sys.executable))
     executable.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Settings: what is wrong in a YAML file is said before any work, with its place."""
+"""Settings: errors in a YAML file are reported with their place, before any work."""
 
 import sys
 from pathlib import Path
@@ -30,13 +30,13 @@ from molae_pyg.evaluation.search import check_space
         ("name: 'größe'\n".encode("latin-1"), "x.yaml is not UTF-8 text"),
     ],
 )
-def test_what_is_no_yaml_is_an_error_of_a_line(tmp_path, text, said):
+def test_invalid_yaml_is_an_error_with_the_line(tmp_path, text, said):
     (tmp_path / "x.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=said):
         read_yaml(tmp_path / "x.yaml")
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(ValueError, match=r"x\.yaml cannot be read: No such file"):
         read_yaml(tmp_path / "x.yaml")
 
@@ -80,10 +80,10 @@ def test_an_unknown_key_is_named_with_the_known_ones(script, place, tmp_path, mo
         section = section.setdefault(key, {})
     section["num_conformer"] = {}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(config))
-    status, told = call(monkeypatch, capsys, script, *args, "--config", "x.yaml")
+    status, printed = call(monkeypatch, capsys, script, *args, "--config", "x.yaml")
     assert status == 1
-    assert "unknown key num_conformer in x.yaml" in told
-    assert "known are: " in told
+    assert "unknown key num_conformer in x.yaml" in printed
+    assert "known are: " in printed
     assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]  # nothing was begun
 
 
@@ -112,16 +112,16 @@ def test_an_unknown_key_is_named_with_the_known_ones(script, place, tmp_path, mo
         ("pretrain", "data: {}\nmodel: {}", "x.yaml has no training"),
     ],
 )
-def test_values_that_cannot_be(script, text, said, tmp_path, monkeypatch, capsys):
+def test_impossible_values(script, text, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(text)
-    status, told = call(monkeypatch, capsys, script, *SCRIPTS[script][1], "--config", "x.yaml")
+    status, printed = call(monkeypatch, capsys, script, *SCRIPTS[script][1], "--config", "x.yaml")
     assert status == 1
-    assert said in told
-    assert "Traceback" not in told
+    assert said in printed
+    assert "Traceback" not in printed
 
 
-def test_spaces_of_the_search_are_checked():
+def test_search_spaces_are_checked():
     spaces = read_yaml(CONFIGS / "search.yaml")
     models = read_yaml(CONFIGS / "moleculenet.yaml")["models"]
     for model, space in spaces.items():

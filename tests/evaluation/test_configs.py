@@ -1,4 +1,4 @@
-"""Every YAML file builds what it describes, and agrees with the published figures."""
+"""Every shipped YAML file builds what it describes and agrees with the published settings."""
 
 import os
 import sys
@@ -59,7 +59,7 @@ def test_models_of_ogb_build(path):
 
 
 def check_models(config: dict, names: set[str]) -> None:
-    """Every model builds on every data set, and what changes for one names one."""
+    """Every model builds on every data set, and each line names a data set."""
     assert set(config["default"]) <= set(config["models"]) <= set(models.MODELS)
     assert "molae" in config["models"]  # stands for weights given by their path
     assert config["data"].keys() <= {"num_conformers", "add_2d", "seed", "max_atoms"}

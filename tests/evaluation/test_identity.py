@@ -1,4 +1,4 @@
-"""Finished runs are those of these molecules, labels and settings, with files as they were left."""
+"""A finished run is accepted only for its molecules, labels and settings, with unchanged files."""
 
 import json
 import os
@@ -57,13 +57,13 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def folder(finished, tmp_path, monkeypatch, capsys):
-    """A copy of it, in which the test runs."""
+    """A copy of that folder, in which the test runs."""
     if not (finished / "out").is_dir():
         monkeypatch.chdir(finished)
-        status, told = call(
+        status, printed = call(
             monkeypatch, capsys, "moleculenet", *FLAGS, "my.csv", "--model", "mean", "ecfp-forest"
         )
-        assert status == 0, told
+        assert status == 0, printed
     place = tmp_path / "copy"
     shutil.copytree(finished, place)
     monkeypatch.chdir(place)
@@ -72,18 +72,18 @@ def folder(finished, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def compare(folder, monkeypatch, capsys):
-    """Calls moleculenet.py with a table and further words."""
+    """Calls the comparison with a table and more flags."""
     return lambda *words: call(monkeypatch, capsys, "moleculenet", *FLAGS, *words)
 
 
-def test_finished_runs_are_taken(compare, folder):
+def test_finished_runs_are_not_made_again(compare, folder):
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("result.json")}
     shutil.copy(folder / "my.csv", folder / "my.csv.bak")
     (folder / "other").mkdir()
     (folder / "my.csv").rename(folder / "other" / "my.csv")  # its place does not count
-    status, told = compare("other/my.csv", "--model", "mean", "ecfp-forest")
-    assert status == 0, told
-    assert "0-0: rmse" not in told  # no run was made
+    status, printed = compare("other/my.csv", "--model", "mean", "ecfp-forest")
+    assert status == 0, printed
+    assert "0-0: rmse" not in printed  # no run was made
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("result.json")} == before
 
 
@@ -104,12 +104,12 @@ def changes() -> dict:
 def test_other_data_under_the_same_name_are_refused(compare, folder, change, model):
     columns, said = changes()[change]
     write_table(folder / "my.csv", **columns)
-    status, told = compare("my.csv", "--model", model)
+    status, printed = compare("my.csv", "--model", model)
     assert status == 1
-    assert "out/scaffold/my holds runs on other data. What differs: " in told
-    assert said in told
-    assert "give another --output" in told
-    assert ": rmse" not in told  # no score of the old labels is printed
+    assert "out/scaffold/my holds runs on other data. What differs: " in printed
+    assert said in printed
+    assert "give another --output" in printed
+    assert ": rmse" not in printed  # no score of the old labels is printed
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_other_data_under_the_same_name_are_refused(compare, folder, change, mod
 )
 def test_other_settings_are_refused(compare, folder, change, said):
     (folder / "tiny.yaml").write_text(CONFIG.replace(*change))
-    status, told = compare("my.csv", "--model", "ecfp-forest")
+    status, printed = compare("my.csv", "--model", "ecfp-forest")
     assert status == 1
-    assert "ecfp-forest/0-0 holds another run. What differs: " in told
-    assert said in told
+    assert "ecfp-forest/0-0 holds another run. What differs: " in printed
+    assert said in printed
 
 
 def test_other_weights_under_the_same_name_are_refused(compare, folder):
@@ -137,9 +137,9 @@ def test_other_weights_under_the_same_name_are_refused(compare, folder):
         MolAE.tiny().save_pretrained(folder / "weights")
         text = CONFIG.replace("forest: {weights: molae-small", "forest: {weights: weights")
         (folder / "tiny.yaml").write_text(text)
-        status, told = compare("my.csv", "--model", "frozen-forest")
-        assert status == seed, told
-    assert "frozen-forest/0-0 holds another run. What differs: weights_sha256: " in told
+        status, printed = compare("my.csv", "--model", "frozen-forest")
+        assert status == seed, printed
+    assert "frozen-forest/0-0 holds another run. What differs: weights_sha256: " in printed
 
 
 def edit_score(place: Path) -> None:
@@ -170,19 +170,19 @@ def tear(place: Path) -> None:
 def test_a_folder_that_was_changed_is_refused(compare, folder, edit, monkeypatch, capsys):
     place = Path("out/scaffold/my/mean/0-0")
     edit(place)
-    status, told = compare("my.csv", "--model", "mean")
+    status, printed = compare("my.csv", "--model", "mean")
     assert status == 1
-    assert "1 failed: out/scaffold/my/mean/0-0" in told
-    assert "mean, 1 runs" not in told
-    assert "ecfp-forest, 1 runs: rmse" in told  # the others are shown
-    status, told = call(monkeypatch, capsys, "report", "out")
+    assert "1 failed: out/scaffold/my/mean/0-0" in printed
+    assert "mean, 1 runs" not in printed
+    assert "ecfp-forest, 1 runs: rmse" in printed  # the others are shown
+    status, printed = call(monkeypatch, capsys, "report", "out")
     assert status == 1
-    assert "left out, 1:" in told
+    assert "left out, 1:" in printed
     page = Path("out/report/report.md").read_text()
     assert "## Left out" in page
     assert "| mean |" not in page
     assert "| ecfp-forest |" in page
-    status, told = call(monkeypatch, capsys, "rerun", str(place))
+    status, printed = call(monkeypatch, capsys, "rerun", str(place))
     assert status == 1
     assert not Path("runs/rerun/scaffold/my/mean/0-0/result.json").exists()
 
@@ -190,38 +190,38 @@ def test_a_folder_that_was_changed_is_refused(compare, folder, edit, monkeypatch
 def test_a_run_is_repeated_on_its_own_data_only(folder, monkeypatch, capsys):
     run = "out/scaffold/my/ecfp-forest/0-0"
     for _ in range(2):  # an earlier repetition is replaced
-        status, told = call(monkeypatch, capsys, "rerun", run)
-        assert status == 0, told
-        assert "largest difference of 6 test predictions: 0\n" in told
-    status, told = call(monkeypatch, capsys, "rerun", run, "--output", "out")
+        status, printed = call(monkeypatch, capsys, "rerun", run)
+        assert status == 0, printed
+        assert "largest difference of 6 test predictions: 0\n" in printed
+    status, printed = call(monkeypatch, capsys, "rerun", run, "--output", "out")
     assert status == 1  # not onto itself
-    assert "holds a run that is no repetition" in told
+    assert "holds a run that is no repetition" in printed
     write_table(folder / "my.csv", y=[2 * y for y in lengths()])
-    status, told = call(monkeypatch, capsys, "rerun", run)
+    status, printed = call(monkeypatch, capsys, "rerun", run)
     assert status == 1
-    assert "labels_sha256: " in told
+    assert "labels_sha256: " in printed
 
 
 def test_a_report_is_not_written_over_other_files(folder, monkeypatch, capsys):
     mine = folder / "mine"
     mine.mkdir()
     (mine / "results.json").write_text("precious")
-    status, told = call(monkeypatch, capsys, "report", "out", "--output", "mine")
+    status, printed = call(monkeypatch, capsys, "report", "out", "--output", "mine")
     assert status == 1
-    assert "mine holds files that are no report" in told
+    assert "mine holds files that are no report" in printed
     assert [file.read_text() for file in mine.iterdir()] == ["precious"]
 
 
-def test_tables_of_one_name(compare, folder):
-    """The second of two is refused, the one after it is made; a longer name is another one."""
+def test_tables_of_the_same_name(compare, folder):
+    """The second table of a name is refused; the others are compared."""
     for number, name in enumerate(("a/x.csv", "b/x.csv", "data.v1.csv", "data.v2.csv")):
         write_table(folder / name, y=[y + number for y in lengths()])
-    status, told = compare("a/x.csv", "b/x.csv", "data.v1.csv", "data.v2.csv", "a/x.csv")
+    status, printed = compare("a/x.csv", "b/x.csv", "data.v1.csv", "data.v2.csv", "a/x.csv")
     assert status == 1
-    assert "refused: b/x.csv: its runs would be called 'x', like those of a/x.csv" in told
-    assert "1 failed: b/x.csv" in told
+    assert "refused: b/x.csv: its runs would be called 'x', like those of a/x.csv" in printed
+    assert "1 failed: b/x.csv" in printed
     for name in ("x", "data.v1", "data.v2"):
-        assert f"{name}, mean 0-0: rmse" in told
+        assert f"{name}, mean 0-0: rmse" in printed
         assert (folder / "out/scaffold" / name / "mean/0-0/result.json").is_file()
 
 
@@ -243,12 +243,12 @@ with FolderLock(Path({str(place)!r})):
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
     ) as other:
         assert other.stdout.readline() == "taken\n"
-        status, told = compare("my.csv", "--model", "frozen-forest", "mean")
+        status, printed = compare("my.csv", "--model", "frozen-forest", "mean")
         other.stdin.close()
     assert status == 1
-    assert "my/frozen-forest is taken by another process, which makes its runs" in told
-    assert "1 failed: out/scaffold/my/frozen-forest\n" in told + "\n"
-    assert "mean, 1 runs: rmse" in told  # what is finished is taken
+    assert "my/frozen-forest is taken by another process, which makes its runs" in printed
+    assert "1 failed: out/scaffold/my/frozen-forest\n" in printed + "\n"
+    assert "mean, 1 runs: rmse" in printed  # what is finished is taken
     with FolderLock(place):
         pass  # nothing was left locked
 
@@ -259,11 +259,13 @@ def test_a_table_of_values_and_classes(compare, folder, monkeypatch, capsys):
     big = [1000.0 * len(s) for s in SMILES]
     write_table(folder / "two.csv", big=big, active=[len(s) % 2 for s in SMILES], note=["x"] * 48)
     models = ["mean", "ecfp-forest", "frozen-ridge", "gin", "molae-random", "dmpnn"]
-    status, told = compare("two.csv", "--targets", "big,active", "--model", *models)
+    status, printed = compare("two.csv", "--targets", "big,active", "--model", *models)
     assert status == 1
-    assert "1 failed: out/scaffold/two/dmpnn/0-0" in told
-    assert "chemprop trains targets of one type" in told or "make chemprop" in told
-    assert told.index("two.csv: big: ") < told.index("CSVDataset(two, 48)")  # said before the work
+    assert "1 failed: out/scaffold/two/dmpnn/0-0" in printed
+    assert "chemprop trains targets of one type" in printed or "make chemprop" in printed
+    assert printed.index("two.csv: big: ") < printed.index(
+        "CSVDataset(two, 48)"
+    )  # said before the work
     for model in models[:-1]:
         result = json.loads((folder / f"out/scaffold/two/{model}/0-0/result.json").read_text())
         assert result["task_types"] == ["regression", "classification"]
@@ -278,10 +280,10 @@ def test_a_table_of_values_and_classes(compare, folder, monkeypatch, capsys):
         assert result["tasks"]["big"]["rmse"] == pytest.approx(error, rel=1e-4)
         expected = (error / result["scale"][0] + 2 * (1 - result["tasks"]["active"]["roc_auc"])) / 2
         assert result["test"]["mixed_error"] == pytest.approx(expected, rel=1e-4)
-    assert "big: rmse" in told
-    assert "active: roc_auc" in told
-    status, told = call(monkeypatch, capsys, "report", "out")
-    assert status == 0, told
+    assert "big: rmse" in printed
+    assert "active: roc_auc" in printed
+    status, printed = call(monkeypatch, capsys, "report", "out")
+    assert status == 0, printed
     assert "two, mixed_error" in Path("out/report/report.md").read_text()
 
 
@@ -291,32 +293,32 @@ def test_flags_of_tables(compare, folder):
     (folder / "UPPER.CSV").write_bytes(text.encode("latin-1"))
     flags = ["--targets", 'größe,"b, c"', "--task-type", 'größe=regression,"b, c=regression"']
     flags += ["--smiles", "structure", "--encoding", "latin-1"]
-    status, told = compare("UPPER.CSV", *flags)
-    assert status == 0, told
+    status, printed = compare("UPPER.CSV", *flags)
+    assert status == 0, printed
     result = json.loads((folder / "out/scaffold/UPPER/mean/0-0/result.json").read_text())
     assert result["task_names"] == ["größe", "b, c"]
     assert result["metric"] == "standardised_rmse"
-    status, told = compare("flags.tsv")
-    assert status == 0, told
-    status, told = compare("my.csv", "--task-type", "y=")
+    status, printed = compare("flags.tsv")
+    assert status == 0, printed
+    status, printed = compare("my.csv", "--task-type", "y=")
     assert status == 1
-    assert "Traceback" not in told
-    status, told = compare("nothing-of-that-name")
+    assert "Traceback" not in printed
+    status, printed = compare("nothing-of-that-name")
     assert status == 1
-    assert "there is no data set 'nothing-of-that-name'" in told
-    status, told = compare("esol", "--targets", "y")
+    assert "there is no data set 'nothing-of-that-name'" in printed
+    status, printed = compare("esol", "--targets", "y")
     assert status == 1
-    assert "are for tables only" in told
+    assert "are for tables only" in printed
 
 
-def test_weights_that_cannot_be_read_do_not_lose_the_other_models(compare, folder):
+def test_other_models_are_fitted_after_unreadable_weights(compare, folder):
     (folder / "weights").mkdir()
     (folder / "weights" / "config.json").write_text("{")
-    status, told = compare("my.csv", "--model", "weights", "mean")
+    status, printed = compare("my.csv", "--model", "weights", "mean")
     assert status == 1
-    assert "1 failed: out/scaffold/my/weights" in told
-    assert "mean, 1 runs: rmse" in told
-    assert "Traceback" not in told
+    assert "1 failed: out/scaffold/my/weights" in printed
+    assert "mean, 1 runs: rmse" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize("script", ["moleculenet", "rerun"])
@@ -335,9 +337,9 @@ def test_ctrl_c_ends_in_one_line(folder, script, monkeypatch, capsys):
         words = (str(place),)
     with monkeypatch.context() as patch:
         patch.setitem(MODELS, "ecfp-forest", Model(fit, None))
-        status, told = call(monkeypatch, capsys, script, *words)
+        status, printed = call(monkeypatch, capsys, script, *words)
     assert status == 130
-    assert told.endswith("\nstopped\n")
-    assert "Traceback" not in told
-    status, told = call(monkeypatch, capsys, script, *words)
-    assert status == 0, told
+    assert printed.endswith("\nstopped\n")
+    assert "Traceback" not in printed
+    status, printed = call(monkeypatch, capsys, script, *words)
+    assert status == 0, printed

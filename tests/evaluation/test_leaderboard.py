@@ -32,7 +32,7 @@ ROWS = [*SMILES, "C1CC"]  # the last one cannot be read; it is a test row
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A made ogbg-molesol, in the layout of the official one, and settings."""
+    """A small ogbg-molesol in the layout of the official one, and settings."""
     place = tmp_path / "data" / "ogbg_molesol"
     (place / "mapping").mkdir(parents=True)
     (place / "split" / "scaffold").mkdir(parents=True)
@@ -100,7 +100,7 @@ def test_submission_and_its_verification(folder):
 
 
 @pytest.mark.slow
-def test_an_entry_of_everything(folder):
+def test_an_entry_with_all_options(folder):
     evaluate(folder, "--model", "molae-small", "--config", "entry.yaml")
     name = "molae-small-allconformers-2runs-with-ecfp-forest"
     found = submission(folder, name)
@@ -217,7 +217,7 @@ def test_published_scores_are_those_of_the_published_predictions(place, tmp_path
         assert submission_module.verify(folder, str(tmp_path)) == [], folder
 
 
-def test_facts_of_differing_fits_are_all_stated():
+def test_environments_of_all_fits_are_stated():
     first = {"environment": {"commit": "a", "torch": "2.13.0", "threads": 1}}
     second = {
         "environment": {"commit": "b", "torch": "2.13.0", "threads": 1, "precision": "32-true"}
@@ -230,7 +230,7 @@ def test_facts_of_differing_fits_are_all_stated():
     }
 
 
-def test_what_cannot_be_run_is_said_at_once(folder):
+def test_an_unknown_model_is_an_error_before_the_work(folder):
     done = run(
         folder, "ogb_leaderboard.py", "--dataset", "molesol", "--model", "none", "--root", "data"
     )
@@ -239,7 +239,7 @@ def test_what_cannot_be_run_is_said_at_once(folder):
     assert not (folder / "data" / "conformers").exists()
 
 
-def test_a_data_set_that_cannot_be_had_does_not_lose_the_others(folder):
+def test_other_data_sets_are_evaluated_after_an_unreadable_one(folder):
     (folder / "data" / "ogbg_molbace" / "mapping").mkdir(parents=True)
     (folder / "data" / "ogbg_molbace" / "mapping" / "mol.csv.gz").write_bytes(b"no table")
     flags = ("--config", "tiny.yaml", "--model", "mean", "--seeds", "1")

@@ -1,4 +1,4 @@
-"""PCQM4Mv2 from end to end on a small made copy, and the file of test predictions."""
+"""PCQM4Mv2 from end to end on a small copy, and the file of test predictions."""
 
 import gzip
 import json

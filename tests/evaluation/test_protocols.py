@@ -1,18 +1,17 @@
-"""Splits by name: what is tested how often, files and their checksums."""
+"""Protocols: which rows are tested how often, and the files of the splits."""
 
-import importlib
 import json
-import sys
 
 import numpy as np
 import pytest
 from scripts import SMILES
 
+from molae_pyg.evaluation import protocols
 from molae_pyg.splits import Split, save_split, scaffold_split
 
 
 class Molecules:
-    """What a protocol needs of a data set."""
+    """The part of a data set that a protocol needs."""
 
     def __init__(self, smiles=SMILES):
         self.smiles = smiles
@@ -21,13 +20,7 @@ class Molecules:
         return len(self.smiles)
 
 
-@pytest.fixture
-def protocols(monkeypatch):
-    yield importlib.import_module("molae_pyg.evaluation.protocols")
-    sys.modules.pop("protocols", None)
-
-
-def test_scaffold_is_one_split_for_all_seeds(protocols, tmp_path):
+def test_scaffold_is_one_split_for_all_seeds(tmp_path):
     found = protocols.make_trials(Molecules(), "scaffold", None, tmp_path)
     assert [(trial.seed, trial.fold) for trial, _ in found] == [(0, 0), (1, 0), (2, 0)]
     assert len({checksum for _, checksum in found}) == 1
@@ -35,7 +28,7 @@ def test_scaffold_is_one_split_for_all_seeds(protocols, tmp_path):
     assert all(map(np.array_equal, found[2][0].split, expected))
 
 
-def test_stereo_marks_make_another_split(protocols, tmp_path):
+def test_stereo_marks_make_another_split(tmp_path):
     # two scaffolds that differ in stereo marks alone
     smiles = [f"{tail}C1C[C@H](C1)C1CC1" for tail in "CNOF"] + [
         f"{tail}C1C[C@@H](C1)[C@H]1C[C@H]1C" for tail in "CNOF"
@@ -48,7 +41,7 @@ def test_stereo_marks_make_another_split(protocols, tmp_path):
     assert all(map(np.array_equal, chiral[0][0].split, expected))
 
 
-def test_published_takes_the_split_of_the_records(protocols, tmp_path):
+def test_published_takes_the_split_of_the_records(tmp_path):
     molecules = Molecules()
     molecules.split = Split(np.arange(40), np.arange(40, 44), np.arange(44, 48))
     trials = protocols.make_trials(molecules, "published", None, tmp_path)
@@ -61,7 +54,7 @@ def test_published_takes_the_split_of_the_records(protocols, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "number"), [("random", 3), ("cv5x5", 25)])
-def test_random_splits_differ(protocols, tmp_path, name, number):
+def test_random_splits_differ(tmp_path, name, number):
     found = protocols.make_trials(Molecules(), name, None, tmp_path)
     assert len(found) == len({checksum for _, checksum in found}) == number
     assert len(list(tmp_path.iterdir())) == number
@@ -69,7 +62,7 @@ def test_random_splits_differ(protocols, tmp_path, name, number):
         assert [(trial.seed, trial.fold) for trial, _ in found][4:6] == [(0, 4), (1, 0)]
 
 
-def test_a_split_that_is_there_is_read(protocols, tmp_path):
+def test_an_existing_split_is_read(tmp_path):
     ((trial, checksum),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
     file = tmp_path / "0-0.json"
     other = trial.split._replace(test=trial.split.valid, valid=trial.split.test)
@@ -82,7 +75,7 @@ def test_a_split_that_is_there_is_read(protocols, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, -1])
-def test_half_a_split_is_made_anew_by_the_same_rule(protocols, tmp_path, capsys, size):
+def test_an_incomplete_split_is_made_again_by_the_same_rule(tmp_path, capsys, size):
     ((trial, checksum),) = protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
     file = tmp_path / "0-0.json"
     file.write_bytes(file.read_bytes()[:size])
@@ -92,7 +85,7 @@ def test_half_a_split_is_made_anew_by_the_same_rule(protocols, tmp_path, capsys,
     assert "0-0.json is damaged; the split is made anew" in capsys.readouterr().out
 
 
-def test_a_split_that_was_edited_is_refused(protocols, tmp_path):
+def test_a_split_that_was_edited_is_refused(tmp_path):
     protocols.make_trials(Molecules(), "scaffold", 1, tmp_path)
     file = tmp_path / "0-0.json"
     content = json.loads(file.read_text())

@@ -35,7 +35,7 @@ def test_what_is_written_is_read(folder):
 
 @pytest.mark.parametrize("name", ["model/weights", "predictions.csv"])
 @pytest.mark.parametrize("what", ["a bit", "the end", "the file"])
-def test_other_files_are_as_they_were(folder, name, what):
+def test_a_changed_file_is_refused(folder, name, what):
     file = folder / name
     content = bytearray(file.read_bytes())
     content[0] ^= 1
@@ -70,7 +70,7 @@ def edits() -> list:
 
 
 @pytest.mark.parametrize("edit", edits(), ids=lambda edit: edit.__name__)
-def test_its_own_content_is_as_it_was(folder, edit):
+def test_changed_content_is_refused(folder, edit):
     file = folder / "result.json"
     result = json.loads(file.read_text())
     edit(result)
@@ -84,7 +84,7 @@ def test_its_own_content_is_as_it_was(folder, edit):
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_any_damage_is_refused_or_harmless(folder, data):
-    """Cut, or with a byte replaced: the content is the one that was written, or there is none."""
+    """A file that is cut, or has a byte replaced, is read as it was written or refused."""
     file = folder / "result.json"
     whole = runs.read_sealed(file)
     copy = folder.parent / "copy"

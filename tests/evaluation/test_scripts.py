@@ -1,4 +1,4 @@
-"""The two scripts from end to end, as a user starts them, with a tiny model."""
+"""Pre-training and comparison from end to end, as a user starts them, with a tiny model."""
 
 import json
 import subprocess
@@ -31,8 +31,8 @@ training: {steps: 4, pair_budget: 800, warmup_steps: 1, validate_every: 2}
 @pytest.mark.slow
 def test_a_script_starts_by_itself(tmp_path):
     command = [sys.executable, EXPERIMENTS / "moleculenet.py", "--help"]
-    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "--protocol" in told.stdout
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "--protocol" in printed.stdout
 
 
 @pytest.mark.slow
@@ -108,18 +108,18 @@ def test_pretrain_script_says_what_is_wrong(tmp_path, monkeypatch, capsys):
     (tmp_path / "ablated.yaml").write_text(
         ablated.replace("num_conformers: 2", "num_conformers: 0")
     )
-    status, told = call(monkeypatch, capsys, "pretrain", "some.smi", "--config", "ablated.yaml")
+    status, printed = call(monkeypatch, capsys, "pretrain", "some.smi", "--config", "ablated.yaml")
     assert status == 1
-    assert "decoder_position must be true or false, got 'none'" in told
+    assert "decoder_position must be true or false, got 'none'" in printed
     (tmp_path / "plain.yaml").write_text(PRETRAIN)
     store = "runs/pretrain/store"  # made with no conformers
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "metrics.json").write_text("precious")
     words = ("--config", "plain.yaml", "--output", "mine")
-    status, told = call(monkeypatch, capsys, "pretrain", store, *words)
+    status, printed = call(monkeypatch, capsys, "pretrain", store, *words)
     assert status == 1
-    assert "mine holds metrics.json, but no run of this script" in told
+    assert "mine holds metrics.json, but no run of this script" in printed
     words = ("--config", "ablated.yaml", "--output", "new")
     (tmp_path / "ablated.yaml").write_text(ablated)
-    status, told = call(monkeypatch, capsys, "pretrain", store, *words)
-    assert "data.num_conformers: 2 is not used: the store was made with 0" in told
+    status, printed = call(monkeypatch, capsys, "pretrain", store, *words)
+    assert "data.num_conformers: 2 is not used: the store was made with 0" in printed

@@ -23,7 +23,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.mark.slow
-def test_search_goes_on_and_writes_settings_that_run(folder):
+def test_search_resumes_and_writes_settings_that_run(folder):
     pytest.importorskip("optuna")
     args = ["--dataset", "my.csv", "--model", "ecfp-forest", "--config", "few.yaml"]
     first = run(folder, "search.py", *args, "--trials", "1")
@@ -43,7 +43,7 @@ def test_search_goes_on_and_writes_settings_that_run(folder):
 
 
 @pytest.mark.slow
-def test_a_run_repeats_from_what_it_wrote(folder):
+def test_a_run_is_repeated_from_its_own_files(folder):
     flags = ["--dataset", "my.csv", "--seeds", "1", "--config", "few.yaml"]
     done = run(folder, "moleculenet.py", *flags, "--model", "molae-small")
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def test_a_run_repeats_from_what_it_wrote(folder):
     assert "largest difference of 6 test predictions: 0\n" in again.stdout
 
 
-def test_spaces_name_settings_that_there_are():
+def test_spaces_name_existing_settings():
     spaces = yaml.safe_load((CONFIGS / "search.yaml").read_text())
     models = yaml.safe_load((CONFIGS / "moleculenet.yaml").read_text())["models"]
     assert set(spaces) <= set(models)

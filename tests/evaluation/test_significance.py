@@ -1,24 +1,16 @@
-"""Tukey's intervals and resampled scores against other ways of computing them."""
-
-import importlib
-import sys
+"""Tukey's intervals and resampled scores agree with other ways to compute them."""
 
 import numpy as np
 import pytest
 from scipy.stats import tukey_hsd as scipy_tukey
 from sklearn.metrics import roc_auc_score
 
+from molae_pyg.evaluation import significance
 from molae_pyg.metrics import evaluate
 
 
-@pytest.fixture
-def significance(monkeypatch):
-    yield importlib.import_module("molae_pyg.evaluation.significance")
-    sys.modules.pop("significance", None)
-
-
-def test_tukey_without_fold_effects_is_that_of_scipy(significance):
-    """Columns whose residuals cancel in every fold: both analyses see the same error."""
+def test_tukey_without_fold_effects_is_that_of_scipy():
+    """If the residuals of all folds cancel, both analyses have the same error."""
     generator = np.random.default_rng(0)
     noise = generator.normal(size=(5000, 2))
     scores = noise + [0.0, 0.1]
@@ -28,7 +20,7 @@ def test_tukey_without_fold_effects_is_that_of_scipy(significance):
     assert 2 * ours.half_width == pytest.approx((high - low) / 2, rel=0.05)
 
 
-def test_difficulty_of_folds_is_taken_out(significance):
+def test_the_difficulty_of_folds_is_subtracted():
     generator = np.random.default_rng(0)
     scores = generator.normal(0, 0.1, (25, 3)) + [0, 0, 0.2]
     harder = scores + generator.normal(0, 10, (25, 1))
@@ -40,7 +32,7 @@ def test_difficulty_of_folds_is_taken_out(significance):
     assert (overlap == (plain.p_values >= 0.05)).all()
 
 
-def test_tukey_by_hand(significance):
+def test_tukey_by_hand():
     # residuals +-1/2 about fold and model means: s^2 = 4 / 4 / 1, one degree of freedom
     found = significance.tukey_hsd(np.array([[0.0, 3.0], [1.0, 2.0]]))
     assert found.means.tolist() == [0.5, 2.5]
@@ -50,7 +42,7 @@ def test_tukey_by_hand(significance):
         significance.tukey_hsd(np.zeros((1, 3)))
 
 
-def test_weighted_roc_auc(significance):
+def test_weighted_roc_auc():
     generator = np.random.default_rng(0)
     y = generator.integers(0, 2, 50)
     predicted = generator.integers(0, 6, 50) / 5  # many equal ones
@@ -61,7 +53,7 @@ def test_weighted_roc_auc(significance):
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "roc_auc"])
-def test_resampled_scores_centre_on_the_score(significance, metric):
+def test_resampled_scores_centre_on_the_score(metric):
     generator = np.random.default_rng(0)
     y = generator.normal(size=(300, 2))
     predicted = y + generator.normal(size=y.shape)
@@ -76,7 +68,7 @@ def test_resampled_scores_centre_on_the_score(significance, metric):
     assert np.array_equal(found, again)
 
 
-def test_ties(significance):
+def test_ties():
     generator = np.random.default_rng(0)
     y = generator.normal(size=(200, 1))
     close, far = (y + scale * generator.normal(size=y.shape) for scale in (0.51, 1.0))
@@ -86,7 +78,7 @@ def test_ties(significance):
 
 
 @pytest.mark.parametrize("metric", ["standardised_rmse", "standardised_mae", "mixed_error"])
-def test_scores_without_a_unit_are_those_of_evaluate(significance, metric):
+def test_scores_without_a_unit_are_those_of_evaluate(metric):
     generator = np.random.default_rng(0)
     y = generator.normal(size=(40, 2)) * [1000.0, 1.0]
     predicted = y + generator.normal(size=y.shape) * [500.0, 1.0]
@@ -101,7 +93,7 @@ def test_scores_without_a_unit_are_those_of_evaluate(significance, metric):
         assert score == pytest.approx(evaluate(y[rows], predicted[rows], types, scale)[metric])
 
 
-def test_a_score_that_cannot_be_resampled_is_an_error(significance):
+def test_a_score_that_cannot_be_resampled_is_an_error():
     y = np.zeros((4, 1))
     for metric, said in (("spearman", "cannot be drawn"), ("standardised_rmse", "needs the scale")):
         with pytest.raises(ValueError, match=said):

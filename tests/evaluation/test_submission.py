@@ -1,4 +1,4 @@
-"""A submission is what it says, or the verification says what differs."""
+"""Verification accepts a submission as it was made and names what was changed."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ PLACE = Path("runs/ogb/ogbg-molesol/submissions/ecfp-forest")
 
 
 def write_set(root: Path, scale: float = 0.1) -> None:
-    """A made ogbg-molesol, in the layout of the official one."""
+    """Writes a small ogbg-molesol in the layout of the official one."""
     place = root / "ogbg_molesol"
     (place / "mapping").mkdir(parents=True, exist_ok=True)
     (place / "split" / "scaffold").mkdir(parents=True, exist_ok=True)
@@ -43,8 +43,8 @@ def folder(finished, tmp_path, monkeypatch, capsys):
     if not (finished / "runs").is_dir():
         monkeypatch.chdir(finished)
         words = (*FLAGS, "--config", "tiny.yaml", "--seeds", "3")
-        status, told = call(monkeypatch, capsys, "ogb_leaderboard", *words)
-        assert status == 0, told
+        status, printed = call(monkeypatch, capsys, "ogb_leaderboard", *words)
+        assert status == 0, printed
     shutil.copytree(finished, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     return tmp_path / "copy"
@@ -70,7 +70,7 @@ def arrays(number: int) -> dict:
 
 
 def summaries(runs: list[int]) -> dict:
-    """What a submission of these runs alone would state."""
+    """Returns the scores that a submission of these runs alone would state."""
     found = {}
     for part in ("valid", "test"):
         scores = [stated()[part]["runs"][run] for run in runs]
@@ -149,18 +149,18 @@ TAMPERED = [
 
 
 def test_a_submission_is_as_it_was_made(verify):
-    status, told = verify()
-    assert status == 0, told
-    assert told.count("the same") == 2
+    status, printed = verify()
+    assert status == 0, printed
+    assert printed.count("the same") == 2
 
 
 @pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__)
 def test_changed_by_hand(verify, tamper):
     tamper()
-    status, told = verify()
+    status, printed = verify()
     assert status == 1
-    assert "not what they state:" in told
-    assert "Traceback" not in told
+    assert "not what they state:" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_changed_by_hand(verify, tamper):
         (other_seeds, "the seeds of 3 runs must be [[0], [1], [2]]"),
     ],
 )
-def test_what_it_computes_does_not_rest_on_the_checksums(verify, tamper, said, monkeypatch):
-    """Somebody has changed something, and computed all checksums anew."""
+def test_verification_does_not_rely_on_checksums(verify, tamper, said, monkeypatch):
+    """The files were changed and all checksums computed again."""
     tamper()
     content = {key: value for key, value in stated().items() if key not in ("files", "sha256")}
     if tamper is other_file:
@@ -186,20 +186,20 @@ def test_what_it_computes_does_not_rest_on_the_checksums(verify, tamper, said, m
     seal(PLACE / "submission.json", content)
     if tamper is other_file:
         other_file()
-    status, told = verify()
+    status, printed = verify()
     assert status == 1
-    assert said in told
+    assert said in printed
 
 
 def test_old_predictions_are_not_scored_on_other_labels(folder, monkeypatch, capsys):
     before = (PLACE / "submission.json").read_bytes()
     other_labels()
     words = (*FLAGS, "--config", "tiny.yaml", "--seeds", "3")
-    status, told = call(monkeypatch, capsys, "ogb_leaderboard", *words)
+    status, printed = call(monkeypatch, capsys, "ogb_leaderboard", *words)
     assert status == 1
-    assert told.count("holds another run. What differs: ") == 2
-    assert "official_labels_sha256: " in told
-    assert "2 failed: molesol mean, molesol ecfp-forest" in told
+    assert printed.count("holds another run. What differs: ") == 2
+    assert "official_labels_sha256: " in printed
+    assert "2 failed: molesol mean, molesol ecfp-forest" in printed
     assert (PLACE / "submission.json").read_bytes() == before
 
 
@@ -208,30 +208,30 @@ def test_a_run_that_was_changed_is_refused(folder, monkeypatch, capsys):
     with np.load(file) as found:
         np.savez(file, valid=found["valid"], test=found["test"] + 0.1)
     words = (*FLAGS, "--config", "tiny.yaml", "--seeds", "3")
-    status, told = call(monkeypatch, capsys, "ogb_leaderboard", *words)
+    status, printed = call(monkeypatch, capsys, "ogb_leaderboard", *words)
     assert status == 1
-    assert "1/predictions.npz was changed after it was finished; remove " in told
-    assert "1 failed: molesol ecfp-forest" in told
+    assert "1/predictions.npz was changed after it was finished; remove " in printed
+    assert "1 failed: molesol ecfp-forest" in printed
 
 
-def test_a_submission_of_fewer_runs_leaves_no_old_ones(folder, monkeypatch, capsys):
+def test_a_submission_of_fewer_runs_removes_old_ones(folder, monkeypatch, capsys):
     words = (*FLAGS, "--config", "tiny.yaml", "--seeds", "2")
-    status, told = call(monkeypatch, capsys, "ogb_leaderboard", *words)
-    assert status == 0, told
+    status, printed = call(monkeypatch, capsys, "ogb_leaderboard", *words)
+    assert status == 0, printed
     assert sorted(file.name for file in (PLACE / "predictions").iterdir()) == ["0.npz", "1.npz"]
-    status, told = call(monkeypatch, capsys, "submission", str(PLACE))
-    assert status == 0, told
+    status, printed = call(monkeypatch, capsys, "submission", str(PLACE))
+    assert status == 0, printed
     (PLACE / "notes.txt").write_text("mine")
-    status, told = call(monkeypatch, capsys, "ogb_leaderboard", *words)
+    status, printed = call(monkeypatch, capsys, "ogb_leaderboard", *words)
     assert status == 1
-    assert "holds notes.txt, which is no part of a submission" in told
+    assert "holds notes.txt, which is no part of a submission" in printed
 
 
-def test_one_that_cannot_be_read_does_not_lose_the_others(folder, monkeypatch, capsys):
+def test_other_submissions_are_verified_after_an_unreadable_one(folder, monkeypatch, capsys):
     torn()
     other = PLACE.with_name("mean")
-    status, told = call(monkeypatch, capsys, "submission", str(PLACE), "nowhere", str(other))
+    status, printed = call(monkeypatch, capsys, "submission", str(PLACE), "nowhere", str(other))
     assert status == 1
-    assert told.count("the same") == 2
-    assert "submission.json is damaged" in told
-    assert "nowhere" in told
+    assert printed.count("the same") == 2
+    assert "submission.json is damaged" in printed
+    assert "nowhere" in printed

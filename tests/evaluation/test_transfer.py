@@ -1,4 +1,4 @@
-"""The comparison of pre-trained with random weights, and the molecules it needs unseen."""
+"""Pre-trained weights are compared with random ones, on molecules unseen in pre-training."""
 
 import json
 from pathlib import Path
@@ -109,7 +109,7 @@ def test_other_weights_need_another_folder(tmp_path):
 
 
 class Molecules(list):
-    """Molecules as large as their SMILES are long."""
+    """Molecules whose number of atoms is the length of their SMILES."""
 
     smiles = SMILES
 
