@@ -6,8 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from torch_geometric.data import Data
 
-from molae_pyg.chem import featurize
+from molae_pyg.chem import FeaturizeReport, featurize
 from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import differences
 from molae_pyg.inference.batches import in_batches
@@ -68,6 +69,22 @@ def predict(
 
 def _predict_smiles(model: PropertyModel, smiles: Sequence[str], *settings: Any) -> np.ndarray:
     """Does what :func:`predict` does, for SMILES."""
+    items, report = by_recipe(model, smiles)
+    kept = list(report.kept)
+    predicted = np.full((len(smiles), len(model.task_names)), np.nan, np.float32)
+    if kept:
+        predicted[kept] = predict(model, items, *settings)
+    return predicted
+
+
+def by_recipe(model: PropertyModel, smiles: Sequence[str]) -> tuple[list[Data], FeaturizeReport]:
+    """Makes molecules as those of the model's training were made.
+
+    A warning names the SMILES that give none.
+
+    Raises:
+        ValueError: A row is no text, or the model has no recipe.
+    """
     if other := [row for row, text in enumerate(smiles) if not isinstance(text, str)]:
         raise ValueError(f"row {other[0]} is no text, but row 0 is: give SMILES or Data, not both")
     if model.recipe is None:
@@ -79,28 +96,24 @@ def _predict_smiles(model: PropertyModel, smiles: Sequence[str], *settings: Any)
         warnings.warn(
             f"the model's molecules were made by version {model.recipe.get('recipe_version')} of "
             f"the recipe, these are made by version {RECIPE_VERSION}",
-            stacklevel=3,
+            stacklevel=4,
         )
     if model.recipe.get("source", "smiles") != "smiles":
         warnings.warn(
             f"the coordinates of the model's molecules came from a {model.recipe['source']}; those "
             "of these SMILES are generated",
-            stacklevel=3,
+            stacklevel=4,
         )
     options = {f.name: model.recipe[f.name] for f in fields(Options) if f.name in model.recipe}
     items, report = featurize(list(smiles), **options, on_error="skip")
-    kept = list(report.kept)
-    predicted = np.full((len(smiles), len(model.task_names)), np.nan, np.float32)
-    if kept:
-        predicted[kept] = predict(model, items, *settings)
-    if lost := sorted(set(range(len(smiles))) - set(kept)):
+    if lost := sorted(set(range(len(smiles))) - set(report.kept)):
         shown = ", ".join(f"{row} ({smiles[row]!r})" for row in lost[:10])
         warnings.warn(
             f"{len(lost)} of {len(smiles)} SMILES gave no molecule and have NaN: rows {shown}"
             f"{', ...' if len(lost) > 10 else ''}",
-            stacklevel=3,
+            stacklevel=4,
         )
-    return predicted
+    return items, report
 
 
 def _compare_recipes(model: PropertyModel, recipe: dict[str, Any] | None) -> None:
