@@ -1,4 +1,4 @@
-"""Records: what a worker reads, lays out and makes conformers of, and sends back piece by piece.
+"""A worker's side: it reads a record and sends atoms, conformers and layout as they come.
 
 A reader is a function from a record, as it is in the file, to a
 :class:`~molae_pyg.chem.parsing.Molecule`; a worker gets its name, so it must be importable. This

@@ -138,7 +138,7 @@ def test_missing_conformers_are_repeated_in_turn(monkeypatch):
     assert (data.num_distinct, data.status, data.reason) == (2, "3d", "2 of 5 conformers")
 
 
-def test_flat_layout_stands_in(monkeypatch):
+def test_the_layout_replaces_conformers(monkeypatch):
     program = "from molae_pyg.chem import conformers, worker\n"
     program += "conformers.rdDistGeom.EmbedMolecule = lambda *_: -1\nworker.serve()"
     monkeypatch.setattr(worker, "_PROGRAM", program)

@@ -49,7 +49,7 @@ def test_a_row_is_what_from_smiles_gives(hydrogens):
         assert np.array_equal(row.conformers, data.conformers)
 
 
-def test_a_hanging_embedding_is_ended_and_the_layout_stands_in(monkeypatch):
+def test_a_process_that_hangs_is_killed_and_the_layout_is_used(monkeypatch):
     body = """
     def hang(mol, recipe):
         if mol.GetNumAtoms() == 9:
@@ -165,7 +165,7 @@ def test_exclusions():
     assert made[0] == Row("excluded", "in test.csv", "OCC")
 
 
-def test_a_refused_record_is_an_error_and_the_worker_goes_on(monkeypatch):
+def test_a_refused_record_is_an_error_and_the_worker_remains(monkeypatch):
     body = """
     def refuse(read, record, recipe=None):
         if record == "bad":

@@ -80,8 +80,8 @@ def test_a_file_with_an_element_that_does_not_exist():
 
 
 def test_errors_of_rdkit():
-    told = r"cannot handle it \(Invariant Violation: more\)"
-    with pytest.raises(ValueError, match=told), rdkit_errors():
+    message = r"cannot handle it \(Invariant Violation: more\)"
+    with pytest.raises(ValueError, match=message), rdkit_errors():
         raise RuntimeError("\nInvariant Violation\n\tmore\nand more")
     with pytest.raises(KeyboardInterrupt), rdkit_errors():
         raise KeyboardInterrupt

@@ -206,7 +206,7 @@ def test_cropping_needs_no_new_conformers(tmp_path, monkeypatch):
     assert [len(data.z) for data in make(tmp_path, max_atoms=2)] == [2, 2, 2, 2]
 
 
-def test_interrupted_conformers_go_on(tmp_path, monkeypatch):
+def test_an_interrupted_store_resumes(tmp_path, monkeypatch):
     real, added = StoreWriter.add, []
 
     def add(self, number, *row):
@@ -342,7 +342,7 @@ def test_types_and_metrics():
 
 
 @pytest.mark.parametrize("y", [[-1, 1, 1, -1], [0, 1, -1, 0], [0, 1, 2, 2, 1, 0], [1, 2, 2, 1]])
-def test_labels_that_look_like_classes_are_not_taken_as_numbers_without_a_word(y):
+def test_a_warning_if_numbers_look_like_classes(y):
     smiles = ["CO"] * len(y)
     with pytest.warns(UserWarning, match=r"of y are taken as numbers\. For classes give 0, 1"):
         assert make(smiles=smiles, y=y).task_type == "regression"
