@@ -2,12 +2,13 @@ import goldens
 import pytest
 import torch
 import torch_geometric.nn
-from symmetry import assert_close, assert_invariant
+from symmetry import assert_close
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 from torch_geometric.utils import scatter
 
 from molae_pyg import MolAE, MolAEEncoder
+from molae_pyg.testing import assert_invariant
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,21 @@ def flat(out):
 @pytest.mark.parametrize("dropped", [False, True])
 def test_invariant_to_rotation_reflection_and_translation(encoder, data, dropped):
     drop_mask = data.drop_mask if dropped else None
-    assert_invariant(lambda pos: encoder(data.z, pos, data.batch, drop_mask), data.pos)
+    assert_invariant(lambda *inputs: encoder(*inputs, drop_mask), data.z, data.pos, data.batch)
+
+
+def test_symmetries_in_single_precision(encoder, data):
+    assert_invariant(encoder, data.z, data.pos, data.batch)
+
+
+def test_molecules_do_not_depend_on_the_order_of_atoms(encoder, data):
+    assert_invariant(
+        lambda *inputs: encoder(*inputs).molecule,
+        data.z,
+        data.pos,
+        data.batch,
+        permutation="invariant",
+    )
 
 
 @pytest.mark.parametrize("dropped", [False, True])

@@ -4,11 +4,12 @@ import math
 import goldens
 import pytest
 import torch
-from symmetry import assert_close, assert_equivariant, assert_invariant
+from symmetry import assert_close
 from torch.nn.functional import one_hot
 
 from molae_pyg import AblatedMolAE, MolAE, cloze_loss
 from molae_pyg.models import Ablation
+from molae_pyg.testing import assert_equivariant, assert_invariant
 
 
 @pytest.fixture(scope="module")
@@ -119,25 +120,26 @@ def test_intended_gaussians_survive_initialisation():
 # ------------------------------------------------------------------------------ symmetries
 
 
+def places(data) -> tuple[torch.Tensor, torch.Tensor]:
+    """True and noisy places, which move together, as when a molecule turns before ClozeDrop."""
+    return torch.cat([data.z, data.z]), torch.cat([data.pos, data.pos_noisy])
+
+
 def test_coordinates_are_equivariant(model, data):
-    """Noisy and true places move together, as when a molecule is turned before ClozeDrop."""
-    both = torch.stack([data.pos, data.pos_noisy])
+    def predicted(z, x):
+        pos, pos_noisy = x.chunk(2)
+        return run(model, data, pos=pos, pos_noisy=pos_noisy).pos
 
-    def predicted(x):
-        out = run(model, data, pos=x[0], pos_noisy=x[1]).pos
-        return torch.stack([out, out])
-
-    assert_equivariant(predicted, both)
+    assert_equivariant(predicted, *places(data), kind="position")
 
 
 def test_all_else_is_invariant(model, data):
-    both = torch.stack([data.pos, data.pos_noisy])
-
-    def without_pos(x):
-        out = run(model, data, pos=x[0], pos_noisy=x[1])
+    def without_pos(z, x):
+        pos, pos_noisy = x.chunk(2)
+        out = run(model, data, pos=pos, pos_noisy=pos_noisy)
         return (out.token_logits, out.distance, *out[3:])
 
-    assert_invariant(without_pos, both)
+    assert_invariant(without_pos, *places(data))
 
 
 def test_batch_is_its_molecules_one_by_one(model, data):
