@@ -70,6 +70,14 @@ def test_code_runs(page, tmp_path, monkeypatch):
     run(page, "python")
 
 
+@pytest.mark.slow
+def test_export_page_runs(tmp_path, monkeypatch):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="pip install 'molae_pyg[onnx]'")
+    monkeypatch.chdir(tmp_path)
+    run(DOCS / "export.md", "python")
+
+
 def test_walkthrough_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")

@@ -49,6 +49,23 @@ class PropertyHead(ShowsArguments, nn.Module):
         pooled = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)
         return self._head(pooled)  # [B, C] -> [B, T]
 
+    def of_padded(self, x: Tensor, molecule: Tensor, mask: Tensor) -> Tensor:
+        """The same for padded molecules, of which no shape depends on values: it can be exported.
+
+        Shapes:
+            x ``[B, N, C]``, molecule ``[B, C]``, mask ``[B, N]`` (True = atom) -> ``[B, T]``.
+        """
+        if self.readout == "cls":
+            return self._head(molecule)
+        atom = mask[..., None]  # [B, N, 1]
+        if self.readout == "atomwise":
+            return (self._head(x) * atom).sum(1)
+        if self.readout == "max":
+            top = x.masked_fill(~atom, -torch.inf).amax(1)  # [B, C]
+            return self._head(top.masked_fill(~atom.any(1), 0.0))
+        total = (x * atom).sum(1)  # [B, C]
+        return self._head(total if self.readout == "sum" else total / atom.sum(1).clamp(min=1))
+
     def _head(self, h: Tensor) -> Tensor:
         h = torch.tanh(self.dense(self.dropout(h)))
         return self.out(self.dropout(h))

@@ -1,0 +1,198 @@
+"""Export of encoders and predictors: programs of ``torch.export``, and ONNX files.
+
+The flat input of the models has shapes that depend on values (the largest molecule). What is
+exported takes padded molecules instead, of which all shapes are known, and computes the same.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from molae_pyg._version import __version__
+from molae_pyg.chem.elements import CLS, PAD, SEP
+from molae_pyg.models import MolAEEncoder, MolAEPredictor
+from molae_pyg.nn.dense import NUM_SPECIAL
+
+_SIZES = {0: "molecules", 1: "atoms"}  # names of the free sizes of an ONNX file
+
+
+class DenseEncoding(NamedTuple):
+    """Output of :class:`DenseEncoder`."""
+
+    molecule: Tensor  #: Molecule representations ``[B, C]`` (the token CLS).
+    atom: Tensor  #: Atom representations ``[B, N, C]``, zeros where there is no atom.
+
+
+class DenseEncoder(nn.Module):
+    """An encoder of padded molecules; N is the number of atoms of the largest.
+
+    Args:
+        encoder: The encoder, used as it is, not copied.
+
+    Shapes:
+        z ``[B, N]`` atomic numbers, 0 where there is no atom, pos ``[B, N, 3]`` in Å ->
+        :class:`DenseEncoding`.
+    """
+
+    def __init__(self, encoder: MolAEEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, z: Tensor, pos: Tensor) -> DenseEncoding:
+        encoder, atom = self.encoder, z > 0  # [B, N]
+        padding = ~atom[..., None]  # [B, N, 1]
+        num_atoms = atom.sum(1).clamp(min=1)[:, None, None]  # [B, 1, 1]
+        pos = pos.masked_fill(padding, 0.0)  # [B, N, 3]
+        pos = (pos - pos.sum(1, keepdim=True) / num_atoms).masked_fill(padding, 0.0)
+        token = torch.where(atom, encoder.token_of_z[z], PAD)  # [B, N]
+        special = token.new_tensor([CLS, SEP]).expand(z.size(0), NUM_SPECIAL)  # [B, 2]
+        token = torch.cat([special, token], 1)  # [B, L]
+        pos = torch.cat([pos.new_zeros(z.size(0), NUM_SPECIAL, 3), pos], 1)  # [B, L, 3]
+        mask = torch.cat([torch.ones_like(special, dtype=torch.bool), atom], 1)  # [B, L]
+        bias = encoder.pair_bias(token, pos)  # [B, H, L, L]
+        x = encoder.transformer(encoder.embedding(token), bias, mask).x  # [B, L, C]
+        return DenseEncoding(x[:, 0], x[:, NUM_SPECIAL:].masked_fill(padding, 0.0))
+
+
+class DensePredictor(nn.Module):
+    """A predictor of padded molecules, as :class:`DenseEncoder`.
+
+    Args:
+        predictor: The predictor, used as it is, not copied.
+
+    Shapes:
+        z ``[B, N]``, pos ``[B, N, 3]`` in Å -> ``[B, T]`` in real units, or probabilities of
+        classes.
+    """
+
+    def __init__(self, predictor: MolAEPredictor):
+        super().__init__()
+        self.predictor = predictor
+        self.encoder = DenseEncoder(predictor.encoder)
+
+    def forward(self, z: Tensor, pos: Tensor) -> Tensor:
+        molecule, atom = self.encoder(z, pos)  # [B, C], [B, N, C]
+        y = self.predictor.head.of_padded(atom, molecule, z > 0)  # [B, T]
+        return self.predictor.probabilities(y * self.predictor.std + self.predictor.mean)
+
+
+def dense(model: nn.Module) -> DenseEncoder | DensePredictor:
+    """Returns a model that takes padded molecules and computes what ``model`` computes.
+
+    Args:
+        model: A :class:`~molae_pyg.MolAEPredictor`, an encoder, or a model with an encoder such as
+            :class:`~molae_pyg.MolAE`, whose encoder is taken.
+
+    Raises:
+        ValueError: The model has no Mol-AE encoder.
+    """
+    if isinstance(model, MolAEPredictor):
+        return DensePredictor(model)
+    encoder = getattr(model, "encoder", model)
+    if not isinstance(encoder, MolAEEncoder):
+        raise ValueError(
+            f"a {type(model).__name__} cannot be exported: give a MolAEPredictor, a MolAEEncoder "
+            "or a MolAE"
+        )
+    return DenseEncoder(encoder)
+
+
+def export_program(model: nn.Module) -> ExportedProgram:
+    """Exports a model with ``torch.export``, for any number of molecules and atoms.
+
+    The program is in evaluation mode, in float32 on the CPU, whatever the mode, type and device of
+    the model, which stays as it is. Save it with ``torch.export.save``.
+
+    Args:
+        model: As in :func:`dense`.
+
+    Returns:
+        A program with the inputs and outputs of :class:`DensePredictor` or :class:`DenseEncoder`.
+
+    Raises:
+        ValueError: The model has no Mol-AE encoder.
+    """
+    module = deepcopy(dense(model)).cpu().float().eval()
+    z = torch.tensor([[6, 8, 0], [6, 7, 6]])
+    pos = torch.arange(18.0).view(2, 3, 3)
+    sizes = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    with torch.no_grad():
+        return torch.export.export(module, (z, pos), dynamic_shapes={"z": sizes, "pos": sizes})
+
+
+def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
+    """Writes a model as one ONNX file, for any number of molecules and atoms.
+
+    Inputs are ``z`` int64 ``[molecules, atoms]``, atomic numbers with 0 where there is no atom, and
+    ``pos`` float32 ``[molecules, atoms, 3]`` in Å. Outputs are ``prediction`` ``[molecules, T]`` of
+    a predictor (real units, or probabilities of classes), ``molecule`` ``[molecules, C]`` and
+    ``atom`` ``[molecules, atoms, C]`` of an encoder. The metadata of the file name the tasks, their
+    types and the recipe of the molecules.
+
+    Needs the packages onnx and onnxscript: ``pip install 'molae_pyg[onnx]'``.
+
+    Args:
+        model: As in :func:`dense`.
+        path: The file, replaced if it is there.
+
+    Raises:
+        ValueError: The model has no Mol-AE encoder.
+        ModuleNotFoundError: onnx or onnxscript is not installed.
+        OSError: The file cannot be written.
+    """
+    if missing := [name for name in ("onnx", "onnxscript") if not importlib.util.find_spec(name)]:
+        raise ModuleNotFoundError(
+            f"ONNX files need {' and '.join(missing)}: pip install 'molae_pyg[onnx]'"
+        )
+    path = Path(path)
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    is_predictor = isinstance(model, MolAEPredictor)
+    outputs = ["prediction"] if is_predictor else list(DenseEncoding._fields)
+    with _quiet():
+        file = torch.onnx.export(
+            export_program(model),
+            input_names=["z", "pos"],
+            output_names=outputs,
+            dynamic_shapes={"z": _SIZES, "pos": _SIZES},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    file.model.metadata_props.update(_metadata(model))
+    file.save(path)
+
+
+def _metadata(model: nn.Module) -> dict[str, str]:
+    """Returns what a user of the file has to know besides its inputs and outputs, as JSON."""
+    known = {"molae_pyg": __version__}
+    if isinstance(model, MolAEPredictor):
+        known |= {"task_names": model.task_names, "task_types": model.task_types}
+        known |= {"recipe": model.recipe}
+    return {name: json.dumps(value) for name, value in known.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the exporter's remarks on packages that it does not need, and on itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name")  # two inputs share their sizes
+            yield
+    finally:
+        logger.setLevel(level)
