@@ -28,13 +28,12 @@ from torch.nn.modules.module import (
 from molae_pyg._version import __version__
 from molae_pyg.durable import sha256_of, write_durably
 from molae_pyg.fingerprint import digest
+from molae_pyg.model_files import CONFIG, SHIPPED, WEIGHTS, CheckpointError, find_folder
+
+__all__ = ["CONFIG", "SHIPPED", "WEIGHTS", "CheckpointError", "load", "not_finite", "save"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
-#: Weights that ship with the package, one folder per name.
-SHIPPED = Path(__file__).parent / "weights"
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PENDING = WEIGHTS + ".new"  # weights of a save that was interrupted before its last step
 KEYS = ("class", "version", "config", "recipe", "sha256", "config_sha256")  # of config.json
 
@@ -48,10 +47,6 @@ _NAMED = 6  # keys named in a message
 _BUILD_ERRORS = (
     TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError,
 )  # fmt: skip
-
-
-class CheckpointError(RuntimeError):
-    """A file or folder of weights cannot be used; the message names the reason and the remedy."""
 
 
 def save(model: nn.Module, folder: str | os.PathLike) -> None:
@@ -105,15 +100,18 @@ def load(cls: type[Model], name_or_path: str | os.PathLike) -> Model:
 
     Args:
         cls: The class that was saved, or a subclass of it.
-        name_or_path: A folder, or the name of weights that ship with the package.
+        name_or_path: A folder or a name, see :func:`~molae_pyg.model_files.find_folder`.
 
     Raises:
-        CheckpointError: There is no such folder, or a file of it cannot be read, is damaged, does
+        CheckpointError: There is no such model, or a file of it cannot be read, is damaged, does
             not fit the others, or holds numbers that are not finite. A model that is larger than
             the weights in the file is not built.
     """
-    folder = _folder(name_or_path)
-    saved = _read(cls, folder)
+    folder = find_folder(name_or_path)
+    saved = _read(folder)
+    name = saved["class"][:80]
+    if name not in [base.__name__ for base in cls.__mro__]:
+        raise CheckpointError(f"{folder} holds weights of {name}: use {name}.from_pretrained")
     file = _weights_file(folder, saved.get("sha256"))
     shapes = _stored_shapes(file)
     model = _build(cls, saved["config"], shapes, folder)
@@ -141,22 +139,17 @@ def _named(keys: list[str]) -> str:
     return ", ".join(map(str, keys[:_NAMED])) + (" ..." if len(keys) > _NAMED else "")
 
 
-def _folder(name_or_path: str | os.PathLike) -> Path:
-    path = Path(name_or_path)
-    if path.is_dir():
-        return path
-    if (SHIPPED / path).is_dir() and len(path.parts) == 1:
-        return SHIPPED / path
-    shipped = sorted(p.name for p in SHIPPED.iterdir()) if SHIPPED.is_dir() else []
-    raise CheckpointError(
-        f"no folder {str(path)!r}, and no weights of that name ship with the package "
-        f"(names: {', '.join(shipped) or 'none'}); save_pretrained writes such a folder, "
-        "from_official reads official .pt files"
-    )
+def saved_class(folder: Path) -> str:
+    """Returns the name of the class of a saved model.
+
+    Raises:
+        CheckpointError: Its ``config.json`` cannot be read.
+    """
+    return _read(folder)["class"]
 
 
-def _read(cls: type, folder: Path) -> dict[str, Any]:
-    """Reads ``config.json`` and checks that it describes a ``cls`` (or a base of it)."""
+def _read(folder: Path) -> dict[str, Any]:
+    """Reads ``config.json`` and checks its form."""
     file = folder / CONFIG
     try:
         if file.stat().st_size > _LARGEST_CONFIG:
@@ -176,9 +169,6 @@ def _read(cls: type, folder: Path) -> dict[str, Any]:
             f"{file} cannot be read: {type(error).__name__}: {error}; "
             "copy the folder again from its source, or save the model again"
         ) from error
-    name = saved["class"][:80]
-    if name not in [base.__name__ for base in cls.__mro__]:
-        raise CheckpointError(f"{folder} holds weights of {name}: use {name}.from_pretrained")
     return saved
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import asdict
 
 import goldens
@@ -181,6 +182,7 @@ def test_an_ablated_model_is_read_by_its_class(tmp_path):
 @pytest.mark.parametrize("name", ["no-such-weights", "../weights", "somewhere/else"])
 def test_unknown_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # a name may be that of a repository
     with pytest.raises(CheckpointError, match=f"no folder '{name}'.*save_pretrained writes such"):
         MolAE.from_pretrained(name)
 

@@ -2,8 +2,10 @@
 
 from molae_pyg.models.ablations import AblatedMolAE, Ablation, ReferenceMolAE
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
-from molae_pyg.models.mol_ae import ClozeOutput, Encoding, MolAE, MolAEDecoder
+from molae_pyg.models.encoding import Encoding
+from molae_pyg.models.mol_ae import ClozeOutput, MolAE, MolAEDecoder
 from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
+from molae_pyg.models.pretrained import Pretrained
 
 __all__ = [
     "AblatedMolAE",
@@ -15,6 +17,7 @@ __all__ = [
     "MolAEDecoder",
     "MolAEEncoder",
     "MolAEPredictor",
+    "Pretrained",
     "PropertyModel",
     "ReferenceMolAE",
 ]

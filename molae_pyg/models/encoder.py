@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import CLS, NUM_TOKENS, PAD, SEP, token_table
+from molae_pyg.models.encoding import Encodes
+from molae_pyg.models.pretrained import Pretrained, load_encoder
 from molae_pyg.nn.arguments import ShowsArguments, share, size
 from molae_pyg.nn.checks import check_mask, check_molecules
 from molae_pyg.nn.dense import atom_slots
@@ -43,7 +45,7 @@ class EncoderOutput(NamedTuple):
     state: TransformerOutput  #: The dense state: pair tensor, mask and the norm terms.
 
 
-class MolAEEncoder(ShowsArguments, nn.Module):
+class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
     """The encoder of `Mol-AE <https://proceedings.mlr.press/v235/yang24al.html>`_ (ICML 2024).
 
     It is a Transformer over atoms whose attention starts from a bias of pair distances, as in
@@ -146,6 +148,14 @@ class MolAEEncoder(ShowsArguments, nn.Module):
         pos = slots.dense(pos, pos.new_zeros(2, 3))  # [B, L, 3]
         state = self.transformer(self.embedding(token), self.pair_bias(token, pos), slots.mask)
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike) -> "MolAEEncoder":
+        """Reads a saved encoder, or that of a saved :class:`MolAE` or :class:`MolAEPredictor`.
+
+        Names, mode and errors are those of :meth:`MolAE.from_pretrained`.
+        """
+        return load_encoder(cls, name_or_path).eval()
 
     @classmethod
     def from_official(cls, path: str | os.PathLike) -> tuple["MolAEEncoder", OfficialReport]:

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.utils import scatter
 
-from molae_pyg import checkpoint, official_checkpoint
+from molae_pyg import official_checkpoint
 from molae_pyg.chem.elements import MASK
 from molae_pyg.models.encoder import MolAEEncoder, init_weights
+from molae_pyg.models.encoding import Encodes
+from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
 from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
-from molae_pyg.nn.readout import flat_pairs
 from molae_pyg.nn.transformer import PairTransformer, SinusoidalPosition, TransformerOutput
 
 
@@ -31,15 +32,6 @@ class ClozeOutput(NamedTuple):
     encoder_pair_norm: Tensor  #: Scalar, norm excess of the encoder's change of the pair tensor.
     decoder_x_norm: Tensor  #: Scalar, norm excess of the decoder's token states.
     decoder_pair_norm: Tensor  #: Scalar, norm excess of the decoder's change of the pair tensor.
-
-
-class Encoding(NamedTuple):
-    """Representations of whole molecules, see :meth:`MolAE.encode`."""
-
-    molecule: Tensor  #: Molecules ``[B, C]`` (the token CLS).
-    atom: Tensor  #: Atoms ``[N, C]``.
-    pair: Tensor  #: Pairs ``[P, H]``, one row per ordered pair of atoms of a molecule.
-    pair_index: Tensor  #: The atoms of each pair ``[2, P]``, like an ``edge_index``.
 
 
 class MolAEDecoder(ShowsArguments, nn.Module):
@@ -68,7 +60,7 @@ class MolAEDecoder(ShowsArguments, nn.Module):
         return self.transformer(slots.dense(x, special), pair, slots.mask)  # [B, L, C]
 
 
-class MolAE(ShowsArguments, nn.Module):
+class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
     r"""Mol-AE, a 3D molecular auto-encoder pre-trained with the 3D Cloze Test.
 
     From `"Mol-AE: Auto-Encoder Based Molecular Representation Learning With 3D Cloze Test
@@ -189,18 +181,6 @@ class MolAE(ShowsArguments, nn.Module):
         distance = self.distance_head(dec.pair)  # [B, L, L]
         return self.token_head(x), slots.flat(pos) + origin[test.batch], slots.flat(distance)
 
-    def encode(
-        self, z: Tensor, pos: Tensor, batch: Tensor | None = None, batch_size: int | None = None
-    ) -> Encoding:
-        """Molecule, atom and pair representations of complete molecules.
-
-        The arguments are those of :meth:`MolAEEncoder.forward`. Gradients are kept; use
-        ``model.eval()`` and ``torch.no_grad()`` for inference.
-        """
-        out = self.encoder(z, pos, batch, batch_size=batch_size)
-        pair_index, pair = flat_pairs(out.state.pair.permute(0, 2, 3, 1), out.state.mask)
-        return Encoding(out.molecule, out.x, pair, pair_index)
-
     def embed(
         self,
         smiles: Iterable[str],
@@ -216,19 +196,6 @@ class MolAE(ShowsArguments, nn.Module):
         from molae_pyg.inference import embed  # loads RDKit
 
         return embed(self, smiles, num_conformers, batch_size, cache, precision)
-
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""
-        checkpoint.save(self, folder)
-
-    @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike) -> "MolAE":
-        """Reads a folder of :meth:`save_pretrained`, or weights that ship with the package by name.
-
-        The weights are exact and the model is in evaluation mode. Raises
-        :class:`~molae_pyg.checkpoint.CheckpointError` if there is no such model or it is damaged.
-        """
-        return checkpoint.load(cls, name_or_path).eval()
 
     @classmethod
     def from_official(cls, checkpoint_path: str | os.PathLike) -> "MolAE":

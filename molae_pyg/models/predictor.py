@@ -1,6 +1,5 @@
 """The model that is fine-tuned: the encoder and a property head."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,14 +8,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.utils import cumsum, degree
 
-from molae_pyg import checkpoint
 from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.readout import PropertyHead, Readout
 
 
-class PropertyModel(nn.Module):
+class PropertyModel(Pretrained, nn.Module):
     """Base class of the models that are fine-tuned: scaled targets, and predictions of a batch.
 
     The network works on standardised targets; mean and standard deviation are buffers of the
@@ -119,15 +118,6 @@ class PropertyModel(nn.Module):
                     "nothing to learn; drop the task or split differently"
                 )
             self.mean[task], self.std[task] = label.mean(), label.std()
-
-    def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Writes ``model.safetensors`` and ``config.json`` into a folder (made if absent)."""
-        checkpoint.save(self, folder)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike) -> "PropertyModel":
-        """Reads a folder of :meth:`save_pretrained`, in evaluation mode."""
-        return checkpoint.load(cls, folder).eval()
 
 
 class MolAEPredictor(ShowsArguments, PropertyModel):

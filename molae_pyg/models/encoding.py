@@ -1,0 +1,72 @@
+"""Representations of whole molecules, from tensors or from a PyG batch."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from molae_pyg.nn.readout import flat_pairs
+
+
+class Encoding(NamedTuple):
+    """Representations of whole molecules, see :meth:`MolAE.encode`."""
+
+    molecule: Tensor  #: Molecules ``[B, C]`` (the token CLS).
+    atom: Tensor  #: Atoms ``[N, C]``.
+    pair: Tensor  #: Pairs ``[P, H]``, one row per ordered pair of atoms of a molecule.
+    pair_index: Tensor  #: The atoms of each pair ``[2, P]``, like an ``edge_index``.
+
+
+class Encodes:
+    """The method ``encode`` of encoders, and of models with an ``encoder``."""
+
+    def encode(
+        self,
+        z: Tensor | Data,
+        pos: Tensor | None = None,
+        batch: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Encoding:
+        """Molecule, atom and pair representations of complete molecules.
+
+        The arguments are tensors, those of :meth:`MolAEEncoder.forward`, or one PyG ``Batch`` or
+        ``Data`` with ``z`` and either ``conformers [N, K, 3]``, over which every representation is
+        averaged, or ``pos [N, 3]``. Gradients are kept; use ``model.eval()`` and
+        ``torch.no_grad()`` for inference.
+
+        Raises:
+            ValueError: As :meth:`MolAEEncoder.forward`, or a field of the batch is missing.
+        """
+        encoder = getattr(self, "encoder", self)
+        if isinstance(z, Data):
+            if not (pos is None and batch is None and batch_size is None):
+                raise ValueError("a Batch has coordinates and molecules of its own: give it alone")
+            return _of_data(encoder, z)
+        if pos is None:
+            raise ValueError("pos [N, 3] is missing: give z and pos, or a Batch with both")
+        return _of_tensors(encoder, z, pos, batch, batch_size)
+
+
+def _of_data(encoder: nn.Module, data: Data) -> Encoding:
+    conformers, pos = data.get("conformers"), data.get("pos")
+    if data.get("z") is None or (conformers is None and pos is None):
+        raise ValueError("a Batch needs z [N] and either conformers [N, K, 3] or pos [N, 3]")
+    if conformers is None:
+        conformers = pos[:, None]  # [N, 1, 3]
+    if conformers.dim() != 3 or conformers.size(1) == 0:
+        raise ValueError(f"expected conformers [N, K, 3], got {list(conformers.shape)}")
+    batch, batch_size = data.get("batch"), getattr(data, "num_graphs", None)
+    all_encodings = [
+        _of_tensors(encoder, data.z, pos, batch, batch_size) for pos in conformers.unbind(1)
+    ]
+    molecule, atom, pair, pair_index = zip(*all_encodings, strict=True)
+    means = (sum(parts) / len(parts) for parts in (molecule, atom, pair))
+    return Encoding(*means, pair_index[0])
+
+
+def _of_tensors(
+    encoder: nn.Module, z: Tensor, pos: Tensor, batch: Tensor | None, batch_size: int | None
+) -> Encoding:
+    out = encoder(z, pos, batch, batch_size=batch_size)
+    pair_index, pair = flat_pairs(out.state.pair.permute(0, 2, 3, 1), out.state.mask)
+    return Encoding(out.molecule, out.x, pair, pair_index)
