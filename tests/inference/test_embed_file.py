@@ -1,0 +1,178 @@
+"""Vectors of a whole file."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rdkit import Chem
+from rdkit.Chem import AllChem
+
+from molae_pyg import MolAE, MolAEPredictor, from_smiles
+from molae_pyg.chem.options import InputError, Options
+from molae_pyg.inference import embed, embed_file
+
+module = sys.modules[embed_file.__module__]  # its name is that of the function
+SMILES = ["CCO", "C1CC", "c1ccccc1CCO", "", "OCC", "[H]OC", "CCCCCCC", "C"]
+BAD = [1, 3]
+
+
+@pytest.fixture(scope="module")
+def model() -> MolAE:
+    torch.manual_seed(0)
+    return MolAE.tiny().eval()
+
+
+@pytest.fixture(autouse=True)
+def _few_at_once(monkeypatch):
+    monkeypatch.setattr(module, "_AT_ONCE", {"molecule": 3, "atom": 3})
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    file = tmp_path / "data.csv"
+    file.write_text("name,smiles\n" + "".join(f'"a, b",{smiles}\n' for smiles in SMILES))
+    return file
+
+
+def run(model, table, ending: str = ".csv", **settings) -> Path:
+    out = table.with_name(f"out{ending}")
+    embed_file(model, table, out, precision="32-true", workers=1, **settings)
+    return out
+
+
+def read(file: Path) -> pd.DataFrame:
+    if file.suffix == ".parquet":
+        return pd.read_parquet(file)
+    return pd.read_csv(file, keep_default_na=False, na_values={f"x{i}": "" for i in range(64)})
+
+
+def test_every_row_is_there_in_its_order_with_the_vector_of_embed(model, table):
+    report = embed_file(model, table, table.with_name("out.csv"), precision="32-true", workers=1)
+    found = read(report.out)
+    assert found.columns[:4].tolist() == ["row", "smiles", "molae_status", "molae_reason"]
+    assert found.row.tolist() == list(range(8))
+    assert found.smiles.tolist() == SMILES
+    assert np.flatnonzero(found.molae_status == "invalid").tolist() == BAD
+    assert found.molae_reason[1] == "unclosed ring"
+    assert (found.molae_status.drop(BAD) == "ok").all()
+    x = found.filter(regex="^x").to_numpy()
+    assert x.shape == (8, 64)
+    assert np.isnan(x[BAD]).all()
+    good = [row for row in range(8) if row not in BAD]
+    expected = embed(model, [SMILES[row] for row in good], cache=False, precision="32-true")
+    assert np.allclose(x[good], expected, atol=1e-5)
+    assert report.rows == {"ok": 6, "invalid": 2}
+    text = "6 of 8 rows embedded in 64 columns, 2 invalid: see molae_reason"
+    assert str(report) == text
+    assert list(table.parent.glob("*.tmp")) == []
+
+
+def test_a_file_without_bad_rows(model, tmp_path):
+    (tmp_path / "data.smi").write_text("CCO\nCC\n")
+    report = embed_file(model, tmp_path / "data.smi", tmp_path / "out.npz")
+    assert str(report) == "2 of 2 rows embedded in 64 columns"
+
+
+@pytest.mark.parametrize("level", ["molecule", "atom"])
+def test_all_formats_hold_the_same(model, table, level):
+    csv = read(run(model, table, ".csv", level=level))
+    arrays = np.load(run(model, table, ".npz", level=level))
+    x = csv.filter(regex="^x").to_numpy(np.float32)
+    assert np.allclose(arrays["x"], x, atol=1e-6, equal_nan=True)
+    assert arrays["x"].dtype == np.float32
+    assert np.flatnonzero(arrays["status"] == "invalid").tolist() == BAD
+    assert arrays["reason"][1] == "unclosed ring"
+    if level == "atom":
+        assert arrays["row"].tolist() == csv.row.tolist()
+        assert arrays["element"].tolist() == csv.element.tolist()
+        assert arrays["atom"].tolist() == [-1 if a == "" else int(a) for a in csv.atom]
+    pytest.importorskip("pyarrow")
+    parquet = read(run(model, table, ".parquet", level=level))
+    assert parquet.columns.tolist() == csv.columns.tolist()
+    assert np.array_equal(parquet.filter(regex="^x").to_numpy(), arrays["x"], equal_nan=True)
+    assert parquet.molae_reason.tolist() == csv.molae_reason.tolist()
+
+
+def test_atoms_are_numbered_as_in_the_smiles(model, tmp_path):
+    mol = Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O")
+    order = np.random.default_rng(0).permutation(mol.GetNumAtoms()).tolist()
+    other = Chem.MolToSmiles(Chem.RenumberAtoms(mol, order), canonical=False)
+    table = tmp_path / "data.smi"
+    table.write_text(f"{Chem.MolToSmiles(mol)}\n[H]{'OC'}\n{other}\n")
+    found = read(run(model, table, level="atom"))
+    assert found.columns[:5].tolist() == ["row", "molae_status", "molae_reason", "atom", "element"]
+    first, small, second = (part for _, part in found.groupby("row"))
+    assert small.element.tolist() == ["O", "C"]
+    mols = [Chem.MolFromSmiles(line) for line in table.read_text().split()]
+    for part, read_by_rdkit in ((first, mols[0]), (small, mols[1]), (second, mols[2])):
+        assert part.atom.astype(int).tolist() == list(range(read_by_rdkit.GetNumAtoms()))
+        assert part.element.tolist() == [a.GetSymbol() for a in read_by_rdkit.GetAtoms()]
+    match = list(mols[2].GetSubstructMatch(mols[0]))
+    x, y = (part.filter(regex="^x").to_numpy() for part in (first, second))
+    assert np.allclose(x, y[match], atol=1e-5)
+    data = from_smiles(Chem.MolToSmiles(mol))
+    with torch.no_grad():
+        expected = model.encoder(data.z, data.pos).x[data.atom_map.argsort()]
+    assert np.allclose(x, expected, atol=1e-5)
+
+
+def test_records_of_an_sd_file_keep_their_coordinates_and_numbers(model, tmp_path):
+    mol = Chem.AddHs(Chem.MolFromSmiles("OCCN"))
+    AllChem.EmbedMolecule(mol, randomSeed=7)
+    with Chem.SDWriter(str(tmp_path / "data.sdf")) as writer:
+        writer.write(mol)
+    pos = torch.tensor(mol.GetConformer().GetPositions()[:4], dtype=torch.float)
+    with torch.no_grad():
+        expected = model.encoder(torch.tensor([8, 6, 6, 7]), pos)
+    atoms = read(run(model, tmp_path / "data.sdf", level="atom"))
+    assert atoms.element.tolist() == ["O", "C", "C", "N"]
+    assert np.allclose(atoms.filter(regex="^x"), expected.x, atol=1e-4)  # four decimals in the file
+    molecule = read(run(model, tmp_path / "data.sdf"))
+    assert np.allclose(molecule.filter(regex="^x"), expected.molecule, atol=1e-4)
+    assert molecule.smiles.tolist() == ["NCCO"]
+
+
+def test_the_recipe_of_the_model_is_followed(tmp_path):
+    model = MolAE.from_pretrained("molae-small")  # whose vectors depend on the conformer
+    predictor = MolAEPredictor(model.encoder)
+    predictor.recipe = Options(num_conformers=3, remove_hydrogens=False).to_dict()
+    (tmp_path / "data.smi").write_text("CCCCO\n")
+    atoms = read(run(predictor, tmp_path / "data.smi", level="atom"))
+    assert atoms.element.tolist() == [*"CCCCO", *"HHHHHHHHHH"]
+    data = from_smiles("CCCCO", num_conformers=3, remove_hydrogens=False)
+    with torch.no_grad():
+        each = [model.encoder(data.z, pos) for pos in data.conformers.unbind(1)]
+    molecule = read(run(predictor, tmp_path / "data.smi"))
+    expected = torch.stack([out.molecule for out in each]).mean(0)
+    assert np.allclose(molecule.filter(regex="^x"), expected, atol=1e-5)
+    one = read(run(predictor, tmp_path / "data.smi", num_conformers=1))
+    assert np.allclose(one.filter(regex="^x"), each[0].molecule, atol=1e-5)
+    assert not np.allclose(one.filter(regex="^x"), expected, atol=1e-4)
+
+
+def test_nothing_is_written_if_the_file_turns_out_damaged(model, table):
+    table.write_text(table.read_text() + "a,CC,too many cells\n")
+    with pytest.raises(InputError, match=r"row 8 .* has 3 cells, the header 2"):
+        run(model, table)
+    assert [file.name for file in table.parent.iterdir()] == ["data.csv"]
+
+
+def test_errors_come_before_the_work(model, table, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"out.xlsx: the name must end in .csv, .npz, .parquet"):
+        run(model, table, ".xlsx")
+    with pytest.raises(InputError, match="level must be one of molecule, atom, got 'bond'"):
+        run(model, table, level="bond")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        embed_file(model, table, tmp_path / "absent" / "out.csv")
+    with pytest.raises(FileNotFoundError):
+        embed_file(model, tmp_path / "absent.csv", tmp_path / "out.csv")
+    (tmp_path / "empty.smi").write_text("\n")
+    with pytest.raises(InputError, match="holds no molecule"):
+        embed_file(model, tmp_path / "empty.smi", tmp_path / "out.csv")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'molae_pyg\[parquet\]'"):
+        run(model, table, ".parquet")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data.csv", "empty.smi"]
