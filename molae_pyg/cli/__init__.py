@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from molae_pyg._version import __version__
-from molae_pyg.cli import prepare
+from molae_pyg.cli import embed, prepare
 
-VERBS = (prepare,)
+VERBS = (embed, prepare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
