@@ -39,6 +39,7 @@ LEVELS = (
     {"training"},
     {"analysis", "baselines"},
     {"evaluation"},
+    {"workflow"},
     {"cli"},
     {"__main__"},
 )

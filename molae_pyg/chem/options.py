@@ -1,7 +1,8 @@
 """The settings of a molecule, and its atoms and frames by them. This module loads no torch."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,17 @@ class InputError(ValueError):
 
     The message alone says what to do; the ``molae`` command prints it without a traceback.
     """
+
+
+@contextmanager
+def as_input_errors() -> Iterator[None]:
+    """Turns a ValueError in the block into an InputError: what is read there is the user's."""
+    try:
+        yield
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 _TYPES: dict[str, Callable[[Any], Any]] = {

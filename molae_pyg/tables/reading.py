@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molae_pyg.chem.sdf import unpacked
 from molae_pyg.metrics import TaskType
 from molae_pyg.tables.columns import Column, bounds_beside
+from molae_pyg.tables.formats import open_table
 from molae_pyg.tables.targets import (
     TYPES,
     DeclaredTypes,
@@ -59,9 +59,10 @@ def read_table(
 ) -> Table:
     """Reads molecules and targets from a table.
 
-    The separator (comma, semicolon or tab) is found from the header. ``.gz`` is unpacked. Labels
-    are numbers or two classes: 0 and 1, -1 and 1, True and False, yes and no, active and inactive,
-    or any other two words. Empty cells, NaN, NA, n.d., ``-``, ``?`` and similar words are missing
+    The separator (comma, semicolon or tab) is found from the header. ``.gz`` is unpacked; SD files,
+    Parquet and lists are read by :func:`~molae_pyg.tables.formats.open_table`. Labels are numbers
+    or two classes: 0 and 1, -1 and 1, True and False, yes and no, active and inactive, or any
+    other two words. Empty cells, NaN, NA, n.d., ``-``, ``?`` and similar words are missing
     labels. ``Table.description`` lists what each column is read as; a reading that may be wrong,
     such as which of two unknown words is class 1, is also a warning.
 
@@ -92,8 +93,7 @@ def read_table(
     elif target_columns is not None:
         one = isinstance(target_columns, str)
         target_columns = [target_columns] if one else list(target_columns)
-    with unpacked(path) as (file, _):
-        rows = TableRows(file, path, encoding, smiles_column)
+    with open_table(path, encoding, smiles_column) as rows:
         names, smiles_index = rows.columns, rows.smiles_index()
         if target_columns is None:
             indices = [index for index in range(len(names)) if index != smiles_index]
@@ -132,8 +132,8 @@ def read_table(
 
 def columns_of(path: str | Path, encoding: str = "utf-8") -> list[str]:
     """Returns the names in the header of a table."""
-    with unpacked(path) as (file, _):
-        return TableRows(file, path, encoding).columns
+    with open_table(path, encoding) as rows:
+        return rows.columns
 
 
 def infer_task_type(y: Tensor) -> TaskType:

@@ -32,7 +32,7 @@ _OTHER_FILES = {
     b"PAR1": "a Parquet file. Save the table as CSV.",
 }
 _DIRECTIVE = re.compile(r'"?sep=(.)"?\s*')  # what Excel writes above a header
-_LINE = re.compile(r"\s*(\S+)(\s+\|[^|]*\|(?=\s|$))?")  # a SMILES, and the extension of CXSMILES
+LINE = re.compile(r"\s*(\S+)(\s+\|[^|]*\|(?=\s|$))?")  # a SMILES, and the extension of CXSMILES
 #: Texts that look like a SMILES of common elements; words do not.
 SMILES = re.compile(r"(?:\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops*]|[-=#$:~/\\.()]|%\d\d|\d)+")
 
@@ -288,7 +288,7 @@ def ending_of(path: str | os.PathLike) -> str:
 def smiles_of_lines(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Iterator[str]:
     """Yields the SMILES of an open list; see :func:`read_smiles`."""
     for line in lines_of_text(file, path, encoding):
-        if found := _LINE.match(line):
+        if found := LINE.match(line):
             yield " ".join(part.strip() for part in found.groups() if part)
 
 

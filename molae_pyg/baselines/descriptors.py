@@ -1,0 +1,84 @@
+"""RDKit's 217 descriptors of whole molecules, made in worker processes.
+
+This module loads no torch: workers import it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rdkit.Chem import Descriptors
+from tqdm.auto import tqdm
+
+from molae_pyg.chem.conformers import Message
+from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.chem.worker import Worker, twice
+from molae_pyg.chem.workers import WorkerPool, available_cores
+
+#: Names of the descriptors, in the order of the columns.
+NAMES = tuple(name for name, _ in Descriptors.descList)
+
+_CHUNK = 16  # molecules of a job, about a tenth of a second
+_LIMIT = 60.0  # seconds for a job; a large cage can take minutes
+_FEW = 64  # molecules; below it, starting more processes takes longer than the work
+
+
+def descriptors(smiles: Sequence[str], workers: int | None = None) -> tuple[np.ndarray, int]:
+    r"""Computes RDKit's descriptors on a logarithmic scale, sign(d) · log(1 + \|d\|).
+
+    Values that are not defined (NaN or infinite, or no value within a minute) become 0.
+
+    Args:
+        smiles: The molecules ``[n]``.
+        workers: Number of processes. default: None, one for each core.
+
+    Returns:
+        The descriptors ``[n, 217]`` float64, and the number of values that were not defined.
+
+    Raises:
+        ValueError: If a SMILES cannot be parsed.
+    """
+    if workers is None:
+        workers = available_cores() if len(smiles) > _FEW else 1
+    chunks = [smiles[start : start + _CHUNK] for start in range(0, len(smiles), _CHUNK)]
+    found = np.zeros((len(smiles), len(NAMES)))
+    row = 0
+    bar = tqdm(None, "descriptors", len(smiles), unit="mol", delay=1.0, disable=None)
+    with WorkerPool(workers) as pool, bar:
+        for values in pool.map(_chunk, ((chunk,) for chunk in chunks)):
+            for value in values:
+                if isinstance(value, str):
+                    raise ValueError(f"row {row}: {smiles[row]!r}: {value}")
+                found[row] = value
+                row += 1
+            bar.update(len(values))
+    undefined = ~np.isfinite(found)
+    found[undefined] = 0
+    return np.sign(found) * np.log1p(np.abs(found)), int(undefined.sum())
+
+
+def work(smiles: Sequence[str]) -> Iterator[Message]:
+    """Yields the descriptors ``[217]`` of each molecule or its problem, in the worker."""
+    for text in smiles:
+        try:
+            mol = plain_mol(text)
+        except ValueError as error:
+            yield Message("invalid", str(error))
+            continue
+        values = Descriptors.CalcMolDescriptors(mol, missingVal=np.nan, silent=True)
+        yield Message("value", np.array([values[name] for name in NAMES], float))
+
+
+def _chunk(worker: Worker, smiles: Sequence[str]) -> list[np.ndarray | str]:
+    """Returns the values or the problem of each molecule; NaN for those that take too long."""
+
+    def attempt() -> tuple[list, str]:
+        values: list[np.ndarray | str] = []
+        note = worker.call(work, (list(smiles),), _LIMIT, lambda m: values.append(m.value))
+        return values, note
+
+    values, note = twice(attempt)
+    if not note:
+        return values
+    if len(smiles) == 1:
+        return [np.full(len(NAMES), np.nan)]
+    return [value for text in smiles for value in _chunk(worker, [text])]

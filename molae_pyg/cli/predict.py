@@ -1,0 +1,72 @@
+"""``molae predict``: a model and new molecules become predictions with intervals."""
+
+import argparse
+
+_DESCRIPTION = """\
+Predicts the molecules of a file by the model of a folder that molae train has written.
+
+All rows and columns of the file come out in order, with a prediction, its interval, a
+status and the similarity to the nearest training molecule. Rows that give no molecule
+have a reason. If the file has labels too, the predictions are scored."""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "predict",
+        help="predict molecules with a trained model",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_predict)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="folder of molae train")
+    add(
+        "data",
+        metavar="DATA",
+        help=".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet",
+    )
+    add("output", metavar="OUT.csv", help="file to write: .csv or .tsv, also with .gz")
+    add("--alpha", type=float, default=0.1, metavar="A", help="share outside the intervals; 0.1")
+    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
+    add("--strict", action="store_true", help="exit with 2 if a row could not be predicted")
+    add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
+
+
+def _predict(
+    model: str,
+    data: str,
+    output: str,
+    alpha: float,
+    smiles: str | None,
+    strict: bool,
+    encoding: str,
+) -> int:
+    from molae_pyg.chem.options import InputError, as_input_errors
+    from molae_pyg.tables.formats import read_cells, smiles_of
+    from molae_pyg.workflow import FittedModel
+    from molae_pyg.workflow.output import check_output, scores_of, write_beside
+
+    if not 0 < alpha < 1:
+        raise InputError(f"--alpha must be between 0 and 1, got {alpha}")
+    check_output(output)
+    fitted = FittedModel.load(model)
+    with as_input_errors():
+        cells = read_cells(data, encoding, smiles)
+        molecules = smiles_of(data, encoding, smiles)
+    if not molecules:
+        raise InputError(f"{data} has no rows")
+    found = fitted.predict(molecules, alpha)
+    for name in write_beside(output, cells, found):
+        print(f"column {name!r} of {data} is called '{name} (input)' in {output}")
+    for line in scores_of(fitted, data, found, smiles, encoding):
+        print(line)
+    print(_last_line(found["molae_status"].tolist()))
+    is_whole = (found["molae_status"] == "ok").all()
+    return 2 if strict and not is_whole else 0
+
+
+def _last_line(status: list[str]) -> str:
+    parts = [f"{status.count('ok'):,} of {len(status):,} rows predicted"]
+    parts += [f"{n:,} {kind}" for kind in ("invalid", "failed") if (n := status.count(kind))]
+    return ", ".join(parts) + (": see molae_reason" if len(parts) > 1 else "")

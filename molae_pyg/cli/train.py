@@ -1,0 +1,113 @@
+"""``molae train``: a table becomes a model with an honest estimate."""
+
+import argparse
+from typing import Any
+
+EMBEDDED = "chembl2321810"
+
+_DESCRIPTION = """\
+Trains a model on the molecules and labels of a table and writes it to a folder.
+
+Each row is predicted by a model that has not seen it; from these predictions come the
+scores, the 90 % intervals and the comparison with simple baselines on the same folds.
+After an interruption the same command resumes."""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "train",
+        help="learn properties from a table",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_train)
+    add = parser.add_argument
+    add(
+        "data",
+        metavar="DATA",
+        help=".csv, .tsv, .sdf (also with .gz) or .parquet; or "
+        f"{EMBEDDED}, 1,017 sulfonamides that come with RDKit",
+    )
+    add("model", metavar="MODEL", help="folder to write")
+    add("--targets", metavar="A,B", help="columns to learn; default: the only one that can be")
+    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
+    add("--task-type", choices=("regression", "classification"), help="default: from the labels")
+    add("--folds", type=int, default=5, metavar="N", help="1: all rows, no estimate; default: 5")
+    add("--split", default="scaffold", help="scaffold (default), random or column:NAME")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--frozen", action="store_true", default=True, help="read-out of the encoder; the default"
+    )
+    how.add_argument(
+        "--finetune", dest="frozen", action="store_false", help="train the encoder too (slow)"
+    )
+    add(
+        "--features",
+        choices=("none", "descriptors", "ecfp", "both", "auto"),
+        default="auto",
+        help="beside the encoder; auto (default) chooses in each fold",
+    )
+    add("--conformers", type=int, default=1, metavar="K", help="of a molecule; default: 1")
+    add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
+    add("--weights", default="molae-small", metavar="NAME", help="default: molae-small")
+    add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
+    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--encoding", default="utf-8", help="of the table, such as latin-1; default: utf-8")
+
+
+def _train(data: str, model: str, **flags: Any) -> None:
+    from molae_pyg.chem.options import as_input_errors
+    from molae_pyg.tables.formats import read_cells
+    from molae_pyg.tables.reading import read_table
+    from molae_pyg.workflow import FitSettings, fit
+    from molae_pyg.workflow.output import cells_of, summary
+
+    training = dict(map(_setting, flags["set"]))
+    if flags["epochs"] is not None:
+        training["epochs"] = flags["epochs"]
+    names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed")
+    settings = FitSettings(**{name: flags[name] for name in names}, training=training)
+    targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
+    with as_input_errors():
+        if data == EMBEDDED:
+            from molae_pyg.datasets import ChEMBLActivities
+
+            table = ChEMBLActivities.read()
+            cells = cells_of(table)
+        else:
+            table = read_table(
+                data, flags["smiles"], targets, flags["task_type"], flags["encoding"]
+            )
+            cells = read_cells(data, flags["encoding"], flags["smiles"])
+    print(_described(table), flush=True)
+    fitted = fit(table, model, settings, cells, data)
+    print(f"\n{summary(fitted)}\n")
+    print(f"{model}/predictions.csv  the table with out-of-fold predictions")
+    print(f"{model}/metrics.csv      all scores")
+    print(f"Predict new molecules: molae predict {model} NEW.csv OUT.csv")
+
+
+def _described(table: Any) -> str:
+    """Returns what is learned, target by target."""
+    if table.description:
+        return table.description
+    parts = []
+    for name, kind, y in zip(table.task_names, table.task_types, table.y.T, strict=True):
+        parts.append(f"{name}: {kind}, {int((~y.isnan()).sum()):,} labels")
+    return "; ".join(parts)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Reads KEY=VALUE; numbers, true, false and null are values, all else is text."""
+    import yaml
+
+    from molae_pyg.chem.options import InputError
+
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise InputError(f"--set takes KEY=VALUE, got {text!r}")
+    try:
+        return key, float(value) if "e" in value.lower() else yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError):
+        return key, value

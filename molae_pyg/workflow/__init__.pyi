@@ -1,0 +1,4 @@
+from .fit import FitSettings as FitSettings
+from .fit import fit as fit
+from .folds import make_folds as make_folds
+from .model import FittedModel as FittedModel

@@ -1,0 +1,94 @@
+"""Features of molecules for a read-out: frozen vectors, descriptors, fingerprints."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch_geometric.data import Data, Dataset
+
+from molae_pyg.baselines.descriptors import descriptors
+from molae_pyg.baselines.forest import ecfp4
+from molae_pyg.baselines.job import DEVICE
+from molae_pyg.baselines.probe import embed
+from molae_pyg.durable import write_durably
+from molae_pyg.models import MolAEEncoder
+
+ENCODER, DESCRIPTORS, ECFP = "encoder", "descriptors", "ecfp"
+
+#: Blocks of features that are tried together, by the value of ``--features``.
+CANDIDATES: dict[str, list[tuple[str, ...]]] = {
+    "none": [(ENCODER,)],
+    "descriptors": [(ENCODER, DESCRIPTORS)],
+    "ecfp": [(ENCODER, ECFP)],
+    "both": [(ENCODER, DESCRIPTORS, ECFP)],
+    "auto": [
+        (ENCODER,),
+        (DESCRIPTORS,),
+        (ENCODER, DESCRIPTORS),
+        (DESCRIPTORS, ECFP),
+        (ENCODER, DESCRIPTORS, ECFP),
+    ],
+}
+
+
+def blocks_of(candidates: Sequence[tuple[str, ...]]) -> list[str]:
+    """Returns the names of all blocks, each once."""
+    return list(dict.fromkeys(name for blocks in candidates for name in blocks))
+
+
+def make_features(
+    names: Sequence[str],
+    smiles: Sequence[str],
+    molecules: Dataset | Sequence[Data] | None,
+    encoder: MolAEEncoder | None,
+    folder: Path | None = None,
+) -> dict[str, np.ndarray]:
+    """Computes blocks of features, or reads those that a folder has.
+
+    Args:
+        names: Names of the blocks.
+        smiles: SMILES of the molecules ``[n]``.
+        molecules: Their ``Data`` with ``conformers``, for the encoder.
+        encoder: The frozen encoder.
+        folder: Folder in which the blocks are kept. default: None, nowhere.
+
+    Returns:
+        Blocks ``[n, F]`` by name.
+    """
+    makers: dict[str, Callable[[], np.ndarray]] = {
+        ENCODER: lambda: embed(encoder.to(DEVICE), molecules)["cls, mean"],
+        DESCRIPTORS: lambda: descriptors(smiles)[0],
+        ECFP: lambda: np.log1p(ecfp4(smiles, counts=True)),
+    }
+    found = {}
+    for name in names:
+        file = None if folder is None else folder / f"{name}.npy"
+        if file is not None and file.is_file():
+            found[name] = np.load(file, allow_pickle=False).astype(float)
+            continue
+        found[name] = makers[name]().astype(np.float32).astype(float)
+        if file is not None:
+            folder.mkdir(exist_ok=True)
+            write_durably(file, array_bytes(found[name].astype(np.float32)))
+    return found
+
+
+def array_bytes(array: np.ndarray) -> bytes:
+    """Returns an array as the content of a ``.npy`` file."""
+    content = io.BytesIO()
+    np.save(content, array, allow_pickle=False)
+    return content.getvalue()
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays as a ``.npz`` file, durably."""
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_durably(path, content.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads the arrays of :func:`write_arrays`; nothing is unpickled."""
+    with np.load(path, allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}

@@ -1,0 +1,157 @@
+"""The model of a fold: a read-out of frozen features, a fine-tuned encoder, or their average."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from molae_pyg.baselines.job import DEVICE, load_encoder
+from molae_pyg.chem.options import InputError
+from molae_pyg.datasets import CSVDataset
+from molae_pyg.inference import predict
+from molae_pyg.models import MolAEPredictor
+from molae_pyg.training import Finetuning, finetune
+from molae_pyg.workflow.features import read_arrays, write_arrays
+from molae_pyg.workflow.folds import group_folds, make_folds
+from molae_pyg.workflow.readout import Readout, fit_readout
+
+if TYPE_CHECKING:
+    from molae_pyg.workflow.fit import FitSettings
+
+#: Settings of the head, which ``--set`` takes beside those of the training.
+HEAD = {"readout": "mean", "pooler_dropout": 0.1}
+#: Settings of the training that differ from those of :class:`~molae_pyg.training.Finetuning`.
+TRAINING = {"epochs": 40, "batch_size": 16, "lr": 5e-4, "patience": 15}
+
+_VALID_PARTS = 10  # one of these parts of the training rows chooses epoch and share
+_SHARES = np.linspace(0, 1, 5)  # of the fine-tuned model in the average
+_READOUT, _FINETUNED, _SHARE = "readout.npz", "finetuned", "share.npz"
+
+
+class FoldModel:
+    """The fitted model of one fold.
+
+    Args:
+        folder: Its folder.
+    """
+
+    def __init__(self, folder: Path):
+        self._model_folder = folder / _FINETUNED / "model"
+        self.is_finetuned = self._model_folder.is_dir()
+        self.readout = None
+        if (folder / _READOUT).is_file():
+            self.readout = Readout(read_arrays(folder / _READOUT))
+        self._share = 1.0 if self.is_finetuned else 0.0
+        if (folder / _SHARE).is_file():
+            self._share = read_arrays(folder / _SHARE)["share"]  # [T]
+
+    @property
+    def blocks(self) -> list[str]:
+        """Names of the blocks of features that the read-out needs."""
+        return [] if self.readout is None else self.readout.blocks
+
+    def predict(self, features: Mapping[str, np.ndarray], molecules: Sequence[Data]) -> np.ndarray:
+        """Returns values or probabilities of class 1 ``[n, T]``."""
+        if not self.is_finetuned:
+            return self.readout.predict(features)
+        model = MolAEPredictor.from_pretrained(self._model_folder).to(DEVICE)
+        found = predict(model, molecules).astype(float)
+        if self.readout is None:
+            return found
+        return self._share * found + (1 - self._share) * self.readout.predict(features)
+
+
+def fit_frozen(
+    features: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    types: Sequence[str],
+    train: np.ndarray,
+    inner: np.ndarray,
+    candidates: Sequence[tuple[str, ...]],
+    seed: int,
+    folder: Path,
+) -> None:
+    """Fits the read-out of a fold into its folder; see :func:`fit_readout`."""
+    kept = {name: x[train] for name, x in features.items()}
+    readout = fit_readout(kept, y[train], types, inner, candidates, seed)
+    write_arrays(folder / _READOUT, readout.arrays())
+
+
+def fit_finetuned(
+    data: CSVDataset,
+    train: np.ndarray,
+    settings: "FitSettings",
+    candidates: Sequence[tuple[str, ...]],
+    features: Mapping[str, np.ndarray],
+    folder: Path,
+) -> None:
+    """Fine-tunes the model of a fold into its folder.
+
+    A tenth of the training rows chooses the epoch. With features beside the encoder a read-out is
+    fitted to the other training rows, and the prediction is a weighted average of both; the same
+    tenth chooses the weight of each target. Rows of the fold that is held out have no part in it.
+    """
+    y, types = data.y.numpy().astype(float), data.task_types
+    valid = _valid_rows(data, train, settings)
+    rest = np.setdiff1d(train, valid)
+    chosen = {**TRAINING, **settings.training}
+    head = {name: chosen.pop(name, default) for name, default in HEAD.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = MolAEPredictor(
+            load_encoder(settings.weights),
+            data.num_tasks,
+            task_names=data.task_names,
+            task_type=types,
+            **head,
+        )
+    try:
+        finetune(
+            model, data[rest], data[valid], folder / _FINETUNED, Finetuning(**chosen),
+            settings.seed, recipe=data.recipe,
+        )  # fmt: skip
+    except ValueError as error:
+        raise InputError(
+            f"{error}. A read-out of the frozen encoder needs fewer (--frozen)"
+        ) from None
+    if settings.features == "none":
+        return
+    inner = group_folds(np.arange(len(rest)), min(3, len(rest)), settings.seed, "rows")
+    fit_frozen(features, y, types, rest, inner, candidates, settings.seed, folder)
+    readout = Readout(read_arrays(folder / _READOUT))
+    of_features = readout.predict({name: x[valid] for name, x in features.items()})
+    finetuned = predict(model.to(DEVICE), data[valid]).astype(float)
+    share = _best_share(y[valid], finetuned, of_features)
+    write_arrays(folder / _SHARE, {"share": share})
+
+
+def _best_share(y: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the share of ``first`` with the smallest squared error of each target ``[T]``."""
+    mixed = [share * first + (1 - share) * second for share in _SHARES]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of targets without a label in these rows
+        errors = np.stack([np.nanmean((values - y) ** 2, axis=0) for values in mixed])  # [S, T]
+    errors = np.where(np.isnan(errors), (np.arange(len(_SHARES)) != 2)[:, None], errors)
+    return _SHARES[errors.argmin(0)]
+
+
+def _valid_rows(data: CSVDataset, train: np.ndarray, settings: "FitSettings") -> np.ndarray:
+    """Returns the training rows that choose the epoch: a part with labels that can choose."""
+    smiles = [data.smiles[row] for row in train.tolist()]
+    parts = min(_VALID_PARTS, len(train))
+    try:
+        kind = "scaffold" if settings.split == "scaffold" else "random"
+        part = make_folds(smiles, kind, parts, settings.seed)
+    except InputError:  # too few scaffolds
+        part = make_folds(smiles, "random", parts, settings.seed)
+    labels = data.y.numpy()[train]
+
+    def different(number: int) -> tuple[int, int]:
+        found = [len(np.unique(y[~np.isnan(y)])) > 1 for y in labels[part == number].T]
+        return sum(found), number  # the last parts have no large scaffold
+
+    return train[part == max(range(parts), key=different)]

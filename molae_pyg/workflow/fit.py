@@ -1,0 +1,254 @@
+"""``molae train``: one model a fold, baselines on the same folds, and a folder that resumes."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from molae_pyg import checkpoint
+from molae_pyg.baselines.job import load_encoder
+from molae_pyg.chem.options import InputError
+from molae_pyg.datasets import CSVDataset
+from molae_pyg.durable import FolderLock
+from molae_pyg.fingerprint import digest, of_weights
+from molae_pyg.models import MolAEEncoder
+from molae_pyg.nn.arguments import size
+from molae_pyg.tables.formats import Cells
+from molae_pyg.tables.reading import Table
+from molae_pyg.training import Finetuning
+from molae_pyg.workflow.features import (
+    CANDIDATES,
+    DESCRIPTORS,
+    ECFP,
+    blocks_of,
+    make_features,
+    write_arrays,
+)
+from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen
+from molae_pyg.workflow.folder import ModelFolder, Target, check_names
+from molae_pyg.workflow.folds import group_folds, make_folds
+from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.output import cells_of, write_results
+from molae_pyg.workflow.scores import MODEL, fit_baselines
+
+_INNER = 3  # folds of the cross-validation that chooses read-out and penalty
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """Settings of :func:`fit`.
+
+    Args:
+        folds: Number of folds. 1: one model on all rows, without an estimate. default: 5.
+        split: ``"scaffold"`` (default), ``"random"``, or ``"column:NAME"``: rows with the same
+            value in that column share a fold.
+        frozen: Whether the encoder stays as it is and a read-out is fitted on it, in seconds.
+            default: true. Else it is fine-tuned.
+        features: Features beside the encoder: ``"none"``, ``"descriptors"``, ``"ecfp"``,
+            ``"both"``, or ``"auto"`` (default), which chooses in each fold.
+        conformers: Number of conformers of a molecule. default: 1.
+        weights: Name of shipped weights, folder, or official ``.pt`` file.
+        seed: Seed of folds, conformers and initial weights.
+        training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
+            ``readout`` and ``pooler_dropout``.
+
+    Raises:
+        ValueError: A setting is unknown or out of range.
+    """
+
+    folds: int = 5
+    split: str = "scaffold"
+    frozen: bool = True
+    features: str = "auto"
+    conformers: int = 1
+    weights: str = "molae-small"
+    seed: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            size("folds", self.folds)
+            size("conformers", self.conformers)
+            size("seed", self.seed, least=0)
+            Finetuning(**{k: v for k, v in self.training.items() if k not in HEAD})
+        except TypeError as error:  # an unknown name
+            known = [*HEAD, *Finetuning.__dataclass_fields__]
+            raise InputError(f"{error}. Known settings: {', '.join(known)}") from None
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        if self.features not in CANDIDATES:
+            raise InputError(
+                f"features must be one of {', '.join(CANDIDATES)}, got {self.features!r}"
+            )
+        if self.split not in ("scaffold", "random") and not self.split.startswith("column:"):
+            raise InputError(f"split must be scaffold, random or column:NAME, got {self.split!r}")
+        if self.training and self.frozen:
+            raise InputError(
+                f"{', '.join(self.training)}: only fine-tuning has such settings (--finetune)"
+            )
+
+
+def fit(
+    table: Table,
+    folder: str | Path,
+    settings: FitSettings | None = None,
+    cells: Cells | None = None,
+    name: str = "table",
+) -> FittedModel:
+    """Trains a model for a table, and baselines on the same folds, into a folder.
+
+    A killed call resumes when it is made again with the same arguments, and gives the same files.
+    A finished one returns at once.
+
+    Args:
+        table: Molecules and targets. Rows that give no molecule are left out and have no
+            prediction.
+        folder: Folder of the model; made if absent.
+        settings: See :class:`FitSettings`.
+        cells: All cells of the table, which ``predictions.csv`` repeats and which hold the column
+            of a split. default: SMILES and labels.
+        name: Name of the data, for the report.
+
+    Raises:
+        ValueError: The folder holds another model (the message says what differs) or something
+            else, or nothing can be learned from the labels.
+        BlockingIOError: Another process trains in the folder.
+    """
+    settings = settings or FitSettings()
+    folder = Path(folder)
+    cells = cells or cells_of(table)
+    encoder = load_encoder(settings.weights).eval()
+    identity = {
+        "settings": asdict(settings),
+        "weights": of_weights(encoder),
+        "smiles": digest(table.smiles),
+        "labels": digest(table.y, table.task_names, table.task_types),
+        "cells": digest(cells.columns, cells.rows),
+    }
+    targets = [
+        Target.of(task, kind, table.y[:, i].numpy(), cells)
+        for i, (task, kind) in enumerate(zip(table.task_names, table.task_types, strict=True))
+    ]
+    check_names(targets)
+    _check_labels(table.y.numpy(), table.task_names)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder):
+        place = ModelFolder(folder, identity)
+        if place.is_done:
+            return FittedModel.load(folder)
+        if not (folder / "encoder").is_dir():
+            checkpoint.save(encoder, folder / "encoder")
+        data = _featurized(table, folder, settings, name)
+        fold = _folds(data, settings, cells)
+        place.start(targets, data, fold, name)
+        _fit_folds(data, fold, settings, encoder, folder)
+        model = FittedModel(folder)
+        write_results(model, cells)
+        place.finish()
+    return model
+
+
+def _featurized(table: Table, folder: Path, settings: FitSettings, name: str) -> CSVDataset:
+    with warnings.catch_warnings():  # of rows without a molecule, which have a status
+        warnings.filterwarnings("ignore", message=".*gave no molecule and are left out")
+        try:
+            return CSVDataset.from_table(
+                table,
+                "table.csv",
+                folder,
+                num_conformers=settings.conformers,
+                add_2d=False,
+                seed=settings.seed,
+            )
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from None
+
+
+def _check_labels(y: np.ndarray, names: Sequence[str]) -> None:
+    for name, labels in zip(names, y.T, strict=True):
+        different = len(np.unique(labels[~np.isnan(labels)]))
+        if different < 2:
+            raise InputError(f"target {name!r} has {different} different labels: two are needed")
+
+
+def _folds(data: CSVDataset, settings: FitSettings, cells: Cells) -> np.ndarray:
+    """Returns the fold of each molecule ``[n]``."""
+    if settings.folds == 1:
+        return np.zeros(len(data), np.int64)
+    kind, number = _split(data, settings, cells), settings.folds
+    if kind not in ("scaffold", "random"):
+        number = min(number, len(set(kind)))
+        if number < 2:
+            raise InputError(f"--split {settings.split}: all rows have the same value")
+    fold = make_folds(data.smiles, kind, number, settings.seed)
+    for name, labels in zip(data.task_names, data.y.numpy().T, strict=True):
+        for part in range(number):
+            known = labels[(fold != part) & ~np.isnan(labels)]
+            if len(np.unique(known)) < 2:
+                raise InputError(
+                    f"without fold {part}, target {name!r} has no two different labels: use more "
+                    "folds or another split (--folds, --split)"
+                )
+    return fold
+
+
+def _split(data: CSVDataset, settings: FitSettings, cells: Cells) -> str | list[str]:
+    """Returns the kind of folds, or the label of each molecule."""
+    if not settings.split.startswith("column:"):
+        return settings.split
+    column = settings.split.removeprefix("column:").strip()
+    if cells.columns.count(column) != 1:
+        found = "occurs twice" if column in cells.columns else "is absent"
+        raise InputError(f"column {column!r} of --split {found}. Columns: {cells.columns}")
+    index = cells.columns.index(column)
+    return [cells.rows[row][index].strip() for row in data._data.row.tolist()]
+
+
+def _fit_folds(
+    data: CSVDataset,
+    fold: np.ndarray,
+    settings: FitSettings,
+    encoder: MolAEEncoder,
+    folder: Path,
+) -> None:
+    """Fits the model of each fold and the baselines, those that are not there."""
+    candidates = CANDIDATES[settings.features]
+    uses_readout = settings.frozen or settings.features != "none"
+    names = blocks_of(candidates) if uses_readout else []
+    if settings.folds > 1:
+        names += [name for name in (DESCRIPTORS, ECFP) if name not in names]
+    features = make_features(names, data.smiles, data, encoder, folder / "features")
+    y, types = data.y.numpy().astype(float), data.task_types
+    for part in tqdm(np.unique(fold).tolist(), "folds", disable=None):
+        place = folder / f"fold-{part}"
+        place.mkdir(exist_ok=True)
+        if (place / "predicted.npz").is_file():
+            continue
+        train = np.flatnonzero(fold != part) if settings.folds > 1 else np.arange(len(y))
+        test = np.flatnonzero(fold == part) if settings.folds > 1 else np.zeros(0, int)
+        inner = _inner_folds(data, train, settings)
+        if settings.frozen:
+            fit_frozen(features, y, types, train, inner, candidates, settings.seed, place)
+        else:
+            fit_finetuned(data, train, settings, candidates, features, place)
+        found = {"rows": test}
+        if settings.folds > 1:
+            held_out = {name: x[test] for name, x in features.items()}
+            found[MODEL] = FoldModel(place).predict(held_out, data[test])
+            found |= fit_baselines(features, y, types, train, test, inner, settings.seed)
+        write_arrays(place / "predicted.npz", found)
+
+
+def _inner_folds(data: CSVDataset, rows: np.ndarray, settings: FitSettings) -> np.ndarray:
+    """Returns folds of training rows ``[m]``; without enough scaffolds they are random."""
+    smiles = [data.smiles[row] for row in rows.tolist()]
+    if settings.split == "scaffold":
+        try:
+            return make_folds(smiles, "scaffold", _INNER, settings.seed)
+        except InputError:
+            pass
+    return group_folds(np.arange(len(rows)), min(_INNER, len(rows)), settings.seed, "rows")

@@ -1,0 +1,242 @@
+"""A fitted model: predictions with intervals, from the models of all folds."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from torch_geometric.data import Data
+from tqdm.auto import tqdm
+
+from molae_pyg import checkpoint
+from molae_pyg.baselines.forest import ecfp4
+from molae_pyg.chem import featurize
+from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.rows import parse
+from molae_pyg.inference.uncertainty import Calibration, ConformalInterval, ConformalSet
+from molae_pyg.models import MolAEEncoder
+from molae_pyg.tables.reading import Table
+from molae_pyg.workflow.features import ENCODER, make_features, read_arrays
+from molae_pyg.workflow.finetuned import FoldModel
+from molae_pyg.workflow.folder import MODEL_FILE, TRAINING_FILE, Target, read_json
+from molae_pyg.workflow.scores import (
+    BASELINES,
+    MODEL,
+    calibrated_out_of_fold,
+    intervals_out_of_fold,
+)
+
+_RECIPE = ("num_conformers", "add_2d", "remove_hydrogens", "max_atoms", "seed", "time_limit")
+
+
+class Outcomes(NamedTuple):
+    """What became of each row: status (ok, invalid, failed), reason, and the usable molecules."""
+
+    status: list[str]
+    reason: list[str]
+    kept: np.ndarray  # rows that are ok
+    molecules: list[Data] | None  # of these rows; None if coordinates are not needed
+
+
+class FittedModel:
+    """The model of a folder that ``molae train`` or :func:`~molae_pyg.workflow.fit` has made.
+
+    Args:
+        folder: The folder. :meth:`load` also checks that it is whole.
+
+    Attributes:
+        folder: The folder.
+        info: Content of ``model.json``.
+        targets: What is predicted.
+        num_folds: Number of folds; 1: there is no estimate and there are no intervals.
+        smiles: Training molecules ``[n]``.
+        rows: Their rows in the table ``[n]``.
+        fold: Their folds ``[n]``.
+        y: Their labels ``[n, T]``, NaN = missing.
+        predictions: Predictions ``[n, T]`` of rows by models that have not seen them, of this model
+            (``"molae"``) and of the baselines, by name; empty with one fold.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.info: dict[str, Any] = read_json(self.folder / MODEL_FILE)
+        training = read_json(self.folder / TRAINING_FILE)
+        self.targets = [Target(**target) for target in self.info["targets"]]
+        self.smiles: list[str] = training["smiles"]
+        self.rows, self.fold = np.array(training["row"]), np.array(training["fold"])
+        self.y = np.array(training["y"], float).reshape(len(self.smiles), len(self.targets))
+        self.outcomes: list[str] = training["outcomes"]
+        self.reasons: list[str] = training["reasons"]
+        self.num_folds = int(self.fold.max()) + 1
+        self.predictions = self._out_of_fold() if self.num_folds > 1 else {}
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "FittedModel":
+        """Opens a folder.
+
+        Raises:
+            ValueError: If it holds no whole model.
+        """
+        file = Path(folder) / MODEL_FILE
+        if not file.is_file():
+            raise InputError(f"{folder} holds no model of molae train: there is no {MODEL_FILE}")
+        if not read_json(file).get("done"):
+            raise InputError(f"the training in {folder} has not ended: run the same command again")
+        return cls(folder)
+
+    def __repr__(self) -> str:
+        names = ", ".join(target.name for target in self.targets)
+        return f"FittedModel({self.folder}, {names}, {self.num_folds} folds)"
+
+    @cached_property
+    def models(self) -> list[FoldModel]:
+        """The models of the folds."""
+        return [FoldModel(self.folder / f"fold-{fold}") for fold in range(self.num_folds)]
+
+    def predict(self, molecules: Sequence[str] | Table, alpha: float = 0.1) -> pd.DataFrame:
+        """Predicts molecules; a row that gives no molecule has no prediction and a reason.
+
+        Args:
+            molecules: SMILES ``[n]``, or a table.
+            alpha: Share of true values that may be outside the intervals and sets. default: 0.1.
+
+        Returns:
+            One row for each molecule, with these columns for each target T: for numbers
+            ``T_predicted``, ``T_low``, ``T_high``; for classes ``T_probability`` (calibrated),
+            ``T_predicted`` and ``T_set``, the classes that are possible at this level. Then
+            ``molae_status`` (ok, invalid, failed), ``molae_reason`` and ``molae_similarity``, the
+            Tanimoto similarity (ECFP4) to the nearest training molecule.
+        """
+        smiles = molecules.smiles if isinstance(molecules, Table) else list(molecules)
+        outcomes, predicted = self._predict(smiles)  # [F, m, T]
+        columns: dict[str, np.ndarray] = {}
+        for task, target in enumerate(self.targets):
+            for name, values in self._of_target(task, predicted[:, :, task], alpha).items():
+                empty = np.nan if values.dtype.kind == "f" else ""
+                full = np.full(len(smiles), empty, values.dtype if empty != "" else object)
+                full[outcomes.kept] = values
+                columns[f"{target.name}_{name}"] = full
+        similarity = np.full(len(smiles), np.nan)
+        similarity[outcomes.kept] = self.similarity([smiles[row] for row in outcomes.kept])
+        columns |= {"molae_status": outcomes.status, "molae_reason": outcomes.reason}
+        return pd.DataFrame(columns | {"molae_similarity": similarity})
+
+    def fold_predict(self, molecules: Sequence[str]) -> np.ndarray:
+        """Returns values or probabilities of class 1 of each fold's model ``[F, n, T]``.
+
+        Rows that give no molecule are NaN. Probabilities are not calibrated.
+        """
+        smiles = list(molecules)
+        outcomes, predicted = self._predict(smiles)
+        full = np.full((self.num_folds, len(smiles), len(self.targets)), np.nan)
+        full[:, outcomes.kept] = predicted
+        return full
+
+    @property
+    def oof(self) -> pd.DataFrame:
+        """Out-of-fold predictions of the training rows, indexed by their row in the table.
+
+        The columns are ``molae_fold`` and, for each target T, ``T_label``, ``T_predicted`` and
+        ``T_low``, ``T_high`` (90 % intervals from the other folds) or ``T_probability``
+        (calibrated by the other folds).
+
+        Raises:
+            ValueError: If there is one fold only.
+        """
+        if not self.predictions:
+            raise InputError("a model of one fold has no out-of-fold predictions")
+        columns = {"molae_fold": self.fold}
+        for task, target in enumerate(self.targets):
+            y, found = self.y[:, task], self.predictions[MODEL][:, task]
+            columns[f"{target.name}_label"] = y
+            if target.kind == "classification":
+                probability = calibrated_out_of_fold(y, found, self.fold)
+                columns[f"{target.name}_probability"] = probability
+                columns[f"{target.name}_predicted"] = _classes(target, probability)
+            else:
+                low, high = intervals_out_of_fold(y, found, self.fold, 0.1)
+                columns[f"{target.name}_predicted"] = found
+                columns |= {f"{target.name}_low": low, f"{target.name}_high": high}
+        return pd.DataFrame(columns, index=self.rows)
+
+    def similarity(self, smiles: Sequence[str]) -> np.ndarray:
+        """Returns the Tanimoto similarity (ECFP4) to the nearest training molecule ``[m]``."""
+        if not len(smiles):
+            return np.zeros(0)
+        bits, known = ecfp4(smiles), self._fingerprints
+        found = np.empty(len(bits))
+        for start in range(0, len(bits), 1024):
+            some = bits[start : start + 1024]
+            common = some @ known.T
+            either = some.sum(1)[:, None] + known.sum(1) - common
+            found[start : start + 1024] = (common / np.maximum(either, 1)).max(1)
+        return found
+
+    @cached_property
+    def _fingerprints(self) -> np.ndarray:
+        return ecfp4(self.smiles)
+
+    def _of_target(self, task: int, predicted: np.ndarray, alpha: float) -> dict[str, np.ndarray]:
+        """Returns the columns of one target from the predictions of each fold ``[F, m]``."""
+        target, y, mean = self.targets[task], self.y[:, task], predicted.mean(0)
+        oof = self.predictions[MODEL][:, task] if self.predictions else None
+        if target.kind == "regression":
+            low = high = np.full(len(mean), np.nan)
+            if oof is not None and len(mean):
+                low, high = ConformalInterval(y, oof, self.fold)(predicted, alpha)
+            return {"predicted": mean, "low": low, "high": high}
+        sets = np.full(len(mean), "", object)
+        if oof is not None and len(mean):
+            calibration = Calibration(y, oof)
+            mean, known = calibration(mean), calibration(oof)
+            conformal = ConformalSet(y, np.stack([1 - known, known], 1))
+            possible = conformal(np.stack([1 - mean, mean], 1), alpha)  # [m, 2]
+            names = np.array(target.classes, object)
+            sets = np.array(["|".join(names[row]) for row in possible], object)
+        return {"probability": mean, "predicted": _classes(target, mean), "set": sets}
+
+    def _predict(self, smiles: Sequence[str]) -> tuple[Outcomes, np.ndarray]:
+        """Returns what became of each row, and the predictions ``[F, m, T]`` of those kept."""
+        blocks = list(dict.fromkeys(name for model in self.models for name in model.blocks))
+        finetuned = any(model.is_finetuned for model in self.models)
+        outcomes = self._molecules(smiles, ENCODER in blocks or finetuned)
+        kept = [smiles[row] for row in outcomes.kept]
+        if not kept:
+            return outcomes, np.zeros((self.num_folds, 0, len(self.targets)))
+        encoder = None
+        if ENCODER in blocks:
+            encoder = checkpoint.load(MolAEEncoder, self.folder / "encoder").eval()
+        features = make_features(blocks, kept, outcomes.molecules, encoder)
+        bar = tqdm(self.models, "predicting", leave=False, delay=2, disable=None)
+        return outcomes, np.stack([m.predict(features, outcomes.molecules) for m in bar])
+
+    def _molecules(self, smiles: Sequence[str], with_coordinates: bool) -> Outcomes:
+        options = {name: self.info["recipe"][name] for name in _RECIPE}
+        if with_coordinates:
+            molecules, report = featurize(smiles, **options, on_error="skip")
+            usable = {"3d": "ok", "2d": "ok"}
+            status = [usable.get(outcome, outcome) for outcome in report.outcomes]
+            return Outcomes(status, report.reasons, np.array(report.kept, int), molecules)
+        status, reason = ["ok"] * len(smiles), [""] * len(smiles)
+        limit = Options(**options).time_limit
+        for row, text in enumerate(tqdm(smiles, "reading", delay=2, disable=None)):
+            try:
+                parse(text, True, limit)
+            except ValueError as error:
+                status[row], reason[row] = "invalid", str(error)
+        kept = np.flatnonzero(np.array(status, object) == "ok")
+        return Outcomes(status, reason, kept, None)
+
+    def _out_of_fold(self) -> dict[str, np.ndarray]:
+        found = {name: np.full(self.y.shape, np.nan) for name in (MODEL, *BASELINES)}
+        for fold in range(self.num_folds):
+            arrays = read_arrays(self.folder / f"fold-{fold}" / "predicted.npz")
+            for name, predicted in found.items():
+                predicted[arrays["rows"]] = arrays[name]
+        return found
+
+
+def _classes(target: Target, probability: np.ndarray) -> np.ndarray:
+    return np.array(target.classes, object)[(probability >= 0.5).astype(int)]

@@ -1,0 +1,190 @@
+"""What is written and printed: predictions beside the columns of a table, and scores."""
+
+import csv
+import gzip
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from molae_pyg.chem.options import InputError
+from molae_pyg.durable import write_durably
+from molae_pyg.metrics import DEFAULT_METRIC, evaluate_tasks
+from molae_pyg.tables.formats import Cells, open_table
+from molae_pyg.tables.reading import Table, read_table
+from molae_pyg.tables.text_file import ending_of
+from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.scores import BASELINES, MODEL, score_table, verdicts
+
+
+def write_results(model: FittedModel, cells: Cells) -> None:
+    """Writes ``predictions.csv`` and ``metrics.csv`` of a model that has been fitted."""
+    number = len(model.outcomes)
+    ok = {"3d": "ok", "2d": "ok"}
+    columns: dict[str, object] = {}
+    if model.predictions:
+        full = model.oof.drop(columns=[f"{target.name}_label" for target in model.targets])
+        columns = full.reindex(range(number)).to_dict("list")
+    columns["molae_status"] = [ok.get(outcome, outcome) for outcome in model.outcomes]
+    columns["molae_reason"] = model.reasons
+    write_beside(model.folder / "predictions.csv", cells, pd.DataFrame(columns))
+    table = metrics_of(model).to_csv(index=False)
+    write_durably(model.folder / "metrics.csv", table.encode())
+
+
+def metrics_of(model: FittedModel) -> pd.DataFrame:
+    """Returns the scores of the model and of the baselines, with coverage and verdict."""
+    names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
+    if not model.predictions:
+        return pd.DataFrame(columns=["model", "target", "fold", "n"])
+    table = score_table(model.y, model.predictions, model.fold, names, types)
+    found = verdicts(model.y, model.predictions, names, types)
+    covered = coverage(model)
+    is_whole = (table["model"] == MODEL) & (table["fold"] == "all")
+    targets = table["target"].where(is_whole)
+    table["coverage_90"] = targets.map(covered)
+    table["verdict"] = targets.map({name: verdict.sentence for name, verdict in found.items()})
+    return table
+
+
+def coverage(model: FittedModel) -> dict[str, float]:
+    """Returns the share of labels in their out-of-fold 90 % interval, by target of numbers."""
+    oof, found = model.oof, {}
+    for task, target in enumerate(model.targets):
+        known = ~np.isnan(model.y[:, task])
+        if target.kind == "regression":
+            low, high = oof[f"{target.name}_low"], oof[f"{target.name}_high"]
+            inside = (low <= model.y[:, task]) & (model.y[:, task] <= high)
+            found[target.name] = float(inside[known].mean())
+    return found
+
+
+def summary(model: FittedModel) -> str:
+    """Returns the table of scores and the verdicts, as ``molae train`` prints them."""
+    if not model.predictions:
+        return (
+            "One model was trained on all rows: there is no estimate of its error, and "
+            "predictions have no intervals. Use --folds 5 for both."
+        )
+    table = metrics_of(model)
+    lines = []
+    for target in model.targets:
+        metric = DEFAULT_METRIC[target.kind]
+        of_target = table[table["target"] == target.name]
+        number = int(of_target.loc[of_target["fold"] == "all", "n"].iloc[0])
+        lines.append(
+            f"{target.name}: {metric} of {number:,} labels, out of {model.num_folds} folds"
+        )
+        for name in (MODEL, *BASELINES):
+            some = of_target[of_target["model"] == name].set_index("fold")[metric]
+            parts = some.drop("all")
+            lines.append(
+                f"  {name:12s} {some['all']:8.3f}   (folds {parts.mean():.3f} ± {parts.std():.3f})"
+            )
+        whole = of_target[(of_target["model"] == MODEL) & (of_target["fold"] == "all")].iloc[0]
+        if not pd.isna(whole["coverage_90"]):
+            lines.append(f"  90 % intervals contain {whole['coverage_90']:.1%} of the labels")
+        if not pd.isna(whole["verdict"]):
+            lines.append(f"  molae is {whole['verdict']}")
+    return "\n".join(lines)
+
+
+def write_beside(path: str | Path, cells: Cells, new: pd.DataFrame) -> list[str]:
+    """Writes all cells of a table with new columns to the right.
+
+    A column of the table with the name of a new one is called ``NAME (input)``. The ending of the
+    name decides: ``.tsv`` has tabs, ``.gz`` is compressed.
+
+    Args:
+        path: The file.
+        cells: The table.
+        new: Columns with one row for each row of the table.
+
+    Returns:
+        The columns of the table that were renamed.
+    """
+    columns, renamed = [], []
+    for name in cells.columns:
+        columns.append(f"{name} (input)" if name in new.columns else name)
+        renamed += [name] * (columns[-1] != name)
+    text = io.StringIO(newline="")
+    mark = "\t" if ending_of(path) == ".tsv" else ","
+    writer = csv.writer(text, delimiter=mark, lineterminator="\n")
+    writer.writerow([*columns, *new.columns])
+    added = [_texts(new.iloc[:, place]) for place in range(new.shape[1])]
+    for row, given in enumerate(cells.rows):
+        writer.writerow([*given, *(column[row] for column in added)])
+    content = text.getvalue().encode("utf-8", "surrogatepass")
+    if str(path).lower().endswith(".gz"):
+        content = gzip.compress(content, mtime=0)
+    write_durably(path, content)
+    return renamed
+
+
+def _texts(column: pd.Series) -> Sequence[str]:
+    if column.dtype.kind == "f":
+        whole = column.name == "molae_fold"
+        return ["" if np.isnan(v) else f"{v:.0f}" if whole else f"{v:.6g}" for v in column]
+    return ["" if pd.isna(value) else str(value) for value in column]
+
+
+def cells_of(table: Table) -> Cells:
+    """Returns the SMILES and labels of a table as cells; a missing label is empty."""
+    rows = zip(table.smiles, table.y.tolist(), strict=True)
+    texts = [[s, *("" if np.isnan(v) else f"{v:g}" for v in labels)] for s, labels in rows]
+    return Cells(["smiles", *table.task_names], texts)
+
+
+def check_output(path: str | Path) -> None:
+    """Checks before the work that predictions can be written there (ValueError or OSError)."""
+    if ending_of(path) not in (".csv", ".tsv"):
+        raise InputError(f"{path}: the name must end in .csv or .tsv (or .gz)")
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no such folder")
+
+
+def scores_of(
+    model: FittedModel,
+    path: str,
+    found: pd.DataFrame,
+    smiles_column: str | None = None,
+    encoding: str = "utf-8",
+) -> list[str]:
+    """Returns lines with the scores of the targets whose labels a file has.
+
+    Args:
+        model: The model.
+        path: The file that was predicted.
+        found: What the model returned.
+        smiles_column: Column of the SMILES.
+        encoding: Encoding of the file.
+    """
+    with open_table(path, encoding, smiles_column) as rows:
+        present = [t for t in model.targets if rows.columns.count(t.name) == 1]
+    lines = []
+    for target in present:
+        types = {target.name: target.kind}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of how the column is read
+                y = read_table(path, smiles_column, [target.name], types, encoding).y[:, 0].numpy()
+        except ValueError as error:
+            lines.append(f"{target.name}: not scored: {error}")
+            continue
+        is_class = target.kind == "classification"
+        predicted = found[f"{target.name}_{'probability' if is_class else 'predicted'}"].to_numpy()
+        known = ~np.isnan(y) & ~np.isnan(predicted)
+        if not known.any():
+            continue
+        scores = evaluate_tasks(y[known], predicted[known], [target.kind], [target.name])
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in scores[target.name].items())
+        line = f"{target.name}: {shown} on {known.sum():,} labels"
+        if not is_class and model.predictions:
+            low, high = found[f"{target.name}_low"], found[f"{target.name}_high"]
+            inside = ((low <= y) & (y <= high))[known].mean()
+            line += f"; intervals contain {inside:.1%}"
+        lines.append(line)
+    return lines

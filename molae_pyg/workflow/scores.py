@@ -1,0 +1,172 @@
+"""Scores of out-of-fold predictions, beside baselines on the same folds, with a verdict."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from molae_pyg.baselines.forest import ForestBaseline
+from molae_pyg.evaluation.significance import resampled_scores
+from molae_pyg.inference.uncertainty import Calibration
+from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER, TaskType, evaluate_tasks
+from molae_pyg.workflow.features import DESCRIPTORS, ECFP
+from molae_pyg.workflow.readout import fit_readout
+
+#: Name of the model in tables of scores.
+MODEL = "molae"
+#: Baselines in the order of the tables, and how a sentence names them.
+BASELINES = {
+    "mean": "the mean of the labels",
+    "ecfp-forest": "the ECFP4 forest",
+    "descriptors": "the descriptors alone",
+}
+_TREES = 300
+_TIMES = 1000  # test sets that are drawn for a verdict
+_LEVEL = 0.95  # share of them in which a better model must be better
+
+
+class Verdict(NamedTuple):
+    """The comparison with the best baseline of one target."""
+
+    baseline: str  # key of BASELINES
+    share: float  # share of resampled test sets in which the model is better
+    sentence: str
+
+
+def fit_baselines(
+    features: Mapping[str, np.ndarray],
+    y: np.ndarray,
+    types: Sequence[TaskType],
+    train: np.ndarray,
+    test: np.ndarray,
+    inner: np.ndarray,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """Fits the baselines on the training rows of a fold.
+
+    Args:
+        features: Blocks ``[n, F]`` with descriptors and ECFP counts.
+        y: Labels ``[n, T]``; each target has one among the training rows.
+        types: Type of each target.
+        train: Rows to fit.
+        test: Rows to predict ``[m]``.
+        inner: Inner folds of the training rows.
+        seed: Seed of the forest.
+
+    Returns:
+        Predictions ``[m, T]`` by name.
+    """
+    bits = features[ECFP] > 0
+    forest = ForestBaseline(types, num_trees=_TREES, seed=seed).fit_features(bits[train], y[train])
+    block = {DESCRIPTORS: features[DESCRIPTORS]}
+    kept = {name: x[train] for name, x in block.items()}
+    descriptors = fit_readout(kept, y[train], types, inner, [(DESCRIPTORS,)], seed)
+    return {
+        "mean": np.tile(np.nanmean(y[train], axis=0), (len(test), 1)),
+        "ecfp-forest": forest.predict_features(bits[test]),
+        "descriptors": descriptors.predict({name: x[test] for name, x in block.items()}),
+    }
+
+
+def score_table(
+    y: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    fold: np.ndarray,
+    names: Sequence[str],
+    types: Sequence[TaskType],
+) -> pd.DataFrame:
+    """Returns the scores of each model, target and fold.
+
+    Args:
+        y: Labels ``[n, T]``.
+        predictions: Out-of-fold predictions ``[n, T]`` by model.
+        fold: Fold of each row ``[n]``.
+        names: Names of the targets.
+        types: Their types.
+
+    Returns:
+        Columns model, target, fold (``"all"``: all rows together), n and the scores.
+    """
+    rows = []
+    for model, predicted in predictions.items():
+        for part in ("all", *np.unique(fold).tolist()):
+            some = np.full(len(y), True) if part == "all" else fold == part
+            scores = evaluate_tasks(y[some], predicted[some], types, names)
+            for task, name in enumerate(names):
+                number = int((~np.isnan(y[some, task])).sum())
+                found = {"model": model, "target": name, "fold": part, "n": number}
+                rows.append(found | scores[name])
+    return pd.DataFrame(rows)
+
+
+def verdicts(
+    y: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    types: Sequence[TaskType],
+) -> dict[str, Verdict]:
+    """Compares the model with the best baseline of each target on resampled test sets."""
+    found = {}
+    for task, (name, kind) in enumerate(zip(names, types, strict=True)):
+        known = ~np.isnan(y[:, task])
+        labels = y[known, task : task + 1]
+        if len(np.unique(labels)) < 2:
+            continue
+        metric = DEFAULT_METRIC[kind]
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        drawn = {
+            model: sign * resampled_scores(labels, p[known, task : task + 1], metric, times=_TIMES)
+            for model, p in predictions.items()
+        }
+        best = max(BASELINES, key=lambda model, drawn=drawn: np.nanmean(drawn[model]))
+        share = float(np.nanmean(drawn[MODEL] > drawn[best]))
+        found[name] = Verdict(best, share, _sentence(best, share))
+    return found
+
+
+def _sentence(baseline: str, share: float) -> str:
+    other, percent = BASELINES[baseline], f"{share:.0%} of {_TIMES:,} resampled test sets"
+    if share >= _LEVEL:
+        return f"better than {other} (in {percent})"
+    if share > 1 - _LEVEL:
+        return f"not clearly better than {other} (better in {percent})"
+    return f"worse than {other} (better in only {percent}): use that instead"
+
+
+def calibrated_out_of_fold(y: np.ndarray, probability: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Calibrates the probabilities ``[n]`` of each fold by the other folds.
+
+    A fold keeps its probabilities if the others do not have both classes.
+    """
+    found = probability.copy()
+    for part in np.unique(fold):
+        others = fold != part
+        labels = y[others]
+        if len(np.unique(labels[~np.isnan(labels)])) == 2:
+            calibration = Calibration(labels, probability[others])
+            found[~others] = calibration(probability[~others])
+    return found
+
+
+def intervals_out_of_fold(
+    y: np.ndarray, predicted: np.ndarray, fold: np.ndarray, alpha: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns split-conformal intervals of out-of-fold predictions, each from the other folds.
+
+    Args:
+        y: Labels ``[n]``, NaN = missing.
+        predicted: Out-of-fold predictions ``[n]``.
+        fold: Fold of each row ``[n]``.
+        alpha: Share of labels that may be outside.
+
+    Returns:
+        Lower and upper ends ``[n]``; infinite if the other folds have too few labels.
+    """
+    half = np.full(len(y), np.inf)
+    for part in np.unique(fold):
+        residual = np.abs(y - predicted)[(fold != part) & ~np.isnan(y)]
+        rank = int(np.ceil((1 - alpha) * (len(residual) + 1)))
+        if rank <= len(residual):
+            half[fold == part] = np.sort(residual)[rank - 1]
+    return predicted - half, predicted + half
