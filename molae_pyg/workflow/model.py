@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from rdkit import rdBase
 from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
@@ -221,11 +222,12 @@ class FittedModel:
             return Outcomes(status, report.reasons, np.array(report.kept, int), molecules)
         status, reason = ["ok"] * len(smiles), [""] * len(smiles)
         limit = Options(**options).time_limit
-        for row, text in enumerate(tqdm(smiles, "reading", delay=2, disable=None)):
-            try:
-                parse(text, True, limit)
-            except ValueError as error:
-                status[row], reason[row] = "invalid", str(error)
+        with rdBase.BlockLogs():
+            for row, text in enumerate(tqdm(smiles, "reading", delay=2, disable=None)):
+                try:
+                    parse(text, True, limit)
+                except ValueError as error:
+                    status[row], reason[row] = "invalid", str(error)
         kept = np.flatnonzero(np.array(status, object) == "ok")
         return Outcomes(status, reason, kept, None)
 
