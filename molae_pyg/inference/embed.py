@@ -1,13 +1,16 @@
 """Embeddings: vectors of SMILES, which are cached on the disk, and of PyG Data."""
 
 import io
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 from rdkit import rdBase
 from torch import nn
+from torch.utils.data import Subset
 from torch_geometric.data import Data, Dataset
 from tqdm.auto import tqdm
 
@@ -22,9 +25,12 @@ from molae_pyg.inference.molecules import (
     Molecules,
     check_list,
     checked_sizes,
+    num_atoms_of,
 )
 from molae_pyg.inference.precision import precision as hardware_precision
 from molae_pyg.nn.arguments import size
+
+OnError = Literal["raise", "nan"]
 
 _CHUNK = 512  # molecules that are sorted by size and cached together: what a kill can cost
 
@@ -36,6 +42,7 @@ def embed(
     batch_size: int = 32,
     cache: bool = True,
     precision: str = "auto",
+    on_error: OnError = "raise",
 ) -> np.ndarray:
     """Returns the vector of each molecule: its CLS representation, averaged over conformers.
 
@@ -52,28 +59,94 @@ def embed(
             The file is in ``$MOLAE_CACHE``, default: ``~/.cache/molae_pyg``.
         precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
+        on_error: ``"raise"`` (default), or ``"nan"``: the row of a molecule that cannot be embedded
+            is NaN, and one warning counts such rows and gives the reason of the first ones.
 
     Returns:
         float32 ``[n, C]``, rows in the order of the molecules.
 
     Raises:
         ValueError: A molecule cannot be used or gave no coordinates (the message names its row), or
-            ``batch_size`` or ``precision`` is not allowed.
+            ``batch_size``, ``precision`` or ``on_error`` is not allowed.
         TypeError: ``molecules`` is a single string, a file, or something without an order of rows.
     """
     encoder = getattr(model, "encoder", model)
     batch_size = size("batch_size", batch_size)
+    lost = _Lost(on_error)
     if _are_data(molecules):
-        check_list(molecules, "molecules")
-        num_atoms = checked_sizes(molecules, Checker("molecules"))
-        items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
+        vectors = _of_data(encoder, molecules, batch_size, precision, lost)
+    else:
+        vectors = _of_smiles(
+            encoder, listed(molecules), num_conformers, batch_size, cache, precision, lost
+        )
+    if lost:
+        lost.warn(len(vectors))
+    return vectors
+
+
+class _Lost(dict[int, str]):
+    """Reasons of the rows that cannot be embedded; unless NaN is wanted, the first is raised."""
+
+    def __init__(self, on_error: OnError):
+        super().__init__()
+        if on_error not in ("raise", "nan"):
+            raise ValueError(f"on_error must be 'raise' or 'nan', not {on_error!r}")
+        self.raises = on_error == "raise"
+
+    def add(self, row: int, reason: object) -> None:
+        if self.raises:
+            raise ValueError(f"row {row}: {reason}") from None
+        self[row] = str(reason)
+
+    def warn(self, num_rows: int) -> None:
+        shown = "; ".join(f"row {row}: {self[row]}" for row in sorted(self)[:5])
+        warnings.warn(
+            f"{len(self)} of {num_rows} molecules cannot be embedded and have NaN: {shown}"
+            f"{'; ...' if len(self) > 5 else ''}",
+            stacklevel=3,
+        )
+
+
+def _of_data(
+    encoder: nn.Module, molecules: Molecules, batch_size: int, precision: str, lost: _Lost
+) -> np.ndarray:
+    """Does what :func:`embed` does, for PyG Data."""
+    check_list(molecules, "molecules")
+    check = Checker("molecules")
+    items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
+    if lost.raises:
+        num_atoms = checked_sizes(molecules, check)
         return _encode(encoder, items, num_atoms, batch_size, precision, "embedding")
-    smiles = listed(molecules)
+    sizes = {}  # of the molecules that can be used, by row
+    for row in range(len(molecules)):
+        try:
+            check(row, data := molecules[row])
+            sizes[row] = num_atoms_of(data)
+        except ValueError as error:
+            lost.add(row, error)
+    vectors = _without_vectors(encoder, len(molecules))
+    if sizes:
+        kept, num_atoms = list(sizes), list(sizes.values())
+        some = Subset(items, kept)
+        vectors[kept] = _encode(encoder, some, num_atoms, batch_size, precision, "embedding")
+    return vectors
+
+
+def _of_smiles(
+    encoder: nn.Module,
+    smiles: list[Any],
+    num_conformers: int,
+    batch_size: int,
+    cache: bool,
+    precision: str,
+    lost: _Lost,
+) -> np.ndarray:
+    """Does what :func:`embed` does, for SMILES."""
     options = Options(num_conformers)
     shelf = _shelf(encoder, options, hardware_precision(precision)) if cache else None
-    names = _canonical(smiles, shelf)
+    names = _canonical(smiles, shelf, lost)
     rows: dict[str, int] = {}  # first row of each molecule
-    for row, name in enumerate(names):
+    for row, name in names.items():
         rows.setdefault(name, row)
     vectors = shelf.vectors(list(rows)) if shelf else {}
     missing = [name for name in rows if name not in vectors]
@@ -84,13 +157,20 @@ def embed(
             failed |= errors
             if shelf:
                 shelf.keep({}, found)
-    if failed:
-        name, error = next(iter(failed.items()))
-        others = f" (and {len(failed) - 1} more molecules)" if len(failed) > 1 else ""
-        raise ValueError(f"row {rows[name]}: {error}{others}")
-    if not names:
-        return np.zeros((0, encoder.config["hidden_channels"]), dtype=np.float32)
-    return np.stack([vectors[name] for name in names])
+    others = f" (and {len(failed) - 1} more molecules)" if lost.raises and len(failed) > 1 else ""
+    result = _without_vectors(encoder, len(smiles))
+    for name, error in failed.items():
+        lost.add(rows[name], f"{error}{others}")
+    for row, name in names.items():
+        if name in vectors:
+            result[row] = vectors[name]
+        elif row not in lost:
+            lost.add(row, lost[rows[name]])
+    return result
+
+
+def _without_vectors(encoder: nn.Module, num_rows: int) -> np.ndarray:
+    return np.full((num_rows, encoder.config["hidden_channels"]), np.nan, np.float32)
 
 
 def _in_chunks(
@@ -114,7 +194,7 @@ def _in_chunks(
 
 def _encode(
     encoder: nn.Module,
-    molecules: Sequence[Data] | HeldOutItems,
+    molecules: Sequence[Data] | HeldOutItems | Subset,
     num_atoms: Sequence[int],
     batch_size: int,
     precision: str,
@@ -143,13 +223,12 @@ def _shelf(encoder: nn.Module, options: Options, precision: str) -> EmbeddingCac
     return EmbeddingCache(cache_folder(), reader, settings)
 
 
-def listed(smiles: Iterable[str]) -> list[str]:
+def listed(smiles: Iterable[str]) -> list[Any]:
     """Returns all rows of a list, array, column, generator or other iterable with an order.
 
     Raises:
         TypeError: It is a single string, a file, a mapping, a set or a table, whose rows are not
             defined.
-        ValueError: A row is not a string.
     """
     if isinstance(smiles, str | bytes | bytearray):
         raise TypeError("embed takes a list of SMILES; for one molecule give [smiles]")
@@ -161,25 +240,32 @@ def listed(smiles: Iterable[str]) -> list[str]:
             f"embed takes a list of SMILES, got a {type(smiles).__name__}; give a list, or one "
             "column of a table"
         )
-    rows = list(smiles)
-    for number, row in enumerate(rows):
-        if not isinstance(row, str):
-            raise ValueError(f"row {number}: expected a SMILES string, got {row!r:.80}")
-    return [str(row) for row in rows]
+    return list(smiles)
 
 
-def _canonical(smiles: Sequence[str], shelf: EmbeddingCache | None) -> list[str]:
-    """Returns canonical SMILES. All are read before any conformer is made: errors come early."""
-    known = shelf.molecules([s for s in dict.fromkeys(smiles) if s.isascii()]) if shelf else {}
-    new = {}
-    for row, text in enumerate(
-        tqdm(smiles, "reading", unit="mol", delay=1.0, leave=False, disable=None)
-    ):
-        if text not in known:
+def _canonical(smiles: Sequence[Any], shelf: EmbeddingCache | None, lost: _Lost) -> dict[int, str]:
+    """Returns canonical SMILES by row, without those of lost rows.
+
+    All are read before any conformer is made: errors come early.
+    """
+    texts = {}
+    for row, text in enumerate(smiles):
+        if isinstance(text, str):
+            texts[row] = str(text)
+        else:
+            lost.add(row, f"expected a SMILES string, got {text!r:.80}")
+    distinct = dict.fromkeys(texts.values())
+    known = shelf.molecules([s for s in distinct if s.isascii()]) if shelf else {}
+    new, errors = {}, {}
+    bar = tqdm(texts.items(), "reading", unit="mol", delay=1.0, leave=False, disable=None)
+    for row, text in bar:
+        if text not in known and text not in errors:
             try:
                 known[text] = new[text] = canonical_smiles(text)
             except ValueError as error:
-                raise ValueError(f"row {row}: {error}") from None
+                errors[text] = str(error)
+        if text in errors:
+            lost.add(row, errors[text])
     if shelf:
         shelf.keep(new, {})
-    return [known[text] for text in smiles]
+    return {row: known[text] for row, text in texts.items() if text in known}

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -188,6 +188,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         batch_size: int = 32,
         cache: bool = True,
         precision: str = "auto",
+        on_error: Literal["raise", "nan"] = "raise",
     ) -> np.ndarray:
         """Vectors of n SMILES, float32 ``[n, C]``, each the mean over its conformers.
 
@@ -195,7 +196,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         """
         from molae_pyg.inference import embed  # loads RDKit
 
-        return embed(self, smiles, num_conformers, batch_size, cache, precision)
+        return embed(self, smiles, num_conformers, batch_size, cache, precision, on_error)
 
     @classmethod
     def from_official(cls, checkpoint_path: str | os.PathLike) -> "MolAE":

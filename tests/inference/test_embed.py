@@ -180,3 +180,58 @@ def test_molecules_that_cannot_be_embedded_are_named(model):
     made[1].conformers = made[1].conformers[:, :1]
     with pytest.raises(ValueError, match=r"molecule 1 of molecules .* has 1 conformers"):
         embed(model, made)
+
+
+# ------------------------------------------------------------------------ rows with an error
+
+
+BAD = ["CCO", "C1CC", None, "CCN", "OCC", "C1CC", 7.0, "CCX"]
+
+
+def test_rows_that_cannot_be_embedded_are_nan(model):
+    with pytest.warns(UserWarning, match="5 of 8 molecules cannot be embedded") as warned:
+        found = model.embed(BAD, precision="32-true", on_error="nan")
+    (warning,) = [w for w in warned if "cannot be embedded" in str(w.message)]
+    assert "row 1: cannot read SMILES 'C1CC'" in str(warning.message)
+    assert "row 2: expected a SMILES string, got None" in str(warning.message)
+    assert np.isnan(found).all(1).tolist() == [i not in (0, 3, 4) for i in range(8)]
+    good = model.embed(["CCO", "CCN", "OCC"], precision="32-true")
+    assert np.array_equal(found[[0, 3, 4]], good)
+    with pytest.warns(UserWarning, match="2 of 2 molecules cannot be embedded"):
+        assert np.isnan(model.embed(["?", None], on_error="nan")).all()
+
+
+def test_molecules_without_coordinates_are_nan(model, monkeypatch):
+    made = embedding.stream
+
+    def lossy(smiles, options):
+        for data in made(smiles, options):
+            yield ValueError(f"no coordinates for {data.smiles!r}") if "N" in data.smiles else data
+
+    monkeypatch.setattr(embedding, "stream", lossy)
+    with pytest.warns(UserWarning, match=r"3 of 5 .*row 1: no coordinates for 'CCN'; row 2: "):
+        found = model.embed(["CCS", "NCC", "CCN", "CCP", "CN"], on_error="nan")
+    assert np.isnan(found).any(1).tolist() == [False, True, True, False, True]
+
+
+def test_no_warning_without_a_lost_row(model, recwarn):
+    assert np.isfinite(model.embed(["CCO"], on_error="nan")).all()
+    assert model.embed([], on_error="nan").shape == (0, 64)
+    assert not [w for w in recwarn if "embedded" in str(w.message)]
+
+
+def test_molecules_that_cannot_be_used_are_nan(model):
+    made, _ = featurize(["CCO", "CCN", "CCC"], 1, workers=1)
+    broken = Data(z=made[0].z, pos=made[0].conformers[:-1, 0])
+    given = [made[0], broken, "CCO", made[1], Data(z=made[2].z)]
+    with pytest.warns(UserWarning, match=r"3 of 5 .*row 1: pos of molecule 1 .*row 2: .* is a str"):
+        found = embed(model, given, precision="32-true", on_error="nan")
+    assert np.isnan(found).all(1).tolist() == [False, True, True, False, True]
+    assert np.allclose(found[[0, 3]], embed(model, made[:2], precision="32-true"), atol=1e-6)
+    with pytest.warns(UserWarning, match="1 of 1 molecules"):
+        assert np.isnan(embed(model, [broken], on_error="nan")).all()
+
+
+def test_what_to_do_with_errors_is_checked_first(model):
+    with pytest.raises(ValueError, match="on_error must be 'raise' or 'nan', not 'skip'"):
+        model.embed(["?"], on_error="skip")
