@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from rdkit import rdBase
 from torch import nn
-from torch.utils.data import Subset
-from torch_geometric.data import Data, Dataset
+from torch.utils.data import Dataset, Subset
+from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
 from molae_pyg.chem.featurizer import canonical_smiles, stream
@@ -206,7 +206,7 @@ def _encode(
 
 
 def _are_data(molecules: object) -> bool:
-    if isinstance(molecules, Data | Dataset):
+    if isinstance(molecules, Data | Dataset):  # PyG's data sets are PyTorch's too
         return True
     some = isinstance(molecules, Sequence) and not isinstance(molecules, str) and len(molecules) > 0
     return some and isinstance(molecules[0], Data)

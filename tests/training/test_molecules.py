@@ -8,7 +8,9 @@ import torch
 from chains import molecules, predictor
 from torch_geometric.data import Batch, Data, InMemoryDataset
 
+from molae_pyg import MolAEPredictor
 from molae_pyg.datasets import MoleculeTable
+from molae_pyg.inference import embed
 from molae_pyg.training import Finetuning, finetune, predict
 from molae_pyg.training.molecules import Labelled, TrainingItems, check_labelled
 from molae_pyg.transforms import RemoveHydrogens
@@ -41,6 +43,25 @@ def test_data_with_pos_alone_is_trained_and_predicted(tmp_path):
     assert "conformers" not in valid[0]  # the caller's molecules stay as they were
     table = predict(model, Table(valid), precision="32-true")
     assert np.array_equal(found, table)
+
+
+def test_a_data_set_of_quantum_chemistry_is_used_as_it_is(tmp_path):
+    """Bonds, names and 19 targets, of which a transform takes one; PyTorch splits it."""
+
+    def some(n: int) -> Table:
+        found = as_qm9(molecules(n))
+        for data in found:
+            data.update(
+                {"edge_index": torch.tensor([[0, 1], [1, 0]]), "edge_attr": torch.ones(2, 4)}
+            )
+            data.update({"x": torch.rand(len(data.z), 11), "y": data.y.repeat(1, 19)})
+        return Table(found, lambda data: data.update({"y": data.y[:, 7:8]}))
+
+    train, valid = torch.utils.data.random_split(some(12), [8, 4])
+    finetune(model := predictor(), train, valid, tmp_path, SETTINGS)
+    found = predict(MolAEPredictor.from_pretrained(tmp_path / "model"), valid)
+    assert np.array_equal(found, predict(model, list(valid)))
+    assert np.isfinite(embed(model, valid)).all()
 
 
 @pytest.mark.parametrize(
