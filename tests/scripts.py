@@ -80,8 +80,7 @@ def printed_by(folder: Path, script: str, *args: str) -> str:
 
 def call(monkeypatch, capsys, script: str, *args: str | Path) -> tuple[int, str]:
     """Calls ``main`` of a script in this process, which is quicker; returns status and output."""
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    module = importlib.import_module(HOMES.get(script, script))
+    module = importlib.import_module(HOMES[script])
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, args)])
     capsys.readouterr()
     status, last = 0, ""

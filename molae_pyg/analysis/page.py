@@ -2,10 +2,10 @@
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pandas as pd
@@ -16,6 +16,14 @@ from molae_pyg.durable import write_durably
 
 HTML, MARKDOWN = "report.html", "report.md"
 COMPARISON = "report"  # the kind of page that owns its folder
+
+
+class Drawing(NamedTuple):
+    """A drawing of a molecule."""
+
+    svg: str  #: The element ``<svg>``, as code of a page: nothing in it is escaped.
+    caption: str
+    smiles: str = ""
 
 
 class Page:
@@ -34,6 +42,7 @@ class Page:
         self._blocks: list[tuple[str, Any]] = []  # name of a macro in the template, and its content
         self._markdown: list[str] = []
         self._pictures: dict[str, Picture] = {}  # by the name of the file
+        self._drawings: dict[str, str] = {}  # the same
 
     def heading(self, text: str, level: int = 2) -> None:
         """Adds a heading; the title of the page has level 1."""
@@ -77,6 +86,21 @@ class Page:
         shown = [(panel.title, _encoded(png)) for panel, png in panels]
         self._add("picture", (picture, shown), _image(picture.caption, f"{name}.png"))
 
+    def drawings(self, name: str, drawings: Sequence[Drawing], scale: str = "") -> None:
+        """Adds drawings of molecules; in the Markdown they are files, ``<name> 0.svg``, ...
+
+        Args:
+            name: Name of the files.
+            drawings: The drawings.
+            scale: The scale of their colours, an element ``<svg>``. (default: none)
+        """
+        lines = []
+        for number, drawing in enumerate(drawings):
+            file = f"{name} {number}.svg".replace("/", "_")
+            self._drawings[file] = drawing.svg
+            lines.append(_image(f"{drawing.caption} {drawing.smiles}".strip(), file))
+        self._add("drawings", (drawings, scale), "\n".join(lines))
+
     def image(self, file: Path) -> None:
         """Adds a PNG file that was drawn for white paper, under its own name."""
         content = (file.stem, _encoded(file.read_bytes()))
@@ -91,6 +115,8 @@ class Page:
         """Writes ``report.html``, ``report.md`` and the pictures of the latter."""
         for name, picture in self._pictures.items():
             write_durably(folder / name, picture.png())
+        for name, svg in self._drawings.items():
+            write_durably(folder / name, svg.encode())
         markdown = "\n".join([f"# {_escaped(self.title)}\n", *self._markdown])
         write_durably(folder / MARKDOWN, markdown.encode())
         self.write(folder / HTML)

@@ -4,7 +4,7 @@ import pytest
 from matplotlib import image
 from pages import assert_legible, needs_browser, read_page
 
-from molae_pyg.analysis.page import Page, claim_folder
+from molae_pyg.analysis.page import Drawing, Page, claim_folder
 from molae_pyg.analysis.plots import SIZES, Panel, Picture, colours_of, style
 
 ATTACK = "<script>alert('1')</script> & $\\frac{1}$ *a* | `b` [c](d) Größe Ω"
@@ -82,6 +82,19 @@ def test_a_panel_has_no_background(tmp_path):
     pixels = image.imread(tmp_path / "panel.png")
     assert pixels[0, 0, 3] == 0
     assert pixels[..., 3].max() > 0.9
+
+
+def test_drawings_are_in_the_page_and_files_of_the_markdown(tmp_path):
+    svg = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'></svg>"
+    page = Page("molecules")
+    page.drawings("a/b", [Drawing(svg, ATTACK, LONG), Drawing(svg, "second")], svg)
+    page.write_folder(tmp_path)
+    found = read_page(tmp_path / "report.html")
+    assert len(found.attributes("svg")) == 3
+    assert {ATTACK, LONG, "second"} <= set(found.words)
+    assert len(found.attributes("code")) == 1
+    assert "![second](a_b%201.svg)\n" in (tmp_path / "report.md").read_text()
+    assert (tmp_path / "a_b 0.svg").read_text() == svg
 
 
 def test_a_folder_of_other_files_is_not_claimed(tmp_path):
