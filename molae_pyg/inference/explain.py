@@ -12,14 +12,14 @@ centroid of all atoms, the one left out included, as in the cloze test.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from rdkit import Chem
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from molae_pyg.chem.smiles import checked_smiles, plain_mol, sanitised
@@ -119,51 +119,78 @@ def leave_one_out(
 
     Arguments and errors are those of :func:`explain`, for ``Data``.
     """
-    num_atoms = checked_sizes(molecules, Checker("molecules"))
-    copies = _Copies(molecules, num_atoms, models[0].mean.dtype)
-    sizes = np.repeat(num_atoms, num_atoms + 1)
-    y = np.mean(
-        [
-            in_batches(model, _without(model), copies, sizes, batch_size, precision, "explaining")
-            for model in models
-        ],
-        axis=0,
-    )  # [copies, T]
-    parts = [y[first:last] for first, last in pairwise(copies.first)]  # [n_i + 1, T] each
+    copies = Copies(molecules, models[0].mean.dtype)
+
+    def of_model(model: PropertyModel) -> np.ndarray:
+        def without(batch: Batch, pos: Tensor) -> Tensor:
+            return model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask)
+
+        return copies.apply(model, without, batch_size, precision)  # [copies, T]
+
+    parts = copies.by_molecule(np.mean([of_model(model) for model in models], axis=0))
     return np.stack([part[0] for part in parts]), [part[0] - part[1:] for part in parts]
 
 
-class _Copies(torch.utils.data.Dataset):
-    """Copies of molecules: each whole first, then without its first atom, its second, ..."""
+class Copies(torch.utils.data.Dataset):
+    """Copies of molecules: each whole first, then without its first atom, its second, ...
 
-    def __init__(self, molecules: Molecules, num_atoms: np.ndarray, dtype: torch.dtype):
+    The items are ``Data`` with ``drop_mask``, which is False throughout in whole molecules.
+
+    Args:
+        molecules: ``Data`` with ``conformers`` or ``pos``.
+        dtype: Type of the coordinates.
+
+    Raises:
+        ValueError: A molecule cannot be used.
+    """
+
+    def __init__(self, molecules: Molecules, dtype: torch.dtype = torch.float32):
+        self.num_atoms = checked_sizes(molecules, Checker("molecules"))  # [n]
         self.items = HeldOutItems(molecules, dtype)
-        self.first = np.concatenate([[0], np.cumsum(num_atoms + 1)])  # copy of each molecule
+        self.first = np.concatenate([[0], np.cumsum(self.num_atoms + 1)])  # copy of each molecule
 
     def __len__(self) -> int:
         return int(self.first[-1])
 
     def __getitem__(self, index: int) -> Data:
-        row = int(np.searchsorted(self.first, index, side="right")) - 1
+        row, left_out = self.place(index)
         item = self.items[row]
-        atom = torch.arange(item.z.numel())
-        drop_mask = atom == index - int(self.first[row]) - 1  # all False in the whole molecule
+        drop_mask = torch.arange(item.z.numel()) == left_out
         return Data(
             z=item.z, conformers=item.conformers, drop_mask=drop_mask, num_nodes=len(drop_mask)
         )
 
+    def place(self, index: int) -> tuple[int, int]:
+        """Returns the molecule of a copy, and the atom that it lacks; -1 if it is whole."""
+        row = int(np.searchsorted(self.first, index, side="right")) - 1
+        return row, index - int(self.first[row]) - 1
 
-def _without(model: PropertyModel):
-    """Returns the function of a batch of copies that is the mean over conformers ``[B, T]``."""
+    def apply(
+        self,
+        model: nn.Module,
+        function: Callable[[Batch, Tensor], Tensor],
+        batch_size: int,
+        precision: str,
+    ) -> np.ndarray:
+        """Returns a function's mean over conformers for each copy, float32 ``[copies, ...]``.
 
-    def mean(batch: Batch) -> Tensor:
-        conformers = batch.conformers.unbind(1)  # K times [N, 3]
-        masked = {"batch_size": batch.num_graphs, "drop_mask": batch.drop_mask}
-        return sum(model(batch.z, pos, batch.batch, **masked) for pos in conformers) / len(
-            conformers
-        )
+        Args:
+            model: The model that the function uses.
+            function: A function of a batch of copies and one conformer ``[N, 3]``.
+            batch_size: Number of copies of a forward pass.
+            precision: See :func:`~molae_pyg.inference.precision`.
+        """
 
-    return mean
+        def mean(batch: Batch) -> Tensor:
+            conformers = batch.conformers.unbind(1)  # K times [N, 3]
+            return sum(function(batch, pos) for pos in conformers) / len(conformers)
+
+        sizes = np.repeat(self.num_atoms, self.num_atoms + 1)
+        return in_batches(model, mean, self, sizes, batch_size, precision, "explaining")
+
+    def by_molecule(self, values: np.ndarray) -> list[np.ndarray]:
+        """Splits values of copies ``[copies, ...]`` into those of molecules ``[n_i + 1, ...]``."""
+        return [values[first:last] for first, last in pairwise(self.first)]
 
 
 def _explain_smiles(
