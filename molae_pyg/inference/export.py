@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -87,18 +87,40 @@ class DensePredictor(nn.Module):
         return self.predictor.probabilities(y * self.predictor.std + self.predictor.mean)
 
 
-def dense(model: nn.Module) -> DenseEncoder | DensePredictor:
+class DenseEnsemble(nn.Module):
+    """The mean prediction of several predictors, such as those of all folds.
+
+    Args:
+        predictors: Predictors of the same tasks, used as they are, not copied.
+
+    Shapes:
+        Those of :class:`DensePredictor`.
+    """
+
+    def __init__(self, predictors: Sequence[MolAEPredictor]):
+        super().__init__()
+        self.predictors = nn.ModuleList(DensePredictor(p) for p in predictors)
+
+    def forward(self, z: Tensor, pos: Tensor) -> Tensor:
+        return torch.stack([predictor(z, pos) for predictor in self.predictors]).mean(0)
+
+
+def dense(model: nn.Module | Sequence[MolAEPredictor]) -> nn.Module:
     """Returns a model that takes padded molecules and computes what ``model`` computes.
 
     Args:
-        model: A :class:`~molae_pyg.MolAEPredictor`, an encoder, or a model with an encoder such as
-            :class:`~molae_pyg.MolAE`, whose encoder is taken.
+        model: A :class:`~molae_pyg.MolAEPredictor`; a list of them, whose predictions are averaged;
+            an encoder; or a model with an encoder such as :class:`~molae_pyg.MolAE`, whose encoder
+            is taken.
+
+    Returns:
+        :class:`DensePredictor`, :class:`DenseEnsemble` or :class:`DenseEncoder`.
 
     Raises:
-        ValueError: The model has no Mol-AE encoder.
+        ValueError: The model has no Mol-AE encoder, or the predictors have other tasks.
     """
-    if isinstance(model, MolAEPredictor):
-        return DensePredictor(model)
+    if predictors := _predictors(model):
+        return DensePredictor(model) if model is predictors[0] else DenseEnsemble(predictors)
     encoder = getattr(model, "encoder", model)
     if not isinstance(encoder, MolAEEncoder):
         raise ValueError(
@@ -108,7 +130,19 @@ def dense(model: nn.Module) -> DenseEncoder | DensePredictor:
     return DenseEncoder(encoder)
 
 
-def export_program(model: nn.Module) -> ExportedProgram:
+def _predictors(model: nn.Module | Sequence[MolAEPredictor]) -> list[MolAEPredictor]:
+    """Returns the predictors of a model or list, empty for an encoder."""
+    if not isinstance(model, list | tuple):
+        return [model] if isinstance(model, MolAEPredictor) else []
+    if not model or not all(isinstance(each, MolAEPredictor) for each in model):
+        raise ValueError("a list to export must hold one MolAEPredictor or more, and nothing else")
+    tasks = [list(zip(each.task_names, each.task_types, strict=True)) for each in model]
+    if other := [each for each in tasks if each != tasks[0]]:
+        raise ValueError(f"predictors of other tasks have no mean: {tasks[0]} and {other[0]}")
+    return list(model)
+
+
+def export_program(model: nn.Module | Sequence[MolAEPredictor]) -> ExportedProgram:
     """Exports a model with ``torch.export``, for any number of molecules and atoms.
 
     The program is in evaluation mode, in float32 on the CPU, whatever the mode, type and device of
@@ -121,7 +155,7 @@ def export_program(model: nn.Module) -> ExportedProgram:
         A program with the inputs and outputs of :class:`DensePredictor` or :class:`DenseEncoder`.
 
     Raises:
-        ValueError: The model has no Mol-AE encoder.
+        ValueError: As :func:`dense`.
     """
     module = deepcopy(dense(model)).cpu().float().eval()
     z = torch.tensor([[6, 8, 0], [6, 7, 6]])
@@ -131,7 +165,7 @@ def export_program(model: nn.Module) -> ExportedProgram:
         return torch.export.export(module, (z, pos), dynamic_shapes={"z": sizes, "pos": sizes})
 
 
-def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
+def export_onnx(model: nn.Module | Sequence[MolAEPredictor], path: str | os.PathLike) -> None:
     """Writes a model as one ONNX file, for any number of molecules and atoms.
 
     Inputs are ``z`` int64 ``[molecules, atoms]``, atomic numbers with 0 where there is no atom, and
@@ -147,7 +181,7 @@ def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
         path: The file, replaced if it is there.
 
     Raises:
-        ValueError: The model has no Mol-AE encoder.
+        ValueError: As :func:`dense`.
         ModuleNotFoundError: onnx or onnxscript is not installed.
         OSError: The file cannot be written.
     """
@@ -158,8 +192,8 @@ def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
     path = Path(path)
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    is_predictor = isinstance(model, MolAEPredictor)
-    outputs = ["prediction"] if is_predictor else list(DenseEncoding._fields)
+    predictors = _predictors(model)
+    outputs = ["prediction"] if predictors else list(DenseEncoding._fields)
     with _quiet():
         file = torch.onnx.export(
             export_program(model),
@@ -170,16 +204,17 @@ def export_onnx(model: nn.Module, path: str | os.PathLike) -> None:
             external_data=False,
             verbose=False,
         )
-    file.model.metadata_props.update(_metadata(model))
+    file.model.metadata_props.update(_metadata(predictors))
     file.save(path)
 
 
-def _metadata(model: nn.Module) -> dict[str, str]:
+def _metadata(predictors: list[MolAEPredictor]) -> dict[str, str]:
     """Returns what a user of the file has to know besides its inputs and outputs, as JSON."""
     known = {"molae_pyg": __version__}
-    if isinstance(model, MolAEPredictor):
-        known |= {"task_names": model.task_names, "task_types": model.task_types}
-        known |= {"recipe": model.recipe}
+    if predictors:
+        first = predictors[0]
+        known |= {"task_names": first.task_names, "task_types": first.task_types}
+        known |= {"recipe": first.recipe}
     return {name: json.dumps(value) for name, value in known.items()}
 
 

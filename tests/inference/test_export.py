@@ -161,6 +161,23 @@ def test_onnx_encodes_the_same(tmp_path):
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=ATOL)
 
 
+@torch.no_grad()
+def test_the_mean_of_several_predictors():
+    models = [predictor("mean").eval(), predictor("cls").eval()]
+    models[1].mean.add_(3)
+    z, pos, batch = molecules([4, 9])
+    each = [model.predict(z, pos[:, None], batch) for model in models]
+    found = export_program(models).module()(*padded(z, pos, batch))
+    assert torch.allclose(found, (each[0] + each[1]) / 2, atol=ATOL)
+    assert (each[0] - each[1]).abs().min() > ATOL
+    for wrong in ([], [encoder()], [*models, encoder()]):
+        with pytest.raises(ValueError, match="must hold one MolAEPredictor or more"):
+            export_program(wrong)
+    models[1].task_names = ["a", "b", "d"]
+    with pytest.raises(ValueError, match=r"of other tasks have no mean: .*'c'.* and .*'d'"):
+        export_program(models)
+
+
 class Other(PropertyModel):
     def __init__(self):
         super().__init__(1, None)
