@@ -37,6 +37,7 @@ def explain_page(
     units: Mapping[str, str] | None = None,
     rows: Sequence[int] | None = None,
     most: int = 100,
+    facts: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Writes a page with the molecules, their atoms coloured by contribution.
 
@@ -49,6 +50,7 @@ def explain_page(
         units: Target -> unit, for the scale. (default: no units; classes have log-odds)
         rows: Row number of each molecule. (default: from 0)
         most: Number of molecules that are drawn for each target. (default: 100)
+        facts: Names and values that the page shows first, such as the model. (default: none)
 
     Raises:
         ValueError: There is no explanation.
@@ -62,7 +64,8 @@ def explain_page(
     page = Page(title, "explanation")
     page.text(_HOW_TO_READ)
     atoms = sum(len(e.elements) for _, e in drawable)
-    page.facts([("Molecules", f"{len(drawable):,} of {len(numbered):,} rows, {atoms:,} atoms")])
+    number = f"{len(drawable):,} of {len(numbered):,} rows, {atoms:,} atoms"
+    page.facts([*facts, ("Molecules", number)])
     for target in range(len(explanations[0].targets) if drawable else 0):
         _add_target(page, drawable, target, units or {}, most)
     lost = [(row, e) for row, e in numbered if e.status != "ok"]
@@ -90,7 +93,8 @@ def _add_target(
         page.text(f"The first {len(shown)} of {len(drawable):,} molecules are drawn.")
     drawings = []
     for row, e in shown:
-        predicted = f"predicted {e.prediction[target]:.3g}{f' {unit}' if unit else ''}"
+        value = _number(e.prediction[target]).removeprefix("+")
+        predicted = f"predicted {value}{f' {unit}' if unit else ''}"
         if e.task_types[target] == "classification":
             predicted += f", probability {1 / (1 + np.exp(-e.prediction[target])):.2f}"
         svg = contribution_svg(e, target, limit)

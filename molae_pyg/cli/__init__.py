@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from molae_pyg._version import __version__
-from molae_pyg.cli import embed, predict, prepare, train
+from molae_pyg.cli import embed, explain, predict, prepare, train
 
-VERBS = (train, predict, embed, prepare)
+VERBS = (train, predict, explain, embed, prepare)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,7 +12,7 @@ centroid of all atoms, the one left out included, as in the cloze test.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -103,8 +103,8 @@ def explain(
     explanations = []
     for row, (prediction, value) in enumerate(zip(predictions, values, strict=True)):
         data = molecules[row]
+        about = data.get("smiles") or "", "ok", "", models[0].task_names, models[0].task_types
         elements = [table.GetElementSymbol(z) for z in data.z.tolist()]
-        about = _about(models, data.get("smiles") or "", "ok", "")
         explanations.append(Explanation(*about, elements, value, prediction, None))
     return explanations
 
@@ -198,23 +198,47 @@ def _explain_smiles(
 ) -> list[Explanation]:
     items, report = by_recipe(models[0], smiles)
     predictions, values = leave_one_out(models, items, batch_size, precision) if items else ([], [])
-    made = zip(items, predictions, values, strict=True)
+    status = [STATUS.get(outcome, outcome) for outcome in report.outcomes]
+    blank = Explanation("", "", "", models[0].task_names, models[0].task_types, [], *[None] * 3)
+    rows = zip(smiles, status, report.reasons, strict=True)
     hydrogens = not models[0].recipe.get("remove_hydrogens", True)
-    num_targets = len(models[0].task_names)
-    explanations = []
-    for text, outcome, reason in zip(smiles, report.outcomes, report.reasons, strict=True):
-        if outcome not in STATUS:
-            about = _about(models, text, outcome, reason)
+    return explanations_of(blank, rows, items, predictions, values, hydrogens)
+
+
+def explanations_of(
+    blank: Explanation,
+    rows: Iterable[tuple[str, str, str]],
+    items: Sequence[Data],
+    predictions: Sequence[np.ndarray],
+    values: Sequence[np.ndarray],
+    hydrogens: bool,
+) -> list[Explanation]:
+    """Puts the contributions of atoms of ``Data`` on the atoms that RDKit reads.
+
+    Args:
+        blank: An explanation with the targets.
+        rows: SMILES, status and reason of each row.
+        items: The molecules of the rows whose status is ``"ok"``.
+        predictions: Their predictions, each ``[T]``.
+        values: Contributions of their atoms, each ``[n, T]``.
+        hydrogens: Whether the molecules have hydrogens.
+    """
+    num_targets, explanations = len(blank.targets), []
+    made = zip(items, predictions, values, strict=True)
+    for smiles, status, reason in rows:
+        row = blank._replace(smiles=smiles, status=status, reason=reason)
+        if status != "ok":
             nothing = np.full((1, num_targets), np.nan, np.float32)
-            explanations.append(Explanation(*about, [], nothing[:0], nothing[0], None))
+            explanations.append(row._replace(values=nothing[:0], prediction=nothing[0]))
             continue
         data, prediction, value = next(made)
-        mol, places = atoms_of(text, data.atom_map.numpy(), hydrogens)
+        mol, places = atoms_of(smiles, data.atom_map.numpy(), hydrogens)
         all_values = np.full((mol.GetNumAtoms(), num_targets), np.nan, np.float32)
         all_values[places[places >= 0]] = value[places >= 0]
         elements = [atom.GetSymbol() for atom in mol.GetAtoms()]
-        about = _about(models, text, STATUS[outcome], reason)
-        explanations.append(Explanation(*about, elements, all_values, prediction, mol))
+        explanations.append(
+            row._replace(elements=elements, values=all_values, prediction=prediction, mol=mol)
+        )
     return explanations
 
 
@@ -251,10 +275,6 @@ def atoms_of(
     if len(added) == (places < 0).sum():
         places[places < 0] = added
     return mol, places
-
-
-def _about(models: list[PropertyModel], smiles: str, status: str, reason: str) -> tuple:
-    return smiles, status, reason, list(models[0].task_names), list(models[0].task_types)
 
 
 def _check_models(models: Sequence[PropertyModel]) -> None:

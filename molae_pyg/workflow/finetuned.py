@@ -1,7 +1,7 @@
 """The model of a fold: a read-out of frozen features, a fine-tuned encoder, or their average."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,12 +54,23 @@ class FoldModel:
         """Names of the blocks of features that the read-out needs."""
         return [] if self.readout is None else self.readout.blocks
 
-    def predict(self, features: Mapping[str, np.ndarray], molecules: Sequence[Data]) -> np.ndarray:
-        """Returns values or probabilities of class 1 ``[n, T]``."""
+    def predict(
+        self,
+        features: Mapping[str, np.ndarray],
+        molecules: Sequence[Data],
+        by: Callable[[MolAEPredictor, Sequence[Data]], np.ndarray] = predict,
+    ) -> np.ndarray:
+        """Returns values or probabilities of class 1 ``[n, T]``.
+
+        Args:
+            features: Blocks of the read-out ``[n, F_b]``.
+            molecules: The same molecules for the fine-tuned encoder.
+            by: Predicts the molecules with it.
+        """
         if not self.is_finetuned:
             return self.readout.predict(features)
         model = MolAEPredictor.from_pretrained(self._model_folder).to(DEVICE)
-        found = predict(model, molecules).astype(float)
+        found = by(model, molecules).astype(float)
         if self.readout is None:
             return found
         return self._share * found + (1 - self._share) * self.readout.predict(features)

@@ -16,6 +16,7 @@ from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.chem import featurize
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.chem.rows import parse
+from molae_pyg.inference import Explanation
 from molae_pyg.inference.uncertainty import Calibration, ConformalInterval, ConformalSet
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.reading import Table
@@ -135,6 +136,13 @@ class FittedModel:
         full[:, outcomes.kept] = predicted
         return full
 
+    def explain(self, molecules: Sequence[str] | Table) -> list[Explanation]:
+        """Returns how much each atom adds to the predictions, see :mod:`.workflow.explaining`."""
+        from molae_pyg.workflow.explaining import explain  # it takes this class
+
+        smiles = molecules.smiles if isinstance(molecules, Table) else list(molecules)
+        return explain(self, smiles)
+
     @property
     def oof(self) -> pd.DataFrame:
         """Out-of-fold predictions of the training rows, indexed by their row in the table.
@@ -202,7 +210,7 @@ class FittedModel:
         """Returns what became of each row, and the predictions ``[F, m, T]`` of those kept."""
         blocks = list(dict.fromkeys(name for model in self.models for name in model.blocks))
         finetuned = any(model.is_finetuned for model in self.models)
-        outcomes = self._molecules(smiles, ENCODER in blocks or finetuned)
+        outcomes = self.molecules(smiles, ENCODER in blocks or finetuned)
         kept = [smiles[row] for row in outcomes.kept]
         if not kept:
             return outcomes, np.zeros((self.num_folds, 0, len(self.targets)))
@@ -213,7 +221,8 @@ class FittedModel:
         bar = tqdm(self.models, "predicting", leave=False, delay=2, disable=None)
         return outcomes, np.stack([m.predict(features, outcomes.molecules) for m in bar])
 
-    def _molecules(self, smiles: Sequence[str], with_coordinates: bool) -> Outcomes:
+    def molecules(self, smiles: Sequence[str], with_coordinates: bool) -> Outcomes:
+        """Reads molecules by the recipe of the model."""
         options = {name: self.info["recipe"][name] for name in _RECIPE}
         if with_coordinates:
             molecules, report = featurize(smiles, **options, on_error="skip")

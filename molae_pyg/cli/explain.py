@@ -1,0 +1,103 @@
+"""``molae explain``: which atoms the predictions of a model come from."""
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from molae_pyg.inference import Explanation
+
+_DESCRIPTION = """\
+Colours the atoms of molecules by what each adds to the prediction: the prediction for the
+molecule minus that without the atom.
+
+OUT.html shows the molecules; OUT.csv beside it has a line an atom (row, atom, element, and a
+column for each target)."""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    parser = commands.add_parser(
+        "explain",
+        help="colour atoms by what they add to a prediction",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_explain)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="folder of molae train, or of a saved MolAEPredictor")
+    add(
+        "data",
+        metavar="DATA",
+        help=".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet",
+    )
+    add("output", metavar="OUT.html", help="page to write; OUT.csv is written beside it")
+    add("--draw", type=int, default=100, metavar="N", help="molecules on the page; default: 100")
+    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
+    add("--strict", action="store_true", help="exit with 2 if a row could not be explained")
+    add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
+
+
+def _explain(
+    model: str,
+    data: str,
+    output: str,
+    draw: int,
+    smiles: str | None,
+    strict: bool,
+    encoding: str,
+) -> int:
+    from molae_pyg.analysis import explain_page, write_contributions
+    from molae_pyg.chem.options import InputError, as_input_errors
+    from molae_pyg.tables.formats import smiles_of
+
+    page = Path(output)
+    if page.suffix.lower() != ".html":
+        raise InputError(f"{output}: the name must end in .html")
+    if not page.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{output}: there is no such folder")
+    if draw < 1:
+        raise InputError(f"--draw must be at least 1, got {draw}")
+    with as_input_errors():
+        molecules = smiles_of(data, encoding, smiles)
+        if not molecules:
+            raise InputError(f"{data} has no rows")
+    found, facts = _explanations(model, molecules)
+    table = page.with_suffix(".csv")
+    write_contributions(found, table)
+    facts = [("Model", model), ("Table", data), *facts]
+    explain_page(found, page, "What the predictions come from", most=draw, facts=facts)
+    status = [explanation.status for explanation in found]
+    parts = [f"{status.count('ok'):,} of {len(status):,} rows explained"]
+    parts += [f"{n:,} {kind}" for kind in ("invalid", "failed") if (n := status.count(kind))]
+    why = f": see the end of {page}" if len(parts) > 1 else ""
+    print(f"{page} shows the atoms, {table} has the numbers\n{', '.join(parts)}{why}")
+    return 2 if strict and len(parts) > 1 else 0
+
+
+def _explanations(
+    folder: str, molecules: list[str]
+) -> "tuple[list[Explanation], list[tuple[str, str]]]":
+    """Returns the explanations, and facts of the model that explain them."""
+    from molae_pyg.chem.options import InputError
+    from molae_pyg.inference import explain
+    from molae_pyg.models import MolAEPredictor
+    from molae_pyg.workflow import FittedModel
+    from molae_pyg.workflow.features import DESCRIPTORS, ECFP
+    from molae_pyg.workflow.folder import MODEL_FILE
+
+    if (Path(folder) / MODEL_FILE).is_file():
+        fitted = FittedModel.load(folder)
+        blocks = list(dict.fromkeys(name for fold in fitted.models for name in fold.blocks))
+        parts = ["fine-tuned encoder"] * any(fold.is_finetuned for fold in fitted.models) + blocks
+        read_from = ", ".join(parts)
+        if set(blocks) & {DESCRIPTORS, ECFP}:
+            read_from += " (in descriptors and ECFP an atom that is left out is a dummy, *)"
+        return fitted.explain(molecules), [("Predicted from", read_from)]
+    model = MolAEPredictor.from_pretrained(folder)
+    if model.recipe is None:
+        raise InputError(f"{folder} does not say how the molecules of its training were made")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ SMILES gave no molecule")  # printed
+        return explain(model, molecules), []

@@ -1,0 +1,149 @@
+r"""Contributions of atoms to the predictions of a fitted model.
+
+As in :func:`~molae_pyg.inference.explain`, the contribution of an atom is the prediction for the
+molecule minus that without the atom. The encoder, frozen or fine-tuned, really loses the atom.
+Descriptors and fingerprints are computed for a molecule in which the atom is a dummy, ``*``: its
+bonds remain, its element does not. Predictions are means over the folds. Those of classes are
+log-odds of the calibrated probability, as ``molae predict`` writes it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from rdkit import Chem, rdBase
+from torch import Tensor
+from torch_geometric.data import Batch
+from torch_geometric.utils import scatter
+
+from molae_pyg import checkpoint
+from molae_pyg.baselines.descriptors import NAMES, descriptors
+from molae_pyg.baselines.forest import ecfp4
+from molae_pyg.baselines.job import DEVICE
+from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.inference.explain import Copies, Explanation, atoms_of, explanations_of
+from molae_pyg.inference.uncertainty import Calibration
+from molae_pyg.models import MolAEEncoder, MolAEPredictor
+from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
+from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.scores import MODEL
+
+_AT_ONCE = 64  # molecules whose copies are in memory together
+_BATCH, _PRECISION = 64, "32-true"  # contributions are small differences
+_EPS = 1e-6  # probabilities are kept this far from 0 and 1
+#: Descriptors by partial charges, which a dummy atom has not: they keep their values.
+_CHARGES = ("BCUT2D", "MaxAbsPartial", "MaxPartial", "MinAbsPartial", "MinPartial", "PEOE")
+_KEPT = np.array([name.startswith(_CHARGES) for name in NAMES])
+
+
+def explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
+    """Explains molecules; a row that gives no molecule has no atoms and a reason.
+
+    Args:
+        model: The model.
+        smiles: The molecules.
+    """
+    explanations = []
+    for start in range(0, len(smiles), _AT_ONCE):
+        explanations += _explain(model, smiles[start : start + _AT_ONCE])
+    return explanations
+
+
+def _explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
+    outcomes = model.molecules(smiles, with_coordinates=True)
+    hydrogens = not model.info["recipe"]["remove_hydrogens"]
+    parts: list[np.ndarray] = []
+    if outcomes.molecules:
+        copies = Copies(outcomes.molecules)
+        with rdBase.BlockLogs():
+            texts = _without_atoms(copies, [smiles[row] for row in outcomes.kept])
+        features = _features(model, copies, texts)
+        folds = [fold.predict(features, copies, _by_copies) for fold in model.models]
+        parts = copies.by_molecule(_scores(model, np.mean(folds, axis=0)))  # [n_i + 1, T] each
+    names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
+    blank = Explanation("", "", "", names, types, [], *[None] * 3)
+    rows = zip(smiles, outcomes.status, outcomes.reason, strict=True)
+    values = [part[0] - part[1:] for part in parts]
+    predictions = [part[0] for part in parts]
+    return explanations_of(blank, rows, outcomes.molecules, predictions, values, hydrogens)
+
+
+def _without_atoms(copies: Copies, smiles: Sequence[str]) -> list[str]:
+    """Returns the SMILES of each copy, with a dummy in place of the atom that it lacks."""
+    texts = []
+    for text, data in zip(smiles, copies.items.molecules, strict=True):
+        mol, places = atoms_of(text, data.atom_map.numpy())
+        texts.append(text)
+        texts += [text if place < 0 else with_dummy(mol, place) for place in places.tolist()]
+    return texts
+
+
+def with_dummy(mol: Chem.Mol, atom: int) -> str:
+    """Returns the SMILES of a molecule with a dummy, ``*``, in place of an atom."""
+    try:
+        found = _replaced(mol, atom, mol.GetAtomWithIdx(atom).GetIsAromatic())
+        plain_mol(found)
+    except ValueError:  # a ring whose double bonds RDKit cannot place again: fix them before
+        mol = Chem.Mol(mol)
+        Chem.Kekulize(mol, clearAromaticFlags=True)
+        found = _replaced(mol, atom, False)
+    return found
+
+
+def _replaced(mol: Chem.Mol, atom: int, is_aromatic: bool) -> str:
+    edited, dummy = Chem.RWMol(mol), Chem.Atom(0)
+    dummy.SetIsAromatic(is_aromatic)
+    edited.ReplaceAtom(atom, dummy)
+    return Chem.MolToSmiles(edited)
+
+
+def _features(model: FittedModel, copies: Copies, texts: list[str]) -> dict[str, np.ndarray]:
+    """Returns the blocks of features of each copy ``[copies, F]``."""
+    blocks = {name for fold in model.models for name in fold.blocks}
+    found = {}
+    if ENCODER in blocks:
+        encoder = checkpoint.load(MolAEEncoder, model.folder / "encoder").eval().to(DEVICE)
+        found[ENCODER] = _vectors(encoder, copies)
+    if DESCRIPTORS in blocks:
+        found[DESCRIPTORS] = values = descriptors(texts)[0]
+        whole = np.repeat(copies.first[:-1], copies.num_atoms + 1)  # of each copy
+        values[:, _KEPT] = values[np.ix_(whole, _KEPT)]
+    if ECFP in blocks:
+        found[ECFP] = np.log1p(ecfp4(texts, counts=True))
+    return {name: x.astype(np.float32).astype(float) for name, x in found.items()}
+
+
+def _vectors(encoder: MolAEEncoder, copies: Copies) -> np.ndarray:
+    """Returns CLS and the mean over the atoms that are left, ``[copies, 2 C]``."""
+
+    def function(batch: Batch, pos: Tensor) -> Tensor:
+        number, left = batch.num_graphs, ~batch.drop_mask
+        out = encoder(batch.z, pos, batch.batch, batch.drop_mask, batch_size=number)
+        mean = scatter(out.x, batch.batch[left], dim_size=number, reduce="mean")  # [B, C]
+        return torch.cat([out.molecule, mean], dim=1)
+
+    return copies.apply(encoder, function, _BATCH, _PRECISION)
+
+
+def _by_copies(model: MolAEPredictor, copies: Copies) -> np.ndarray:
+    """Returns values or probabilities of each copy ``[copies, T]``."""
+
+    def function(batch: Batch, pos: Tensor) -> Tensor:
+        y = model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask)
+        return model.probabilities(y)
+
+    return copies.apply(model, function, _BATCH, _PRECISION)
+
+
+def _scores(model: FittedModel, y: np.ndarray) -> np.ndarray:
+    """Turns the probabilities among predictions ``[copies, T]`` into calibrated log-odds."""
+    y = y.copy()
+    for task, target in enumerate(model.targets):
+        if target.kind != "classification":
+            continue
+        p = y[:, task]
+        if model.predictions:
+            p = Calibration(model.y[:, task], model.predictions[MODEL][:, task])(p)
+        p = np.clip(p, _EPS, 1 - _EPS)
+        y[:, task] = np.log(p / (1 - p))
+    return y
