@@ -1,6 +1,10 @@
 """``molae embed``: a file of molecules becomes a file of vectors."""
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _DESCRIPTION = """\
 Writes the vector of every molecule of a file, or of every atom.
@@ -19,17 +23,19 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     parser.set_defaults(run=_embed)
     add = parser.add_argument
-    add("data", metavar="DATA", help=".smi, .txt, .csv, .tsv or .sdf (also with .gz)")
+    add("data", metavar="DATA", help=".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet")
     add("out", metavar="OUT", help="file to write: .csv, .npz or .parquet (needs pyarrow)")
     add(
         "--weights",
         default="molae-small",
-        metavar="NAME",
-        help="weights by name, or the folder of a model; default: molae-small",
+        metavar="NAME|MODEL",
+        help="weights by name, a folder of saved weights, or a folder of molae train (its frozen "
+        "encoder, or the fine-tuned one of the first fold); default: molae-small",
     )
     add("--level", choices=("molecule", "atom"), default="molecule", help="default: molecule")
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
     add("--workers", type=int, metavar="N", help="processes for conformers; default: one a core")
+    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
     add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
 
 
@@ -40,14 +46,31 @@ def _embed(
     level: str,
     conformers: int | None,
     workers: int | None,
+    smiles: str | None,
     encoding: str,
 ) -> None:
-    from molae_pyg.checkpoint import saved_class
     from molae_pyg.inference import embed_file
+
+    model = _load(weights)
+    print(embed_file(model, data, out, level, conformers, 32, "auto", workers, encoding, smiles))
+
+
+def _load(weights: str) -> "nn.Module":
+    """Returns an encoder, or a predictor, which knows how molecules are made."""
+    from molae_pyg.checkpoint import saved_class
     from molae_pyg.model_files import find_folder
     from molae_pyg.models import MolAEEncoder, MolAEPredictor
+    from molae_pyg.workflow import FittedModel
+    from molae_pyg.workflow.folder import MODEL_FILE
 
     folder = find_folder(weights)
-    is_predictor = saved_class(folder) == "MolAEPredictor"  # which knows how molecules are made
-    model = (MolAEPredictor if is_predictor else MolAEEncoder).from_pretrained(folder)
-    print(embed_file(model, data, out, level, conformers, workers=workers, encoding=encoding))
+    if (folder / MODEL_FILE).is_file():
+        recipe = FittedModel.load(folder).info["recipe"]
+        finetuned = folder / "fold-0" / "finetuned" / "model"
+        model = MolAEEncoder.from_pretrained(
+            finetuned if finetuned.is_dir() else folder / "encoder"
+        )
+        model.recipe = recipe
+        return model
+    is_predictor = saved_class(folder) == "MolAEPredictor"
+    return (MolAEPredictor if is_predictor else MolAEEncoder).from_pretrained(folder)

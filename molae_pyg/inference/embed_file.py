@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import to_dense_batch
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.options import DUMMY_Z, InputError, Options
+from molae_pyg.chem.options import DUMMY_Z, InputError, Options, as_input_errors
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.rows import Row, make_row
 from molae_pyg.chem.workers import WorkerPool, available_cores
@@ -25,17 +25,39 @@ from molae_pyg.inference.explain import atoms_of
 from molae_pyg.inference.vector_files import WRITERS, Part
 from molae_pyg.nn.arguments import size
 from molae_pyg.store.sources import MoleculeFile
+from molae_pyg.tables.formats import open_table
+from molae_pyg.tables.text_file import TABLES, ending_of
 
 Level = Literal["molecule", "atom"]
 
 _AT_ONCE = {"molecule": 512, "atom": 128}  # rows that are in memory, and sorted by size
 
 
+class _TableFile:
+    """The SMILES of a table; what :class:`~molae_pyg.store.sources.MoleculeFile` is for others."""
+
+    read = staticmethod(parse_smiles)
+
+    def __init__(self, path: str | os.PathLike, encoding: str, smiles_column: str | None):
+        self.path, self.encoding, self.smiles_column = Path(path), encoding, smiles_column
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+
+    def __iter__(self) -> Iterator[str]:
+        with as_input_errors(), open_table(self.path, self.encoding, self.smiles_column) as rows:
+            index = rows.smiles_index()
+            for cells in rows:
+                yield cells[index].strip()
+
+    def count(self) -> None:
+        return None
+
+
 class _Work(NamedTuple):
     """What the vectors of a file's rows depend on."""
 
     encoder: nn.Module
-    file: MoleculeFile
+    file: MoleculeFile | _TableFile
     options: Options
     batch_size: int
     precision: str
@@ -86,6 +108,7 @@ def embed_file(
     precision: str = "auto",
     workers: int | None = None,
     encoding: str = "utf-8",
+    smiles_column: str | None = None,
 ) -> EmbedReport:
     """Writes the vectors of every molecule of a file, or of every atom.
 
@@ -109,7 +132,8 @@ def embed_file(
     Args:
         model: An encoder, or a model with an ``encoder``. Its ``recipe``, if it has one, says how
             molecules are made.
-        data: SMILES (``.smi``, ``.txt``, ``.csv``, ``.tsv``) or SDF, each also as ``.gz``.
+        data: SMILES (``.smi``, ``.txt``, ``.csv``, ``.tsv``) or SDF, each also as ``.gz``; or
+            ``.parquet``, which is read at once.
         out: The file to write, ``.csv``, ``.npz`` or ``.parquet`` (needs pyarrow).
         level: ``"molecule"`` or ``"atom"``.
         num_conformers: Number of conformers to average over. (default: that of the recipe, or 1)
@@ -117,6 +141,7 @@ def embed_file(
         precision: As in :func:`~molae_pyg.inference.embed`.
         workers: Number of processes that make conformers. (default: one a core)
         encoding: Encoding of lists and tables.
+        smiles_column: Column of the SMILES in a table. (default: found by its name)
 
     Raises:
         FileNotFoundError: The file, or the folder of ``out``, does not exist.
@@ -131,7 +156,10 @@ def embed_file(
         raise InputError(f"{out}: the name must end in {', '.join(WRITERS)}")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} to")
-    file = MoleculeFile(data, encoding)
+    is_table = ending_of(data) in (*TABLES, ".parquet")
+    if smiles_column is not None and not is_table:
+        raise InputError(f"{data} has no columns: smiles_column is for tables")
+    file = _TableFile(data, encoding, smiles_column) if is_table else MoleculeFile(data, encoding)
     if next(iter(file), None) is None:
         raise InputError(f"{file.path} holds no molecule")
     options = _options(getattr(model, "recipe", None), num_conformers)
@@ -155,7 +183,7 @@ def _options(recipe: dict | None, num_conformers: int | None) -> Options:
 
 
 def _chunks(
-    file: MoleculeFile, options: Options, workers: int | None, number: int
+    file: MoleculeFile | _TableFile, options: Options, workers: int | None, number: int
 ) -> Iterator[tuple[int, list[Row]]]:
     """Yields rows in the order of the file, some at a time, and the number of the first."""
     bar = tqdm(desc="embedding", total=file.count(), unit="mol", delay=1.0, disable=None)

@@ -8,6 +8,9 @@ import torch
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.chem.options import Options
 from molae_pyg.cli import main
+from molae_pyg.inference import embed
+from molae_pyg.tables.reading import Table
+from molae_pyg.workflow import FitSettings, fit
 
 
 @pytest.fixture
@@ -42,6 +45,19 @@ def test_weights_of_every_kind(table):
     assert found["a"]["x"].shape == (3 + 1 + 2, 64)
     assert np.array_equal(found["a"]["x"], found["c"]["x"], equal_nan=True)
     assert found["b"]["x"].shape == (9 + 1 + 6, 64)  # the recipe keeps hydrogens
+
+
+def test_a_folder_of_molae_train(table):
+    smiles = ["C" * n + end for n in range(1, 6) for end in ("O", "N")]
+    y = torch.tensor([[float(len(s))] for s in smiles])
+    fitted = Table(smiles, y, ["size"], ["regression"])
+    folder, out = str(table.with_name("fitted")), str(table.with_name("out.csv"))
+    fit(fitted, folder, FitSettings(folds=1, features="none", conformers=2))
+    assert main(["embed", str(table), out, "--weights", folder, "--workers", "1"]) == 0
+    found = pd.read_csv(out).filter(regex="^x").to_numpy()[[0, 2]]
+    model = MolAE.from_pretrained("molae-small")
+    expected = embed(model, ["CCO", "OC"], 2, cache=False)
+    assert np.allclose(found, expected, atol=0.02)  # may be in bf16
 
 
 def test_faults_of_the_user_are_one_line(table, capsys):

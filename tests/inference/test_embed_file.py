@@ -153,6 +153,21 @@ def test_the_recipe_of_the_model_is_followed(tmp_path):
     assert not np.allclose(one.filter(regex="^x"), expected, atol=1e-4)
 
 
+def test_the_column_of_a_table_and_a_parquet_file(model, table):
+    table.write_text("smiles,product\nbad,CCO\nbad,CC\n")
+    found = read(run(model, table, smiles_column="product"))
+    assert found.smiles.tolist() == ["CCO", "CC"]
+    with pytest.raises(InputError, match="no column"):
+        run(model, table, smiles_column="absent")
+    (table.parent / "data.smi").write_text("CCO\n")
+    with pytest.raises(InputError, match="has no columns"):
+        run(model, table.parent / "data.smi", smiles_column="product")
+    pytest.importorskip("pyarrow")
+    pd.read_csv(table).to_parquet(table.with_suffix(".parquet"))
+    other = read(run(model, table.with_suffix(".parquet"), smiles_column="product"))
+    pd.testing.assert_frame_equal(other, found)
+
+
 def test_nothing_is_written_if_the_file_turns_out_damaged(model, table):
     table.write_text(table.read_text() + "a,CC,too many cells\n")
     with pytest.raises(InputError, match=r"row 8 .* has 3 cells, the header 2"):
