@@ -114,8 +114,11 @@ def test_make_targets(page):
 def test_api_lists_every_public_name(page):
     if not (ROOT / "molae_pyg" / page.stem).is_dir():  # a single module without a list of names
         return
-    listed = re.findall(r"auto\w+:: (\S+)", page.read_text())
-    assert set(importlib.import_module(f"molae_pyg.{page.stem}").__all__) <= set(listed)
+    text, room = page.read_text(), importlib.import_module(f"molae_pyg.{page.stem}")
+    if not hasattr(room, "__all__"):  # a room whose names are not public yet
+        assert "experimental" in text
+        return
+    assert set(room.__all__) <= set(re.findall(r"auto\w+:: (\S+)", text))
 
 
 def test_the_checks_see_what_they_look_for():
