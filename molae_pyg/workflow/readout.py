@@ -15,6 +15,7 @@ and, for each target, :math:`\lambda`, so that no held-out row has a part in any
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from sklearn.linear_model import LogisticRegression
 from molae_pyg.metrics import TaskType
 
 #: Values of gamma that are tried.
-WIDTHS = (0.125, 0.25, 0.5)
+WIDTHS = (0.2, 0.4)
 #: Values of lambda that are tried.
 PENALTIES = tuple(10.0 ** np.arange(-5, 2))
 #: Largest number of training rows that the sum over i has; of more rows, some are drawn.
@@ -69,7 +70,10 @@ class Readout:
         self.blocks = [str(name) for name in arrays["blocks"]]
         self.width, self.median = float(arrays["width"]), float(arrays["median"])
         self.penalties = arrays["penalties"]  # [T]
-        self.landmarks, self.weights = arrays["landmarks"], arrays["weights"]  # [l, F], [l, T]
+        self.landmarks, self.weights = (
+            arrays["landmarks"].astype(float),
+            arrays["weights"],
+        )  # [l, F], [l, T]
         self.mean, self.curve = arrays["mean"], arrays["curve"]  # [T], [T, 2], NaN for numbers
         self._scalers = {
             name: Scaler(arrays[f"mean_{name}"], arrays[f"std_{name}"]) for name in self.blocks
@@ -85,7 +89,8 @@ class Readout:
         scores = np.empty((len(x), len(self.mean)))
         for start in range(0, len(x), _ROWS):
             part = slice(start, start + _ROWS)
-            kernel = _kernel(x[part], self.landmarks, self.width, self.median)
+            squares = _squares(x[part], self.landmarks)
+            kernel = np.exp(-self.width / self.median * squares)  # [m, l]
             scores[part] = self.mean + kernel @ self.weights
         is_class = ~np.isnan(self.curve[:, 0])
         slope, shift = np.where(is_class[:, None], self.curve, 0.0).T  # [T], [T]
@@ -110,74 +115,125 @@ def fit_readout(
         candidates: Names of the blocks that are tried together.
         seed: Seed of the rows that are drawn if there are more than :data:`LANDMARKS`.
     """
-    best: tuple[float, Choice, np.ndarray] | None = None
-    scale = np.nanvar(y, axis=0)  # [T]
-    for blocks in candidates:
-        for width in WIDTHS:
-            held_out = _cross_validated(features, y, folds, blocks, width, seed)  # [P, n, T]
-            with np.errstate(invalid="ignore"):
-                errors = np.nanmean((held_out - y) ** 2, axis=1) / np.where(scale > 0, scale, 1)
-            chosen = np.nan_to_num(errors, nan=np.inf).argmin(0)  # [T]
-            tasks = np.arange(y.shape[1])
-            error = float(np.nanmean(errors[chosen, tasks]))
-            if best is None or error < best[0]:
-                penalties = tuple(PENALTIES[i] for i in chosen)
-                best = error, Choice(blocks, width, penalties), held_out[chosen, :, tasks].T
-    _, choice, held_out = best
+    choice = _choose(features, y, folds, candidates, seed)
     curve = np.full((y.shape[1], 2), np.nan)
-    for task, kind in enumerate(types):
-        if kind == "classification":
-            curve[task] = _logistic_curve(y[:, task], held_out[:, task])
-    scalers = {name: Scaler.of(features[name]) for name in choice.blocks}
-    fitted = _fit(_joined(features, scalers), y, choice.width, [choice.penalties], seed)
-    arrays = fitted._asdict() | {"weights": fitted.weights[0]}
-    arrays |= {"blocks": np.array(choice.blocks), "width": np.array(choice.width)}
-    arrays |= {"penalties": np.array(choice.penalties), "curve": curve}
+    if "classification" in types:
+        held_out = _held_out(features, y, folds, choice, seed)
+        for task, kind in enumerate(types):
+            if kind == "classification":
+                curve[task] = _logistic_curve(y[:, task], held_out[:, task])
+    design = _Design(features, choice.blocks, np.arange(len(y)), seed)
+    kernel, median = design.kernel(choice.blocks, choice.width)
+    weights, mean = _weights(kernel, design.rows, y, [choice.penalties])
+    arrays = {"blocks": np.array(choice.blocks), "width": np.array(choice.width)}
+    arrays |= {"median": np.array(median), "penalties": np.array(choice.penalties)}
+    arrays |= {"weights": weights[0], "mean": mean, "curve": curve}
+    scalers = {name: design.scalers[name] for name in choice.blocks}
+    landmarks = {name: features[name][design.rows] for name in choice.blocks}
+    arrays["landmarks"] = _joined(landmarks, scalers).astype(np.float32)
     for name, scaler in scalers.items():
         arrays |= {f"mean_{name}": scaler.mean, f"std_{name}": scaler.std}
     return Readout(arrays)
 
 
-class _Fitted(NamedTuple):
-    landmarks: np.ndarray  # [l, F]
-    weights: np.ndarray  # [P, l, T]
-    mean: np.ndarray  # [T]
-    median: np.ndarray
+class _Design:
+    """Squared distances of all rows to the landmarks, block by block.
+
+    Args:
+        features: Blocks ``[n, F_b]``.
+        names: Names of the blocks that are needed.
+        fitted: Rows that standardise the blocks and give the landmarks.
+        seed: Seed of the landmarks.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, np.ndarray],
+        names: Sequence[str],
+        fitted: np.ndarray,
+        seed: int,
+    ) -> None:
+        self.rows = fitted
+        if len(fitted) > LANDMARKS:
+            drawn = np.random.default_rng(seed).choice(len(fitted), LANDMARKS, replace=False)
+            self.rows = fitted[np.sort(drawn)]
+        self.scalers = {name: Scaler.of(features[name][fitted]) for name in names}
+        self._squares = {}
+        for name in names:
+            x = _joined(features, {name: self.scalers[name]})
+            self._squares[name] = _squares(x, x[self.rows])  # [n, l]
+
+    def kernel(self, blocks: Sequence[str], width: float) -> tuple[np.ndarray, float]:
+        """Returns the kernel of all rows with the landmarks ``[n, l]``, and the median of d."""
+        squares = sum(self._squares[name] for name in blocks)
+        median = float(np.median(squares[self.rows])) or 1.0
+        return np.exp(-width / median * squares), median
 
 
-def _cross_validated(
+def _choose(
     features: Mapping[str, np.ndarray],
     y: np.ndarray,
     folds: np.ndarray,
-    blocks: tuple[str, ...],
-    width: float,
+    candidates: Sequence[tuple[str, ...]],
     seed: int,
-) -> np.ndarray:
-    """Returns scores of the rows held out, for each penalty ``[P, n, T]``."""
-    scores = np.full((len(PENALTIES), *y.shape), np.nan)
+) -> Choice:
+    """Returns the choice with the smallest squared error over the variance of each target."""
+    names = list(dict.fromkeys(name for blocks in candidates for name in blocks))
     penalties = [(penalty,) * y.shape[1] for penalty in PENALTIES]
+    errors = {key: np.zeros((len(PENALTIES), y.shape[1])) for key in product(candidates, WIDTHS)}
     for fold in np.unique(folds):
-        fitted, held_out = folds != fold, folds == fold
-        scalers = {name: Scaler.of(features[name][fitted]) for name in blocks}
-        x = _joined(features, scalers)
-        model = _fit(x[fitted], y[fitted], width, penalties, seed)
-        kernel = _kernel(x[held_out], model.landmarks, width, float(model.median))
-        scores[:, held_out] = model.mean + kernel @ model.weights
+        fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        design = _Design(features, names, fitted, seed)
+        for (blocks, width), sums in errors.items():
+            kernel, _ = design.kernel(blocks, width)
+            weights, mean = _weights(kernel, design.rows, y, penalties, fitted)
+            missed = mean + kernel[held_out] @ weights - y[held_out]  # [P, m, T]
+            sums += np.nansum(missed**2, axis=1)
+    scale = np.nansum((y - np.nanmean(y, axis=0)) ** 2, axis=0)  # [T]
+    scale[scale == 0] = 1.0
+    blocks, width = min(errors, key=lambda key: (errors[key] / scale).min(0).mean())
+    chosen = errors[blocks, width].argmin(0)  # [T]
+    return Choice(blocks, width, tuple(PENALTIES[place] for place in chosen))
+
+
+def _held_out(
+    features: Mapping[str, np.ndarray], y: np.ndarray, folds: np.ndarray, choice: Choice, seed: int
+) -> np.ndarray:
+    """Returns scores ``[n, T]`` of rows held out in the inner folds."""
+    scores = np.empty(y.shape)
+    for fold in np.unique(folds):
+        fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        design = _Design(features, choice.blocks, fitted, seed)
+        kernel, _ = design.kernel(choice.blocks, choice.width)
+        weights, mean = _weights(kernel, design.rows, y, [choice.penalties], fitted)
+        scores[held_out] = mean + kernel[held_out] @ weights[0]
     return scores
 
 
-def _fit(
-    x: np.ndarray, y: np.ndarray, width: float, penalties: Sequence[Sequence[float]], seed: int
-) -> _Fitted:
-    """Solves for the weights of each row of ``penalties [P, T]``."""
-    rows = np.arange(len(x))
-    if len(rows) > LANDMARKS:
-        rows = np.sort(np.random.default_rng(seed).choice(len(x), LANDMARKS, replace=False))
-    squares = _squares(x[rows], x[rows])
-    median = float(np.median(squares)) or 1.0
-    among = np.exp(-width / median * squares)  # [l, l]
-    kernel = among if len(rows) == len(x) else _kernel(x, x[rows], width, median)  # [n, l]
-    weights = np.zeros((len(penalties), len(rows), y.shape[1]))
+def _weights(
+    kernel: np.ndarray,
+    landmarks: np.ndarray,
+    y: np.ndarray,
+    penalties: Sequence[Sequence[float]],
+    fitted: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solves for the weights of each row of ``penalties [P, T]``.
+
+    Args:
+        kernel: Kernel of all rows with the landmarks ``[n, l]``.
+        landmarks: Rows of the landmarks ``[l]``.
+        y: Labels ``[n, T]``.
+        penalties: A penalty for each target, several times.
+        fitted: Rows to fit; default: all.
+
+    Returns:
+        Weights ``[P, l, T]`` and means ``[T]``.
+    """
+    fitted = np.arange(len(y)) if fitted is None else fitted
+    among = kernel[landmarks]  # [l, l]
+    of_rows = among if len(landmarks) == len(fitted) else kernel[fitted]
+    y = y[fitted]
+    weights = np.zeros((len(penalties), len(landmarks), y.shape[1]))
     mean = np.zeros(y.shape[1])
     known = ~np.isnan(y)
     for mask in np.unique(known, axis=1).T:  # targets with the same labelled rows together
@@ -189,9 +245,9 @@ def _fit(
         for number, of_tasks in enumerate(penalties):
             for penalty in set(np.take(of_tasks, tasks)):
                 some = np.take(of_tasks, tasks) == penalty
-                found = _solve(kernel, among, mask, rest[:, some], penalty)
+                found = _solve(of_rows, among, mask, rest[:, some], penalty)
                 weights[number][:, tasks[some]] = found
-    return _Fitted(x[rows], weights, mean, np.array(median))
+    return weights, mean
 
 
 def _solve(
@@ -237,7 +293,3 @@ def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns squared distances ``[n, m]``."""
     found = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * (a @ b.T)
     return np.maximum(found, 0)
-
-
-def _kernel(a: np.ndarray, b: np.ndarray, width: float, median: float) -> np.ndarray:
-    return np.exp(-width / median * _squares(a, b))  # [n, m]

@@ -21,7 +21,7 @@ BASELINES = {
     "ecfp-forest": "the ECFP4 forest",
     "descriptors": "the descriptors alone",
 }
-_TREES = 300
+_TREES = 200
 _TIMES = 1000  # test sets that are drawn for a verdict
 _LEVEL = 0.95  # share of them in which a better model must be better
 
