@@ -6,12 +6,23 @@ that is called with the arguments. It returns None or an exit status.
 
 import argparse
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from molae_pyg._version import __version__
 from molae_pyg.cli import embed, explain, predict, prepare, train
 
 VERBS = (train, predict, explain, embed, prepare)
+
+_FIRST_STEPS = """\
+learn a property from a table, and predict new molecules:
+  molae train   my.csv runs/my --targets logS     my.csv has columns smiles and logS
+  molae predict runs/my new.csv predicted.csv     all rows, with intervals
+
+runs/my/predictions.csv has a prediction of each row by a model that has not seen it,
+runs/my/metrics.csv the scores beside simple baselines. No GPU is needed.
+molae COMMAND --help explains all flags."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = vars(make_parser().parse_args(argv))
     run, name = args.pop("run"), args.pop("command")
     try:
-        return run(**args) or 0
+        with _plain_warnings(name):
+            return run(**args) or 0
     except KeyboardInterrupt as error:
         print(f"\nmolae {name}: {str(error) or 'stopped'}", file=sys.stderr)
         return 130
@@ -37,9 +49,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+@contextmanager
+def _plain_warnings(command: str) -> Iterator[None]:
+    """Prints warnings of the package as a line, without the line of code that they come from."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def plainly(message: Warning | str, category: type[Warning], *place: object) -> None:
+            if category is UserWarning:
+                print(f"molae {command}: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place)
+
+        warnings.showwarning = plainly
+        yield
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line with all subcommands."""
-    parser = argparse.ArgumentParser(prog="molae", description="Mol-AE for PyTorch Geometric.")
+    parser = argparse.ArgumentParser(
+        prog="molae",
+        description="Mol-AE for PyTorch Geometric.",
+        epilog=_FIRST_STEPS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"molae_pyg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for verb in VERBS:

@@ -81,7 +81,10 @@ def _train(data: str, model: str, **flags: Any) -> None:
             )
             cells = read_cells(data, flags["encoding"], flags["smiles"])
     print(_described(table), flush=True)
-    fitted = fit(table, model, settings, cells, data)
+    try:
+        fitted = fit(table, model, settings, cells, data)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command resumes") from None
     print(f"\n{summary(fitted)}\n")
     print(f"{model}/predictions.csv  the table with out-of-fold predictions")
     print(f"{model}/metrics.csv      all scores")

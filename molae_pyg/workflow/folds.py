@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from molae_pyg.chem.featurizer import canonical_smiles
 from molae_pyg.chem.options import InputError
 from molae_pyg.splits import scaffold_groups
 
@@ -19,8 +20,9 @@ def make_folds(
 
     Args:
         smiles: The molecules ``[n]``.
-        kind: ``"random"``; ``"scaffold"``: molecules with the same Bemis-Murcko scaffold share a
-            fold; or a label of each molecule: molecules with the same label share a fold.
+        kind: ``"random"``: equal molecules share a fold; ``"scaffold"``: molecules with the same
+            Bemis-Murcko scaffold share a fold; or a label of each molecule: molecules with the same
+            label share a fold.
         num_folds: Number of folds. default: 5.
         seed: Seed of the order.
 
@@ -31,14 +33,17 @@ def make_folds(
         ValueError: If there are fewer molecules, scaffolds or labels than folds.
     """
     if kind == "random":
-        groups = np.arange(len(smiles))
+        same = {}  # a molecule that occurs again must not be held out from itself
+        groups = np.array([same.setdefault(canonical_smiles(s), len(same)) for s in smiles])
     elif kind == "scaffold":
         groups = np.empty(len(smiles), np.int64)
         for number, members in enumerate(scaffold_groups(smiles)):
             groups[members] = number
     else:
         groups = np.unique(np.asarray(kind, dtype=str), return_inverse=True)[1]
-    what = {"random": "molecules", "scaffold": "scaffolds"}.get(str(kind), "different labels")
+    what = {"random": "different molecules", "scaffold": "scaffolds"}.get(
+        str(kind), "different labels"
+    )
     return group_folds(groups, num_folds, seed, what)
 
 

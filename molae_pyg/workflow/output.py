@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,7 +90,18 @@ def summary(model: FittedModel) -> str:
             lines.append(f"  90 % intervals contain {whole['coverage_90']:.1%} of the labels")
         if not pd.isna(whole["verdict"]):
             lines.append(f"  molae is {whole['verdict']}")
+    lines.append(f"Predicted from: {_read_from(model)}")
     return "\n".join(lines)
+
+
+def _read_from(model: FittedModel) -> str:
+    """Returns what the models of the folds read, such as ``encoder, ecfp (5 folds)``."""
+    found = Counter(
+        ", ".join(["fine-tuned encoder"] * fold.is_finetuned + fold.blocks) for fold in model.models
+    )
+    return "; ".join(
+        f"{parts} ({number} fold{'s' * (number > 1)})" for parts, number in found.most_common()
+    )
 
 
 def write_beside(path: str | Path, cells: Cells, new: pd.DataFrame) -> list[str]:

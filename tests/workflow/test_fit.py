@@ -161,7 +161,7 @@ def test_folds_of_a_column(table, weights, tmp_path):
         ({"split": "stratified"}, "split must be scaffold, random or column:NAME"),
         ({"features": "mordred"}, "features must be one of none"),
         ({"folds": 0}, "folds must be an integer of at least 1"),
-        ({"folds": 32}, "32 folds need at least 32 molecules, there are 31"),
+        ({"folds": 32}, "32 folds need at least 32 different molecules, there are 31"),
         ({"training": {"lr": 0.1}}, "only fine-tuning has such settings"),
         ({"training": {"speed": 1}, "frozen": False}, "Known settings: readout"),
         ({"training": {"lr": -1}, "frozen": False}, "lr must be above 0"),

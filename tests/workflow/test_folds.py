@@ -23,6 +23,11 @@ def test_random_folds_have_even_sizes_and_follow_the_seed():
     assert not np.array_equal(fold, make_folds(SMILES, "random", 5, seed=1))
 
 
+def test_equal_molecules_share_a_random_fold():
+    fold = make_folds(["OCC", "CCO", "C(O)C", *SMILES], "random", 5, seed=3)
+    assert len(set(fold[:3])) == 1
+
+
 def test_rows_with_one_label_share_a_fold():
     labels = list("aabbccaabbcc") * 2
     fold = make_folds(SMILES, labels, 3)
@@ -40,7 +45,7 @@ def test_a_large_group_does_not_empty_a_fold():
     ("kind", "number", "message"),
     [
         ("scaffold", 7, "7 folds need at least 7 scaffolds, there are 6"),
-        ("random", 25, "25 folds need at least 25 molecules, there are 24"),
+        ("random", 25, "25 folds need at least 25 different molecules, there are 24"),
         (["a", "b"] * 12, 3, "3 folds need at least 3 different labels, there are 2"),
     ],
 )
