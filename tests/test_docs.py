@@ -64,7 +64,11 @@ COMMANDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [README, DOCS / "quickstart.md", DOCS / "tables.md"], ids=name)
+@pytest.mark.parametrize(
+    "page",
+    [README, *(DOCS / f"{name}.md" for name in ("quickstart", "tables", "explain"))],
+    ids=name,
+)
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(page, "python")
