@@ -1,0 +1,73 @@
+"""Integer features of atoms and bonds, for models that see a molecule's graph.
+
+This module needs RDKit and NumPy only: workers import it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem
+
+#: Features of an atom, in the order of the columns, and the number of values of each. The value 0
+#: means that the feature is not known, so that a model can be shown coordinates alone.
+ATOM_FEATURES = {
+    "charge": 8,  # 1 to 7: formal charge -3 to +3
+    "hydrogens": 6,  # 1 to 5: 0 to 4 hydrogens
+    "degree": 8,  # 1 to 7: 0 to 6 neighbours among the heavy atoms
+    "aromatic": 3,  # 1: no, 2: yes
+    "ring": 8,  # 1: in no ring, 2 to 7: the smallest ring has 3 to 8 atoms or more
+    "chirality": 4,  # 1: none, 2: R, 3: S (CIP, which does not depend on the order of the atoms)
+}
+#: Values of a bond's type; 0: no bond.
+BOND_TYPES = {"single": 1, "double": 2, "triple": 3, "aromatic": 4, "other": 5}
+
+_TYPE = {
+    Chem.BondType.SINGLE: 1,
+    Chem.BondType.DOUBLE: 2,
+    Chem.BondType.TRIPLE: 3,
+    Chem.BondType.AROMATIC: 4,
+}
+_CHIRALITY = {"R": 2, "S": 3}
+_LARGEST_RING = 8
+
+
+class MolGraph(NamedTuple):
+    """The graph of a molecule of n atoms and m bonds."""
+
+    atom: np.ndarray  #: uint8 ``[n, 6]``, columns as in :data:`ATOM_FEATURES`.
+    bond_index: np.ndarray  #: int16 ``[2, m]``, each bond once.
+    bond_type: np.ndarray  #: uint8 ``[m]``, as in :data:`BOND_TYPES`.
+
+
+def mol_graph(mol: Chem.Mol) -> MolGraph:
+    """Returns the features of a sanitised molecule, in the order of its atoms.
+
+    Hydrogens that are atoms of ``mol`` are rows of their own and count as hydrogens of their
+    neighbours too.
+
+    Args:
+        mol: A molecule with ring information and assigned stereochemistry, as RDKit's readers
+            give it.
+    """
+    rings = mol.GetRingInfo()
+    atom = np.array([_atom_row(a, rings) for a in mol.GetAtoms()], np.uint8)
+    bonds = [
+        (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), _TYPE.get(bond.GetBondType(), 5))
+        for bond in mol.GetBonds()
+    ]
+    table = np.array(bonds, np.int16).reshape(-1, 3)
+    width = len(ATOM_FEATURES)
+    return MolGraph(atom.reshape(-1, width), table[:, :2].T, table[:, 2].astype(np.uint8))
+
+
+def _atom_row(atom: Chem.Atom, rings: Chem.RingInfo) -> tuple[int, ...]:
+    ring = rings.MinAtomRingSize(atom.GetIdx())
+    code = atom.GetProp("_CIPCode") if atom.HasProp("_CIPCode") else ""
+    return (
+        min(max(atom.GetFormalCharge(), -3), 3) + 4,
+        min(atom.GetTotalNumHs(includeNeighbors=True), 4) + 1,
+        min(atom.GetDegree(), 6) + 1,
+        1 + atom.GetIsAromatic(),
+        min(ring, _LARGEST_RING) - 1 if ring else 1,
+        _CHIRALITY.get(code, 1),
+    )
