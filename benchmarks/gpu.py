@@ -4,8 +4,8 @@ Command: MOLAE_DATA=... python benchmarks/gpu.py (a CUDA GPU; beside unimol_tool
 
 Method: published size, dropout as published in training, bf16 autocast and fp32. Attention: one
 layer's, 32 molecules of N random atoms, Triton kernels and plain path. Encoder and fine-tuning step:
-ZINC molecules in batches of 128, sorted by size for ours, in random order for unimol_tools (its way),
-already on the GPU; the fine-tuning step adds squared error, clip and Adam. Embedding: vectors of
+ZINC molecules in batches of 128, sorted by size for ours, in random order for unimol_tools (its
+way), already on the GPU; the fine-tuning step adds squared error, clip and Adam. Embedding: vectors of
 ZINC molecules with coordinates, batches of 512 by size, collating included. Memory: peak of the
 allocator in a training step of the cloze test. Ways take turns in this process, the first of which
 warms up; median, minimum and maximum of the turns. Floating-point operations are counted by PyTorch
@@ -133,7 +133,11 @@ def encoder_speed(molecules: list, turns: int) -> dict:
             def tune(both=both, optimiser=optimiser):
                 both(step=optimiser)
 
-            for title, way in {"forward": forward, "forward and backward": both, "fine-tuning step": tune}.items():
+            for title, way in {
+                "forward": forward,
+                "forward and backward": both,
+                "fine-tuning step": tune,
+            }.items():
                 ways[title][who] = way
                 if who == "ours" and title != "fine-tuning step":
                     ways[title]["ours, plain path"] = plain(way)
@@ -141,7 +145,9 @@ def encoder_speed(molecules: list, turns: int) -> dict:
             rows = take(some, turns)
             found = beside(rows, "unimol_tools" if "unimol_tools" in some else "ours")
             for who in some:
-                found[who]["molecules per second"] = summary([len(molecules) / row[who] for row in rows])
+                found[who]["molecules per second"] = summary(
+                    [len(molecules) / row[who] for row in rows]
+                )
             if title != "fine-tuning step":
                 counter = FlopCounterMode(display=False)
                 with counter:
@@ -157,7 +163,10 @@ def encoder_speed(molecules: list, turns: int) -> dict:
 
 def embedding_speed(molecules: list, turns: int) -> dict:
     result = {}
-    models = {"molae-small": MolAE.from_pretrained("molae-small").encoder, "published size": MolAEEncoder()}
+    models = {
+        "molae-small": MolAE.from_pretrained("molae-small").encoder,
+        "published size": MolAEEncoder(),
+    }
     order = sorted(molecules, key=lambda data: data.z.numel())
     for title, encoder in models.items():
         encoder.cuda().eval()
@@ -166,7 +175,9 @@ def embedding_speed(molecules: list, turns: int) -> dict:
             with torch.inference_mode(), autocast(torch.bfloat16):
                 for start in range(0, len(order), 512):
                     batch = Batch.from_data_list(order[start : start + 512]).cuda()
-                    encoder(batch.z, batch.pos, batch.batch, batch_size=batch.num_graphs).molecule.cpu()
+                    encoder(
+                        batch.z, batch.pos, batch.batch, batch_size=batch.num_graphs
+                    ).molecule.cpu()
 
         ready = [Batch.from_data_list(order[a : a + 512]).cuda() for a in range(0, len(order), 512)]
 
@@ -197,7 +208,9 @@ def memory_table() -> dict:
                 loss = cloze_loss(out, batch)["total"]
             loss.backward()
             way = "recompute" if recompute else "plain"
-            result[f"{way}, {n} atoms x {number}"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            result[f"{way}, {n} atoms x {number}"] = round(
+                torch.cuda.max_memory_allocated() / 2**30, 2
+            )
             del model, out, loss
     return result
 

@@ -13,6 +13,7 @@ from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import token_table
 from molae_pyg.nn.dense import atom_slots
+from molae_pyg.nn.graph_bias import ATOM_SIZES
 from molae_pyg.nn.heads import DistanceHead
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ CLOZE_WEIGHTS = {
     "decoder_x_norm": 0.01,
     "decoder_pair_norm": 0.01,
 }
+
+
+_HYDROGENS = ATOM_SIZES[1] - 1  # values of that feature, without "unknown"
 
 
 def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
@@ -54,7 +58,9 @@ def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
 
     Returns:
         ``token, coordinate, distance, encoder_x_norm, encoder_pair_norm, decoder_x_norm,
-        decoder_pair_norm`` (unweighted scalars) and ``total``, their weighted sum.
+        decoder_pair_norm`` (unweighted scalars) and ``total``, their weighted sum. If the model has
+        a graph channel and ``data`` the features ``atom [N, 6]``, also ``atom``: the cross-entropy
+        of charges and that of hydrogens, with weight 1.
     """
     drop = data.drop_mask
     batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
@@ -71,8 +77,23 @@ def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
         "decoder_x_norm": out.decoder_x_norm,
         "decoder_pair_norm": out.decoder_pair_norm,
     }
-    terms["total"] = sum(weight * terms[name] for name, weight in CLOZE_WEIGHTS.items())
+    logits = getattr(out, "atom_logits", None)
+    if logits is not None and data.get("atom") is not None:
+        terms["atom"] = _atom_loss(logits, data.atom[drop])
+    weighted = sum(weight * terms[name] for name, weight in CLOZE_WEIGHTS.items())
+    terms["total"] = weighted + terms["atom"] if "atom" in terms else weighted
     return terms
+
+
+def _atom_loss(logits: Tensor, features: Tensor) -> Tensor:
+    """Cross-entropy of charge and hydrogens; logits ``[M, 12]``, features ``[M, 6]``, 0 unknown."""
+    charge, hydrogens = features[:, :2].long().unbind(1)
+    split = logits.size(1) - _HYDROGENS
+    kinds = {"reduction": "none", "ignore_index": -1}
+    return _mean(
+        F.cross_entropy(logits[:, :split], charge - 1, **kinds)
+        + F.cross_entropy(logits[:, split:], hydrogens - 1, **kinds)
+    )
 
 
 def distance_pairs(

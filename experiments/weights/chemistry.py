@@ -4,10 +4,9 @@ RDKit and NumPy only: this file runs in worker processes, here and on the device
 """
 
 import signal
-import sys
 
 import numpy as np
-from rdkit import Chem, RDLogger
+from rdkit import RDLogger
 from rdkit.Chem import Descriptors, rdFingerprintGenerator
 
 RDLogger.DisableLog("rdApp.*")
@@ -37,7 +36,14 @@ def descriptors(mol):
                 continue
             try:
                 values[k] = function(mol)
-            except (ValueError, RuntimeError, ZeroDivisionError, OverflowError, KeyError, IndexError):
+            except (
+                ValueError,
+                RuntimeError,
+                ZeroDivisionError,
+                OverflowError,
+                KeyError,
+                IndexError,
+            ):
                 continue
     except TimeoutError:
         pass

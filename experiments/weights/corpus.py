@@ -49,9 +49,16 @@ def row(smiles, recipe, fallback, pos=None, z=None, seed=1, desc=None):
         return None
     g = _graph.mol_graph(mol)
     return {
-        "n": len(numbers), "m": len(g.bond_type), "z": np.array(numbers, np.uint8), "pos": pos,
-        "atom": g.atom, "bond": g.bond_index.T.astype(np.uint8), "kind": g.bond_type,
-        "desc": descriptors(mol) if desc is None else desc, "bits": morgan(mol), "how": how,
+        "n": len(numbers),
+        "m": len(g.bond_type),
+        "z": np.array(numbers, np.uint8),
+        "pos": pos,
+        "atom": g.atom,
+        "bond": g.bond_index.T.astype(np.uint8),
+        "kind": g.bond_type,
+        "desc": descriptors(mol) if desc is None else desc,
+        "bits": morgan(mol),
+        "how": how,
     }
 
 
@@ -65,13 +72,27 @@ def chunks(lists):
             ends = d["n"].astype(np.int64).cumsum()
             for at in range(0, len(names), CHUNK):
                 rows = range(at, min(at + CHUNK, len(names)))
-                yield number, [
-                    (names[i], "ready", d["z"][ends[i] - d["n"][i] : ends[i]],
-                     (d["pos"][ends[i] - d["n"][i] : ends[i]].astype(np.int32) * int(d["scale"])).astype(np.int16),
-                     None if (d["q"][i] == -128).all() else
-                     (d["q_mean"] + d["q_std"] * np.where(d["q"][i] == -128, np.nan, d["q"][i] / 20)).astype(np.float16))
-                    for i in rows
-                ]
+                yield (
+                    number,
+                    [
+                        (
+                            names[i],
+                            "ready",
+                            d["z"][ends[i] - d["n"][i] : ends[i]],
+                            (
+                                d["pos"][ends[i] - d["n"][i] : ends[i]].astype(np.int32)
+                                * int(d["scale"])
+                            ).astype(np.int16),
+                            None
+                            if (d["q"][i] == -128).all()
+                            else (
+                                d["q_mean"]
+                                + d["q_std"] * np.where(d["q"][i] == -128, np.nan, d["q"][i] / 20)
+                            ).astype(np.float16),
+                        )
+                        for i in rows
+                    ],
+                )
         else:
             with (lzma.open if path.endswith(".xz") else open)(path, "rt") as f:
                 lines = [line.rstrip("\n").split("\t") for line in f]
@@ -87,7 +108,9 @@ def worker(k, workers, out, recipe, fallback, lists):
         found, kept, sources = [], [], []
         for i, (smiles, source, z, pos, desc) in enumerate(chunk):
             try:
-                arrays = row(smiles, recipe, fallback, pos, z, 2 if source.endswith("#2") else 1, desc)
+                arrays = row(
+                    smiles, recipe, fallback, pos, z, 2 if source.endswith("#2") else 1, desc
+                )
             except Exception as error:  # a worker outlives any molecule; counted by its absence
                 print(number, smiles, repr(error)[:200], flush=True)
                 arrays = None
@@ -97,19 +120,30 @@ def worker(k, workers, out, recipe, fallback, lists):
                 sources.append(source)
         if not found:
             continue
-        flat = {k: np.concatenate([r[k] for r in found]) for k in ("z", "pos", "atom", "bond", "kind")}
+        flat = {
+            k: np.concatenate([r[k] for r in found]) for k in ("z", "pos", "atom", "bond", "kind")
+        }
         each = {k: np.array([r[k] for r in found]) for k in ("n", "m", "desc", "bits", "how")}
         part = out / f"{number:05d}.tmp.npz"
-        np.savez(part, **flat, **each, kept=np.array(kept), source=np.array(sources, "S20"), which=which)
+        np.savez(
+            part, **flat, **each, kept=np.array(kept), source=np.array(sources, "S20"), which=which
+        )
         os.replace(part, out / f"{number:05d}.npz")
 
 
 if __name__ == "__main__":
-    out, workers, recipe, fallback = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4] == "1"
+    out, workers, recipe, fallback = (
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        sys.argv[3],
+        sys.argv[4] == "1",
+    )
     out.mkdir(parents=True, exist_ok=True)
     start = time.time()
     jobs = [
-        multiprocessing.Process(target=worker, args=(k, workers, out, recipe, fallback, sys.argv[5:]))
+        multiprocessing.Process(
+            target=worker, args=(k, workers, out, recipe, fallback, sys.argv[5:])
+        )
         for k in range(workers)
     ]
     for job in jobs:

@@ -71,15 +71,15 @@ class Net(nn.Module):
         enc = self.model.encoder
         special = token.new_tensor([CLS, SEP]).expand(len(token), 2) if not token.is_cuda else None
         if special is None:
-            special = (torch.arange(2, device=token.device) * (SEP - CLS) + CLS).expand(len(token), 2)
+            special = (torch.arange(2, device=token.device) * (SEP - CLS) + CLS).expand(
+                len(token), 2
+            )
         token = torch.cat([special.to(token.dtype), token], 1)
         pos, mask = F.pad(pos, (0, 0, 2, 0)), F.pad(real, (2, 0), value=True)
         x = hot(token, NUM_TOKENS) @ enc.embedding.weight
         bias = self.bias(token, pos)
         if self.graph is not None and atom is not None:
-            rows = torch.cat(
-                [hot(atom[..., k], size) for k, size in enumerate(ATOM_SIZES)], -1
-            )
+            rows = torch.cat([hot(atom[..., k], size) for k, size in enumerate(ATOM_SIZES)], -1)
             unknown = torch.cat([torch.arange(s, device=x.device) > 0 for s in ATOM_SIZES])
             x = x + F.pad((rows * unknown) @ self.graph.atom.weight, (0, 0, 2, 0))
             known = (torch.arange(NUM_PAIR_CODES, device=x.device) > 0).to(bias.dtype)
@@ -151,7 +151,9 @@ def cloze_terms(net, mol, chosen, pos_noisy, on):
     ce = lambda logits, target: F.cross_entropy(  # noqa: E731
         logits.float().flatten(0, 1), target.flatten(), reduction="none"
     ).view_as(target)
-    terms = {"token": mean_of(ce(model.token_head(answer), mol["token"].gather(1, drop_at)), weight)}
+    terms = {
+        "token": mean_of(ce(model.token_head(answer), mol["token"].gather(1, drop_at)), weight)
+    }
     logits = model.token_head(answer)
     true = mol["token"].gather(1, drop_at)
     terms["accuracy"] = mean_of((logits.argmax(-1) == true).float(), weight).detach()
@@ -230,7 +232,9 @@ def objective(net, mol, w):
         atom = mol["atom"] * on[:, None, None] if on is not None else None
         code = mol["code"] * on[:, None, None] if on is not None else None
         state = net.encode(mol["token"], mol["pos"], mol["real"], atom, code)
-        d, b = chemistry(net, net.vector(state, mol["real"]), mol["desc"], mol["known"], mol["bits"])
+        d, b = chemistry(
+            net, net.vector(state, mol["real"]), mol["desc"], mol["known"], mol["bits"]
+        )
         terms["desc"], terms["bits"] = d, b
         loss = loss + w["desc"] * d + w["bits"] * b
         if w["cloze"] <= 0:

@@ -24,7 +24,12 @@ for name in names:
     keys = ("z", "pos", "atom", "bond", "kind", "n", "m", "desc", "bits", "how")
     joined = {k: np.concatenate([d[k] for d in data]) for k in keys}
     with np.load(Path(parts) / f"{name}.parts.npz") as f:
-        joined |= {"y": f["y"][rows], "parts": f["parts"][:, rows], "metric": f["metric"], "rows": rows}
+        joined |= {
+            "y": f["y"][rows],
+            "parts": f["parts"][:, rows],
+            "metric": f["metric"],
+            "rows": rows,
+        }
     if name + "#2" in found:
         other = found[name + "#2"]
         same = np.concatenate([d["rows"] for d in other])

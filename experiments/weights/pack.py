@@ -11,8 +11,14 @@ import numpy as np
 
 SOURCE = Path("/work/shared/data/pretrain")
 SHARE = {  # molecules of the corpus by source; ZINC comes with conformers
-    "chemicals": 10**9, "chembl": 170_000, "pubchem-substance": 60_000, "fragment": 50_000,
-    "nci": 10**9, "znp": 20_000, "cmnpd": 12_000, "moses": 30_000,
+    "chemicals": 10**9,
+    "chembl": 170_000,
+    "pubchem-substance": 60_000,
+    "fragment": 50_000,
+    "nci": 10**9,
+    "znp": 20_000,
+    "cmnpd": 12_000,
+    "moses": 30_000,
 }
 
 

@@ -47,8 +47,10 @@ def logistic(x, y, penalties, steps=15):
         weight = (known * p * (1 - p)).clamp(min=1e-12)
         move = torch.empty_like(w)
         for k in range(P):  # one penalty at a time keeps the memory small
-            hess = torch.einsum("nd,nt,ne->tde", x, weight[k], x) if T == 1 else torch.bmm(
-                (x.T[None] * weight[k].T[:, None]), x.expand(T, -1, -1)
+            hess = (
+                torch.einsum("nd,nt,ne->tde", x, weight[k], x)
+                if T == 1
+                else torch.bmm((x.T[None] * weight[k].T[:, None]), x.expand(T, -1, -1))
             )
             hess = hess + torch.diag(lam[k] * ridge + 1e-8)
             move[k] = torch.linalg.solve(hess, grad[k].T[..., None])[..., 0].T
@@ -114,8 +116,11 @@ def load_sets(folder, device, names=None):
         desc = t("desc", torch.float32)
         desc[~desc.isfinite()] = 0
         sets[path.stem] = {
-            "y": t("y", torch.float64), "metric": str(d["metric"]), "parts": t("parts", torch.uint8),
-            "desc": desc, "raw": d,
+            "y": t("y", torch.float64),
+            "metric": str(d["metric"]),
+            "parts": t("parts", torch.uint8),
+            "desc": desc,
+            "raw": d,
         }
     return sets
 
@@ -125,10 +130,16 @@ def as_data(raw, device, token_of_z, conformer="pos"):
     n, m = raw["n"].astype(np.int64), raw["m"].astype(np.int64)
     put = lambda a: torch.as_tensor(a).to(device)  # noqa: E731
     return {
-        "token": token_of_z[put(raw["z"]).long()].to(torch.uint8), "pos": put(raw[conformer]),
-        "scale": 0.001, "n": put(n), "start": put(n.cumsum() - n), "m": put(m),
-        "bond_start": put(m.cumsum() - m), "bond": put(raw["bond"].astype(np.uint8)),
-        "kind": put(raw["kind"]), "atom": put(raw["atom"]),
+        "token": token_of_z[put(raw["z"]).long()].to(torch.uint8),
+        "pos": put(raw[conformer]),
+        "scale": 0.001,
+        "n": put(n),
+        "start": put(n.cumsum() - n),
+        "m": put(m),
+        "bond_start": put(m.cumsum() - m),
+        "bond": put(raw["bond"].astype(np.uint8)),
+        "kind": put(raw["kind"]),
+        "atom": put(raw["atom"]),
     }
 
 
@@ -136,6 +147,7 @@ def as_data(raw, device, token_of_z, conformer="pos"):
 def vectors(net, raw, device, graph=True, conformer="pos", most=2**19):
     """CLS joined with the atom mean [n, 2 C], float32."""
     import dense
+
     from molae_pyg.chem.elements import token_table
 
     data = as_data(raw, device, token_table().to(device), conformer)
@@ -185,7 +197,8 @@ def wins(rows, base):
     """On how many sets ``rows`` beat ``base``."""
     return sum(
         (rows[k] < base[k]) if k in ("freesolv", "esol", "lipo", "qm7") else (rows[k] > base[k])
-        for k in base if k in rows
+        for k in base
+        if k in rows
     )
 
 
@@ -195,6 +208,7 @@ if __name__ == "__main__":
     base = {k: float(np.mean(one_set(s["desc"], s))) for k, s in sets.items()}
     print("descriptors", json.dumps({k: round(v, 4) for k, v in base.items()}), flush=True)
     from dense import Net
+
     from molae_pyg import MolAE
 
     net = Net(MolAE.from_pretrained("molae-small"), 215, graph=False)

@@ -18,7 +18,7 @@ from molae_pyg.datasets import MoleculeNet
 from molae_pyg.splits import random_split, scaffold_split
 
 warnings.simplefilter("ignore")
-NAMES = "freesolv esol bace bbbp clintox sider lipo qm7 tox21".split()
+NAMES = ["freesolv", "esol", "bace", "bbbp", "clintox", "sider", "lipo", "qm7", "tox21"]
 TWICE = {"freesolv", "esol", "bace"}
 
 
@@ -51,7 +51,10 @@ def main(target, names):
         start = time.time()
         data = MoleculeNet(target / "raw", name, num_conformers=0, add_2d=True, workers=1)
         smiles, y = list(data.smiles), np.asarray(data.y, np.float32)
-        found = {k: [] for k in "n m z pos pos2 atom bond kind desc bits how".split()}
+        found = {
+            k: []
+            for k in ["n", "m", "z", "pos", "pos2", "atom", "bond", "kind", "desc", "bits", "how"]
+        }
         for text in smiles:
             mol = Chem.MolFromSmiles(Chem.MolToSmiles(Chem.MolFromSmiles(text)))
             pos, how = timed(mol, "published", 1, 20), 0
@@ -64,7 +67,9 @@ def main(target, names):
             found["pos"].append((pos * 1000).round().astype(np.int16))
             if name in TWICE:
                 other = timed(mol, "published", 2, 20)
-                found["pos2"].append(((pos if other is None else other) * 1000).round().astype(np.int16))
+                found["pos2"].append(
+                    ((pos if other is None else other) * 1000).round().astype(np.int16)
+                )
             found["atom"].append(graph.atom)
             found["bond"].append(graph.bond_index.T)
             found["kind"].append(graph.bond_type)
@@ -75,11 +80,24 @@ def main(target, names):
         if found["pos2"]:
             flat["pos2"] = np.concatenate(found["pos2"])
         np.savez_compressed(
-            out, **flat, **{k: np.array(found[k]) for k in ("n", "m", "desc", "bits", "how")},
-            y=y, parts=splits(smiles), metric=data.metric, task=data.task_type, smiles=smiles,
+            out,
+            **flat,
+            **{k: np.array(found[k]) for k in ("n", "m", "desc", "bits", "how")},
+            y=y,
+            parts=splits(smiles),
+            metric=data.metric,
+            task=data.task_type,
+            smiles=smiles,
         )
-        print(name, len(smiles), y.shape, "flat", sum(found["how"]), f"{time.time() - start:.0f} s",
-              flush=True)
+        print(
+            name,
+            len(smiles),
+            y.shape,
+            "flat",
+            sum(found["how"]),
+            f"{time.time() - start:.0f} s",
+            flush=True,
+        )
 
 
 main(Path(sys.argv[1]), sys.argv[2:] or NAMES)

@@ -6,8 +6,8 @@ import torch
 from torch_geometric.data import Data
 
 from molae_pyg import MolAE
-from molae_pyg.loss import cloze_loss
 from molae_pyg.chem.elements import token_table
+from molae_pyg.loss import cloze_loss
 
 
 def flat_data(seed=0, sizes=(9, 5, 12, 3)):
@@ -23,12 +23,20 @@ def flat_data(seed=0, sizes=(9, 5, 12, 3)):
     m = np.array(m)
     t = torch.as_tensor
     return z, {
-        "token": token_table()[t(z)].to(torch.uint8), "pos": t(g.normal(0, 2000, (total, 3))).short(),
-        "scale": 0.001, "n": t(n), "start": t(n.cumsum() - n), "m": t(m),
-        "bond_start": t(m.cumsum() - m), "bond": t(np.array(bonds)).to(torch.uint8),
-        "kind": t(np.array(kinds)).to(torch.uint8), "atom": t(g.integers(1, 3, (total, 6))).to(torch.uint8),
-        "desc": t(g.normal(0, 1, (len(n), 215))).half(), "desc_mean": torch.zeros(215),
-        "desc_std": torch.ones(215), "desc_used": torch.ones(215, dtype=torch.bool),
+        "token": token_table()[t(z)].to(torch.uint8),
+        "pos": t(g.normal(0, 2000, (total, 3))).short(),
+        "scale": 0.001,
+        "n": t(n),
+        "start": t(n.cumsum() - n),
+        "m": t(m),
+        "bond_start": t(m.cumsum() - m),
+        "bond": t(np.array(bonds)).to(torch.uint8),
+        "kind": t(np.array(kinds)).to(torch.uint8),
+        "atom": t(g.integers(1, 3, (total, 6))).to(torch.uint8),
+        "desc": t(g.normal(0, 1, (len(n), 215))).half(),
+        "desc_mean": torch.zeros(215),
+        "desc_std": torch.ones(215),
+        "desc_used": torch.ones(215, dtype=torch.bool),
         "bits": t(g.integers(0, 256, (len(n), 128))).to(torch.uint8),
     }
 
@@ -46,7 +54,10 @@ def test_parity():
     on = torch.ones(4, dtype=torch.bool)
     terms, _, _ = dense.cloze_terms(net, mol, chosen, noisy, on)
     flat = Data(
-        z=torch.as_tensor(z), pos=mol["pos"][real], drop_mask=drop[real], pos_noisy=noisy[real],
+        z=torch.as_tensor(z),
+        pos=mol["pos"][real],
+        drop_mask=drop[real],
+        pos_noisy=noisy[real],
         batch=torch.arange(4).repeat_interleave(n),
     )
     out = model(flat.z, flat.pos, flat.batch, flat.drop_mask, flat.pos_noisy)

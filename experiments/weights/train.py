@@ -25,7 +25,15 @@ EDGES = (6, 9, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 32, 35, 38, 44, 50, 60)
 PER_ATOM = ("z", "pos", "atom")
 PER_BOND = ("bond", "kind")
 PER_MOL = ("n", "m", "desc", "bits")
-WEIGHTS = {"cloze": 1.0, "atom": 1.0, "desc": 10.0, "bits": 5.0, "dropped": 0.5, "off": 0.25, "share": 0.5}
+WEIGHTS = {
+    "cloze": 1.0,
+    "atom": 1.0,
+    "desc": 10.0,
+    "bits": 5.0,
+    "dropped": 0.5,
+    "off": 0.25,
+    "share": 0.5,
+}
 
 
 def log(*text):
@@ -54,9 +62,17 @@ def load(paths, device, held_out, ready_only=False, stats=None):
     desc = put(flat["desc"])
     data = {
         "token": token_table().to(device)[put(flat["z"]).long()].to(torch.uint8),
-        "pos": put(flat["pos"]), "scale": 0.001, "n": put(n), "start": put(n.cumsum() - n),
-        "m": put(m), "bond_start": put(m.cumsum() - m), "bond": put(flat["bond"]),
-        "kind": put(flat["kind"]), "atom": put(flat["atom"]), "desc": desc, "bits": put(flat["bits"]),
+        "pos": put(flat["pos"]),
+        "scale": 0.001,
+        "n": put(n),
+        "start": put(n.cumsum() - n),
+        "m": put(m),
+        "bond_start": put(m.cumsum() - m),
+        "bond": put(flat["bond"]),
+        "kind": put(flat["kind"]),
+        "atom": put(flat["atom"]),
+        "desc": desc,
+        "bits": put(flat["bits"]),
     }
     held = np.concatenate(held)  # one shard of fifty
     train, held = (~held).nonzero()[0], held.nonzero()[0][:held_out]
@@ -66,8 +82,11 @@ def load(paths, device, held_out, ready_only=False, stats=None):
         count = known.sum(0).clamp(min=1)
         mean = torch.where(known, sample, 0.0).sum(0) / count
         var = torch.where(known, sample - mean, 0.0).pow(2).sum(0) / count
-        stats = {"desc_mean": mean, "desc_std": var.sqrt().clamp(min=1e-6),
-                 "desc_used": (var > 1e-8) & (count > 0.5 * len(sample))}
+        stats = {
+            "desc_mean": mean,
+            "desc_std": var.sqrt().clamp(min=1e-6),
+            "desc_used": (var > 1e-8) & (count > 0.5 * len(sample)),
+        }
     data |= stats
     by_source = {int(k): int((which == k).sum()) for k in np.unique(which)}
     log(f"{len(n)} molecules {by_source}, {int(data['desc_used'].sum())} descriptors")
@@ -119,13 +138,21 @@ class Run:
         self.plan = Plan(n, m, train, run["tokens"], run.get("seed", 0))
         self.params = [p for p in self.net.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in self.params if p.dim() > 1], "weight_decay": run.get("decay", 1e-4)},
+            {
+                "params": [p for p in self.params if p.dim() > 1],
+                "weight_decay": run.get("decay", 1e-4),
+            },
             {"params": [p for p in self.params if p.dim() <= 1], "weight_decay": 0.0},
         ]
         self.lr = torch.zeros((), device=device)
         self.cuda = device == "cuda"
         self.opt = torch.optim.AdamW(
-            groups, lr=self.lr, betas=(0.9, 0.99), eps=1e-6, fused=True, **({"capturable": True} if self.cuda else {})
+            groups,
+            lr=self.lr,
+            betas=(0.9, 0.99),
+            eps=1e-6,
+            fused=True,
+            **({"capturable": True} if self.cuda else {}),
         )
         self.opt.grad_scale = None
         self.names, self.sums, self.count = None, None, torch.zeros((), device=device)
@@ -185,8 +212,10 @@ class Run:
         self.opt.zero_grad(set_to_none=True)
         self.means()
         torch.cuda.synchronize()
-        log(f"captured {len(self.graphs)} graphs in {time.perf_counter() - began:.1f} s, "
-            f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+        log(
+            f"captured {len(self.graphs)} graphs in {time.perf_counter() - began:.1f} s, "
+            f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+        )
 
     def means(self):
         """Mean terms since the last call."""
@@ -260,8 +289,10 @@ class Run:
             if (step + 1) % every == 0:
                 mean = self.means()  # waits for the device
                 took = time.perf_counter() - began
-                curve.append({"step": step + 1, "seconds": round(took, 1), "visits": visits}
-                             | {k: round(v, 4) for k, v in mean.items()})
+                curve.append(
+                    {"step": step + 1, "seconds": round(took, 1), "visits": visits}
+                    | {k: round(v, 4) for k, v in mean.items()}
+                )
                 log(run["name"], json.dumps(curve[-1]))
                 if not math.isfinite(mean["loss"]) and mean["skipped"] > 0.5:
                     log("the loss is no longer finite: stopped")
@@ -272,13 +303,20 @@ class Run:
         if self.cuda:
             torch.cuda.synchronize()
         took = time.perf_counter() - began
-        result = {"name": run["name"], "steps": step, "visits": visits, "seconds": round(took, 1),
-                  "per_second": round(visits / took)}
+        result = {
+            "name": run["name"],
+            "steps": step,
+            "visits": visits,
+            "seconds": round(took, 1),
+            "per_second": round(visits / took),
+        }
         self.graphs.clear()
         return result, curve
 
     def save(self, path, note):
-        state = {k: v.detach().to(torch.bfloat16).contiguous() for k, v in self.net.state_dict().items()}
+        state = {
+            k: v.detach().to(torch.bfloat16).contiguous() for k, v in self.net.state_dict().items()
+        }
         temporary = f"{path}.tmp"
         save_file(state, temporary, {"note": json.dumps(note)})
         os.replace(temporary, f"{path}.safetensors")
@@ -326,7 +364,10 @@ def main(path):
                 log("probes failed", error)
             with open(out / "results.jsonl", "a") as f:
                 f.write(json.dumps(result) + "\n")
-            log("RESULT", json.dumps({k: v for k, v in result.items() if k not in ("curve", "config")}))
+            log(
+                "RESULT",
+                json.dumps({k: v for k, v in result.items() if k not in ("curve", "config")}),
+            )
 
     def more(stats, ready=False):
         paths = sorted(p for p in Path(config["shards"]).glob("[0-9]*.npz") if "tmp" not in p.name)

@@ -35,8 +35,14 @@ for path in sorted(source.glob("part*.npz"))[first::step]:
         m.append(len(graph.bond_type))
     temporary = out.with_suffix(".tmp.npz")
     np.savez(
-        temporary, row=part["row"], n=part["n"], m=np.array(m, np.uint8), desc=np.array(desc),
-        bits=np.array(bits), atom=np.concatenate(atom), bond=np.concatenate(bond).astype(np.uint8),
+        temporary,
+        row=part["row"],
+        n=part["n"],
+        m=np.array(m, np.uint8),
+        desc=np.array(desc),
+        bits=np.array(bits),
+        atom=np.concatenate(atom),
+        bond=np.concatenate(bond).astype(np.uint8),
         kind=np.concatenate(kind),
     )
     os.replace(temporary, out)

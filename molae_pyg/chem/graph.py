@@ -1,12 +1,14 @@
-"""Integer features of atoms and bonds, for models that see a molecule's graph.
-
-This module needs RDKit and NumPy only: workers import it.
-"""
+"""Integer features of atoms and bonds, for encoders with a graph channel."""
 
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from rdkit import Chem
+from torch_geometric.data import Data
+
+from molae_pyg.chem.smiles import sanitised
+from molae_pyg.nn.graph_bias import Graph
 
 #: Features of an atom, in the order of the columns, and the number of values of each. The value 0
 #: means that the feature is not known, so that a model can be shown coordinates alone.
@@ -66,8 +68,44 @@ def _atom_row(atom: Chem.Atom, rings: Chem.RingInfo) -> tuple[int, ...]:
     return (
         min(max(atom.GetFormalCharge(), -3), 3) + 4,
         min(atom.GetTotalNumHs(includeNeighbors=True), 4) + 1,
-        min(atom.GetDegree(), 6) + 1,
+        min(sum(a.GetAtomicNum() > 1 for a in atom.GetNeighbors()), 6) + 1,
         1 + atom.GetIsAromatic(),
         min(ring, _LARGEST_RING) - 1 if ring else 1,
         _CHIRALITY.get(code, 1),
     )
+
+
+def add_graph(data: Data) -> Data:
+    """Adds the graph of ``data.smiles`` to a molecule of :func:`~molae_pyg.from_smiles`, in place.
+
+    Adds ``atom [n, 6]`` uint8, ``edge_index [2, 2 m]`` (both directions, which PyTorch Geometric
+    renumbers in batches) and ``bond_type [2 m]`` uint8; ``batch_graph`` takes them from a batch.
+
+    Args:
+        data: A molecule with ``z``, ``smiles`` and ``atom_map``.
+
+    Raises:
+        ValueError: The atoms of ``smiles`` are not those of ``z``.
+    """
+    mol = sanitised(data.smiles)
+    graph, place = mol_graph(mol), data.atom_map.tolist()
+    numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
+    if min(place, default=-1) < 0 or [numbers[i] for i in place] != data.z.tolist():
+        raise ValueError(
+            f"the atoms of {data.smiles!r} are not those of z: the graph needs the molecule as "
+            "from_smiles makes it, with hydrogens removed"
+        )
+    row = np.full(len(numbers), -1)
+    row[place] = np.arange(len(place))
+    ends = row[graph.bond_index]  # [2, m], -1: an atom that was removed
+    kept = (ends >= 0).all(0)
+    ends, kinds = torch.from_numpy(ends[:, kept]), torch.from_numpy(graph.bond_type[kept])
+    data.atom = torch.from_numpy(graph.atom[place])
+    data.edge_index = torch.cat([ends, ends.flip(0)], dim=1)
+    data.bond_type = torch.cat([kinds, kinds])
+    return data
+
+
+def batch_graph(batch: Data) -> Graph:
+    """The graph of a ``Data`` or a ``Batch`` of :func:`add_graph`."""
+    return Graph(batch.atom, batch.edge_index, batch.bond_type)

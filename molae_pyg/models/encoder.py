@@ -13,6 +13,7 @@ from molae_pyg.nn.arguments import ShowsArguments, share, size
 from molae_pyg.nn.checks import check_mask, check_molecules
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.gaussian import GaussianInit, PairBias, PairGaussian
+from molae_pyg.nn.graph_bias import Graph, GraphBias
 from molae_pyg.nn.heads import TokenHead
 from molae_pyg.nn.transformer import PairTransformer, TransformerOutput
 from molae_pyg.official_checkpoint import OfficialReport, load_official_encoder, read_official
@@ -61,6 +62,8 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
         dropout: Dropout of embeddings and hidden states, default: 0.1.
         attn_dropout: Dropout of attention probabilities, default: 0.1.
         gaussian_init: See :class:`~molae_pyg.nn.PairGaussian`, default: ``"reference"``.
+        graph: Whether the encoder has a graph channel, :class:`~molae_pyg.nn.GraphBias`, for bonds
+            and features of atoms; default: False, the published encoder.
 
     Shapes:
         z ``[N]``, pos ``[N, 3]`` in Å, batch ``[N]`` -> :class:`EncoderOutput` with atoms
@@ -77,6 +80,7 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
         dropout: float = 0.1,
         attn_dropout: float = 0.1,
         gaussian_init: GaussianInit = "reference",
+        graph: bool = False,
     ):
         super().__init__()
         self.config = c = {
@@ -89,12 +93,15 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
             "attn_dropout": share("attn_dropout", attn_dropout),
             "gaussian_init": gaussian_init,
         }
+        if graph:  # else the config is that of the published encoder
+            c["graph"] = True
         channels, heads = c["hidden_channels"], c["heads"]
         self.embedding = nn.Embedding(NUM_TOKENS, channels, padding_idx=PAD)
         self.pair_bias = PairBias(heads, c["num_gaussians"], gaussian_init)
         self.transformer = PairTransformer(
             channels, c["ffn_channels"], heads, c["num_layers"], c["dropout"], c["attn_dropout"]
         )
+        self.graph_bias = GraphBias(channels, heads) if graph else None
         # Every official checkpoint holds it and nothing uses it: kept, frozen, for a round trip.
         self.pair_norm = nn.LayerNorm(heads).requires_grad_(False)
         self.register_buffer("token_of_z", token_table(), persistent=False)
@@ -111,6 +118,7 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
         drop_mask: Tensor | None = None,
         origin: Tensor | None = None,
         batch_size: int | None = None,
+        graph: Graph | None = None,
     ) -> EncoderOutput:
         """Encodes the atoms that are not dropped.
 
@@ -124,6 +132,8 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
                 the dropped ones included, as in the reference.
             batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1. Give
                 it if molecules at the end may have no atom, and to save a GPU from waiting.
+            graph: Bonds and features of all atoms, the dropped ones included; default: unknown.
+                Needs an encoder with a graph channel.
 
         Returns:
             :class:`EncoderOutput`; its ``x`` has a row for each atom that is not dropped.
@@ -138,7 +148,10 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
             origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
         elif origin.shape != (batch_size, 3):
             raise ValueError(f"expected origin [{batch_size}, 3], got {list(origin.shape)}")
-        token, pos = self.token_of_z[z], pos - origin[batch]  # [N], [N, 3]
+        if graph is not None and self.graph_bias is None:
+            raise ValueError("the encoder has no graph channel: build it with graph=True")
+        token, pos, keep = self.token_of_z[z], pos - origin[batch], None  # [N], [N, 3]
+        every = atom_slots(batch, batch_size, one_molecule) if graph is not None else None
         if drop_mask is not None:  # the atoms are really removed: shorter sequences
             check_mask(drop_mask, z)
             keep = (~drop_mask).nonzero().squeeze(1)
@@ -146,7 +159,11 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
         slots = atom_slots(batch, batch_size, one_molecule)
         token = slots.dense(token, token.new_tensor([CLS, SEP]))  # [B, L]
         pos = slots.dense(pos, pos.new_zeros(2, 3))  # [B, L, 3]
-        state = self.transformer(self.embedding(token), self.pair_bias(token, pos), slots.mask)
+        x, pair = self.embedding(token), self.pair_bias(token, pos)
+        if graph is not None:
+            x_graph, pair_graph = self.graph_bias(graph, every, slots, keep)
+            x, pair = x + x_graph, pair + pair_graph
+        state = self.transformer(x, pair, slots.mask)
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
 
     @classmethod

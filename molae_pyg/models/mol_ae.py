@@ -18,8 +18,11 @@ from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
 from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
+from molae_pyg.nn.graph_bias import ATOM_SIZES, Graph
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
 from molae_pyg.nn.transformer import PairTransformer, SinusoidalPosition, TransformerOutput
+
+NUM_CHARGES, NUM_HYDROGENS = ATOM_SIZES[0] - 1, ATOM_SIZES[1] - 1  # without "unknown"
 
 
 class ClozeOutput(NamedTuple):
@@ -32,6 +35,19 @@ class ClozeOutput(NamedTuple):
     encoder_pair_norm: Tensor  #: Scalar, norm excess of the encoder's change of the pair tensor.
     decoder_x_norm: Tensor  #: Scalar, norm excess of the decoder's token states.
     decoder_pair_norm: Tensor  #: Scalar, norm excess of the decoder's change of the pair tensor.
+
+
+class GraphClozeOutput(NamedTuple):
+    """Output of :class:`MolAE` with a graph channel: :class:`ClozeOutput` and one field more."""
+
+    token_logits: Tensor
+    pos: Tensor
+    distance: Tensor
+    encoder_x_norm: Tensor
+    encoder_pair_norm: Tensor
+    decoder_x_norm: Tensor
+    decoder_pair_norm: Tensor
+    atom_logits: Tensor  #: ``[M, 12]``: logits of 7 charges and of 5 numbers of hydrogens.
 
 
 class MolAEDecoder(ShowsArguments, nn.Module):
@@ -81,6 +97,8 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         attn_dropout: Dropout of attention probabilities, default: 0.1.
         gaussian_init: See :class:`~molae_pyg.nn.PairGaussian`, default: ``"reference"``.
         decoder_ffn_channels: As ``ffn_channels``, of the decoder; default: the same width.
+        graph: Whether the encoder has a graph channel, see :class:`MolAEEncoder`, and the model
+            rebuilds charges and hydrogens too; default: False.
     """
 
     def __init__(
@@ -95,11 +113,12 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         attn_dropout: float = 0.1,
         gaussian_init: GaussianInit = "reference",
         decoder_ffn_channels: int | None = None,
+        graph: bool = False,
     ):
         super().__init__()
         self.encoder = MolAEEncoder(
             hidden_channels, ffn_channels, heads, num_layers,
-            num_gaussians, dropout, attn_dropout, gaussian_init,
+            num_gaussians, dropout, attn_dropout, gaussian_init, graph,
         )  # fmt: skip
         depth = size("num_decoder_layers", num_decoder_layers, least=0)
         c = self.config = {**self.encoder.config, "num_decoder_layers": depth}
@@ -112,6 +131,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         self.token_head = TokenHead(channels)
         self.coordinate_head = CoordinateHead(heads)
         self.distance_head = DistanceHead(heads)
+        self.atom_head = nn.Linear(channels, NUM_CHARGES + NUM_HYDROGENS) if graph else None
         self.reset_parameters()
 
     @classmethod
@@ -136,7 +156,8 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         pos_noisy: Tensor | None = None,
         z_noisy: Tensor | None = None,
         batch_size: int | None = None,
-    ) -> ClozeOutput:
+        graph: Graph | None = None,
+    ) -> ClozeOutput | GraphClozeOutput:
         """The cloze test: :class:`~molae_pyg.ClozeDrop` makes ``drop_mask`` and ``pos_noisy``.
 
         Args:
@@ -149,9 +170,10 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
                 (a start at the true coordinates would give the answer away).
             z_noisy: Elements as corrupted ``[N]``; used by :class:`AblatedMolAE` only.
             batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
+            graph: As in :meth:`MolAEEncoder.forward`.
 
         Returns:
-            :class:`ClozeOutput`.
+            :class:`ClozeOutput`, with a graph channel :class:`GraphClozeOutput`.
 
         Raises:
             ValueError: As :meth:`MolAEEncoder.forward`; ``drop_mask`` without ``pos_noisy``; in
@@ -161,7 +183,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
         slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
         origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
-        enc = self.encoder(test.z, test.pos, test.batch, drop_mask, origin, test.batch_size)
+        enc = self.encoder(test.z, test.pos, test.batch, drop_mask, origin, test.batch_size, graph)
         x = enc.x  # [N', C], the atoms that were kept
         if drop_mask is not None:  # refill with [MASK]
             mask = self.encoder.embedding.weight[MASK].to(x.dtype)  # [C]
@@ -169,13 +191,16 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
             x = mask.repeat(z.numel(), 1).index_copy(0, kept, x)  # [N, C]
         dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), slots)
         rebuilt = self.rebuild(dec, test, slots, origin)
-        return ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
+        out = ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
+        if self.atom_head is None:
+            return out
+        return GraphClozeOutput(*out, self.atom_head(_asked(dec, test, slots)))
 
     def rebuild(
         self, dec: TransformerOutput, test: ClozeTest, slots: Slots, origin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The heads: token logits ``[M, 31]``, coordinates ``[N, 3]``, distances ``[N, L]``."""
-        x = slots.flat(dec.x) if test.drop_mask is None else slots.flat(dec.x)[test.drop_mask]
+        x = _asked(dec, test, slots)
         start = slots.dense(test.pos_noisy - origin[test.batch], origin.new_zeros(2, 3))
         pos = self.coordinate_head(dec.delta(), start, dec.mask)  # [B, L, 3]
         distance = self.distance_head(dec.pair)  # [B, L, L]
@@ -211,3 +236,9 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
     def to_official(self) -> dict[str, Tensor]:
         """Returns the weights under the official key names, in the official shapes."""
         return official_checkpoint.to_official(self)
+
+
+def _asked(dec: TransformerOutput, test: ClozeTest, slots: Slots) -> Tensor:
+    """States of the dropped atoms ``[M, C]``, of all atoms if none is dropped."""
+    x = slots.flat(dec.x)
+    return x if test.drop_mask is None else x[test.drop_mask]

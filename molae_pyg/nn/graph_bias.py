@@ -1,15 +1,31 @@
-"""The graph channel: what an encoder is told of bonds and atoms besides elements and distances."""
+"""The graph channel: bonds and integer features of atoms, added to what an encoder starts from."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-#: Values of each feature of an atom; the columns of :func:`molae_pyg.chem.graph.mol_graph`.
+from molae_pyg.nn.arguments import ShowsArguments, size
+from molae_pyg.nn.dense import NUM_SPECIAL, Slots
+
+#: Number of values of each feature: charge, hydrogens, degree, aromatic, ring, chirality.
+#: The value 0 means unknown. ``molae_pyg.chem.graph`` makes them.
 ATOM_SIZES = (8, 6, 8, 3, 8, 4)
-#: Codes of a pair: 0 unknown, 1 an atom with itself, 2 to 6 bonded (single, double, triple,
-#: aromatic, other), 7 to 11 a shortest path of 2 to 6 bonds, 12 a longer one or none.
+#: Number of types of a bond: single, double, triple, aromatic, other; 0 is no bond.
+NUM_BOND_TYPES = 6
+#: Codes of a pair of atoms: 0 unknown, 1 an atom with itself, 2 to 6 bonded (by type), 7 to 11
+#: a shortest path of 2 to 6 bonds, 12 a longer one or none.
 NUM_PAIR_CODES = 13
 MAX_PATH = 6
-_BONDED, _PATH = 1, 5  # added to a bond's type, and to a path's length
+_BONDED, _PATH = 1, 5  # added to the type of a bond, and to the length of a path
+
+
+class Graph(NamedTuple):
+    """The graph of a batch of molecules, flat; ``edge_index`` counts atoms of the whole batch."""
+
+    atom: Tensor  #: Features of the atoms ``[N, 6]``, integers, see :data:`ATOM_SIZES`.
+    edge_index: Tensor  #: Atoms of each bond ``[2, E]``; in one direction or in both.
+    bond_type: Tensor  #: Types of the bonds ``[E]``, 1 to 5.
 
 
 def pair_codes(bonds: Tensor, real: Tensor) -> Tensor:
@@ -35,24 +51,31 @@ def pair_codes(bonds: Tensor, real: Tensor) -> Tensor:
     return code * (real[:, :, None] & real[:, None, :])
 
 
-class GraphBias(nn.Module):
-    r"""Embeddings of an atom's features, added to its token's, and of a pair's code, added to the bias.
+class GraphBias(ShowsArguments, nn.Module):
+    r"""Embeds the features of atoms and the graph distance of pairs.
 
     .. math::
         x_i \leftarrow x_i + \sum_f E_f[c_{if}], \qquad
         a^0_{ij} \leftarrow a^0_{ij} + P[g_{ij}] \in \mathbb{R}^H
 
-    with :math:`E_f[0] = 0` and :math:`P[0] = 0`: what is not known adds nothing.
+    with :math:`E_f[0] = 0` and :math:`P[0] = 0`: unknown values add nothing. A dropped atom takes
+    its features and its pairs along. Paths between other atoms still lead through it.
 
     Args:
         channels: Width C.
-        heads: Attention heads H.
+        heads: Number of attention heads H.
+
+    Shapes:
+        A :class:`Graph` of N atoms, the slots of all atoms, the slots of those kept and their
+        numbers ``[N']`` (None: all) -> ``[B, L, C]`` for the tokens and ``[B, H, L, L]`` for the
+        pair bias.
     """
 
     def __init__(self, channels: int, heads: int):
         super().__init__()
-        self.atom = nn.Embedding(sum(ATOM_SIZES), channels)
-        self.pair = nn.Embedding(NUM_PAIR_CODES, heads)
+        self.channels, self.heads = channels, heads
+        self.atom = nn.Embedding(sum(ATOM_SIZES), size("hidden_channels", channels))
+        self.pair = nn.Embedding(NUM_PAIR_CODES, size("heads", heads))
         first = torch.tensor([0, *ATOM_SIZES[:-1]]).cumsum(0)  # row of each feature's 0
         self.register_buffer("first", first, persistent=False)
         self.reset_parameters()
@@ -60,6 +83,20 @@ class GraphBias(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.normal_(self.atom.weight, std=0.02)
         nn.init.normal_(self.pair.weight, std=0.02)
+
+    def forward(
+        self, graph: Graph, every: Slots, kept: Slots, keep: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        _check(graph, every.batch.numel())
+        codes = pair_codes(_dense_bonds(graph, every), _is_atom(every))  # [B, L, L]
+        x = self.atoms(graph.atom)  # [N, C]
+        if keep is not None:
+            x = x[keep]
+            # Where a kept atom was; CLS, SEP and padding are at slots 0 and 1, whose codes are 0.
+            place = kept.dense(every.slot[keep], keep.new_zeros(NUM_SPECIAL))  # [B, L']
+            codes = codes.gather(1, place[:, :, None].expand(-1, -1, codes.size(2)))
+            codes = codes.gather(2, place[:, None, :].expand(-1, place.size(1), -1))
+        return kept.dense(x, x.new_zeros(NUM_SPECIAL, x.size(1))), self.pairs(codes)
 
     def atoms(self, features: Tensor) -> Tensor:
         """Features ``[..., 6]`` -> what is added to the tokens ``[..., C]``."""
@@ -70,5 +107,32 @@ class GraphBias(nn.Module):
         """Codes ``[B, L, L]`` -> what is added to the pair bias ``[B, H, L, L]``."""
         return (self.pair(codes) * (codes > 0).unsqueeze(-1)).permute(0, 3, 1, 2)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.atom.embedding_dim}, heads={self.pair.embedding_dim})"
+
+def _is_atom(slots: Slots) -> Tensor:
+    """True for atoms, False for CLS, SEP and padding ``[B, L]``."""
+    number = torch.arange(slots.mask.size(1), device=slots.mask.device)
+    return slots.mask & (number >= NUM_SPECIAL)
+
+
+def _dense_bonds(graph: Graph, slots: Slots) -> Tensor:
+    """Types of the bonds ``[B, L, L]``, symmetric."""
+    batch_size, length = slots.mask.shape
+    first, second = graph.edge_index
+    bonds = graph.bond_type.new_zeros(batch_size, length, length, dtype=torch.long)
+    molecule, kinds = slots.batch[first], graph.bond_type.long()
+    bonds[molecule, slots.slot[first], slots.slot[second]] = kinds
+    bonds[molecule, slots.slot[second], slots.slot[first]] = kinds
+    return bonds
+
+
+def _check(graph: Graph, num_atoms: int) -> None:
+    """Raises ValueError unless the graph is one of that many atoms."""
+    wanted = [num_atoms, len(ATOM_SIZES)]
+    if list(graph.atom.shape) != wanted:
+        raise ValueError(f"expected graph.atom {wanted}, got {list(graph.atom.shape)}")
+    number = graph.bond_type.numel()
+    if graph.bond_type.dim() != 1 or list(graph.edge_index.shape) != [2, number]:
+        raise ValueError(
+            f"expected graph.edge_index [2, E] and graph.bond_type [E], got "
+            f"{list(graph.edge_index.shape)} and {list(graph.bond_type.shape)}"
+        )
