@@ -3,10 +3,10 @@
 Command: MOLAE_DATA=... python benchmarks/gpu.py (a CUDA GPU; beside unimol_tools where installed)
 
 Method: published size, dropout as published in training, bf16 autocast and fp32. Attention: one
-layer's, 32 molecules of N random atoms, Triton kernels and plain path. Encoder and fine-tuning step:
-ZINC molecules in batches of 128, sorted by size for ours, in random order for unimol_tools (its
-way), already on the GPU; the fine-tuning step adds squared error, clip and Adam. Embedding: vectors of
-ZINC molecules with coordinates, batches of 512 by size, collating included. Memory: peak of the
+layer's, 32 molecules of N random atoms, Triton kernels and plain path. Encoder and fine-tuning
+step: ZINC molecules in batches of 128, sorted by size for ours, in random order for unimol_tools
+(its way), already on the GPU; the fine-tuning step adds squared error, clip and Adam. Embedding:
+vectors of ZINC molecules with coordinates, batches of 512 by size, collating included. Memory: peak of the
 allocator in a training step of the cloze test. Ways take turns in this process, the first of which
 warms up; median, minimum and maximum of the turns. Floating-point operations are counted by PyTorch
 on the plain path; the peak is that of a large matrix product.
@@ -31,6 +31,7 @@ from molae_pyg.nn.attention import PairBiasAttention
 from molae_pyg.training.schedule import configure_adam
 
 BATCH = 128
+CALLS = 20  # of a layer in a turn
 FUSED = attention._is_fused
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -61,17 +62,16 @@ def attention_speed(turns: int) -> dict:
         for name, dtype in DTYPES.items():
             pair = torch.randn(32, 64, n + 2, n + 2, device="cuda").to(dtype).requires_grad_()
             layer = PairBiasAttention(512, 64).cuda()
-            times = 20
 
             def forward(layer=layer, x=x, pair=pair, mask=mask, dtype=dtype):
                 layer.eval()
                 with torch.inference_mode(), autocast(dtype):
-                    for _ in range(times):
+                    for _ in range(CALLS):
                         layer(x, pair, mask)
 
             def both(layer=layer, x=x, pair=pair, mask=mask, dtype=dtype):
                 layer.train()
-                for _ in range(times):
+                for _ in range(CALLS):
                     with autocast(dtype):
                         out, new = layer(x, pair, mask)
                     (out.float().sum() + new.float().sum()).backward()

@@ -4,6 +4,7 @@ import configparser
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from torch_geometric.data import Batch
 
@@ -31,9 +32,10 @@ def test_what_ships():
         assert sum(files.values()) <= 30e6
 
 
-def test_they_know_molecules():
+@pytest.mark.parametrize("name", NAMES)
+def test_they_know_molecules(name):
     """Cloze tests that carbon everywhere and the mean distance do not pass."""
-    model = MolAE.from_pretrained("molae-small")
+    model = MolAE.from_pretrained(name)
     batch = Batch.from_data_list([from_smiles(smiles) for smiles in DRUGS] * 8)
     torch.manual_seed(0)
     batch = ClozeDrop()(batch)

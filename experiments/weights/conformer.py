@@ -1,5 +1,7 @@
 """One conformer of a SMILES, by the published or the fast recipe. RDKit and NumPy only."""
 
+from contextlib import suppress
+
 import numpy as np
 from chemistry import time_limit
 from rdkit import Chem
@@ -31,10 +33,8 @@ def conformer(mol, recipe="published", seed=1):
         p.useRandomCoords = True
         if rdDistGeom.EmbedMolecule(full, p) != 0:
             return None
-    try:
+    with suppress(ValueError, RuntimeError):
         AllChem.MMFFOptimizeMolecule(full, maxIters=STEPS[recipe])
-    except (ValueError, RuntimeError):
-        pass
     pos = full.GetConformer().GetPositions()[: mol.GetNumAtoms()]  # AddHs puts hydrogens behind
     pos = pos - pos.mean(0)
     return pos if np.isfinite(pos).all() and np.abs(pos).max() < 32 else None

@@ -135,7 +135,7 @@ def mean_of(x, weight):
 
 def cloze_terms(net, mol, chosen, pos_noisy, on):
     """Terms of the cloze test, and the state of the encoder and its real atoms."""
-    drop, kept_at, kept, drop_at, valid = chosen
+    _, kept_at, kept, drop_at, valid = chosen
     real, pos = mol["real"], mol["pos"]
     atom = code = None
     if net.graph is not None:

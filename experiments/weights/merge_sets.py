@@ -1,4 +1,7 @@
-"""Shards of the probe sets joined with their labels and splits: python merge_sets.py SHARDS PARTS OUT NAME ..."""
+"""Shards of the probe sets joined with their labels and splits.
+
+python merge_sets.py SHARDS PARTS OUT NAME ...
+"""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Targets of the ready ZINC conformers, part by part: python zinc_targets.py SOURCE TARGET STEP FIRST."""
+"""Targets of the ready ZINC conformers: python zinc_targets.py SOURCE TARGET STEP FIRST."""
 
 import os
 import sys
