@@ -6,10 +6,10 @@ Method: published size, dropout as published in training, bf16 autocast and fp32
 layer's, 32 molecules of N random atoms, Triton kernels and plain path. Encoder and fine-tuning
 step: ZINC molecules in batches of 128, sorted by size for ours, in random order for unimol_tools
 (its way), already on the GPU; the fine-tuning step adds squared error, clip and Adam. Embedding:
-vectors of ZINC molecules with coordinates, batches of 512 by size, collating included. Memory: peak of the
-allocator in a training step of the cloze test. Ways take turns in this process, the first of which
-warms up; median, minimum and maximum of the turns. Floating-point operations are counted by PyTorch
-on the plain path; the peak is that of a large matrix product.
+vectors of ZINC molecules with coordinates, batches of 512 by size, collating included. Memory: peak
+of the allocator in a training step of the cloze test. Ways take turns in this process, the first of
+which warms up; median, minimum and maximum of the turns. Floating-point operations are counted by
+PyTorch on the plain path; the peak is that of a large matrix product.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 python corpus.py OUT WORKERS RECIPE FALLBACK LIST [LIST ...]
 
 A LIST is a file of lines ``SMILES<TAB>source`` (conformers are made), or an npz of ready ones
-(``smiles`` bytes, ``n``, ``z``, ``pos`` int16, ``scale``; descriptors as ``q_mean + q_std * q / 20``).
-... in order; a chunk becomes ``OUT/<number>.npz``. Runs until done or killed.
+(``smiles`` bytes, ``n``, ``z``, ``pos`` int16, ``scale``; descriptors ``q_mean + q_std * q / 20``).
+Worker k takes the chunks k, k + WORKERS, ... in order; a chunk becomes ``OUT/<number>.npz``. Runs until done or killed.
 """
 
 import importlib.util

@@ -112,7 +112,7 @@ def load_sets(folder, device, names=None):
             continue
         with np.load(path) as f:
             d = {k: f[k] for k in f.files if k != "smiles"}
-        t = lambda k, dtype: torch.as_tensor(d[k]).to(dtype).to(device)  # noqa: E731
+        t = lambda k, dtype, d=d: torch.as_tensor(d[k]).to(dtype).to(device)  # noqa: E731
         desc = t("desc", torch.float32)
         desc[~desc.isfinite()] = 0
         sets[path.stem] = {

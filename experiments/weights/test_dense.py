@@ -90,8 +90,11 @@ def test_leak():
 def test_pair_codes():
     _, data = flat_data()
     code = dense.assemble(data, torch.arange(4), 14, 13)["code"]
-    assert code[1].diagonal()[:5].eq(1).all() and code[1, 5:].eq(0).all()
-    assert code[0, 0, 2] == 7 and code[0, 0, 6] == 11 and code[0, 0, 7] == 12
+    assert code[1].diagonal()[:5].eq(1).all()
+    assert code[1, 5:].eq(0).all()
+    assert code[0, 0, 2] == 7
+    assert code[0, 0, 6] == 11
+    assert code[0, 0, 7] == 12
     assert code[0, 0, 1] == data["kind"][0] + 1
 
 
