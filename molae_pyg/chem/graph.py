@@ -7,6 +7,7 @@ import torch
 from rdkit import Chem
 from torch_geometric.data import Data
 
+from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.chem.smiles import sanitised
 from molae_pyg.nn.graph_bias import Graph
 
@@ -89,7 +90,7 @@ def add_graph(data: Data) -> Data:
     """
     mol = sanitised(data.smiles)
     graph, place = mol_graph(mol), data.atom_map.tolist()
-    numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
+    numbers = [atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()]  # a dummy atom is MAX_Z
     if min(place, default=-1) < 0 or [numbers[i] for i in place] != data.z.tolist():
         raise ValueError(
             f"the atoms of {data.smiles!r} are not those of z: the graph needs the molecule as "

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from rdkit import rdBase
@@ -15,9 +15,10 @@ from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
 from molae_pyg.chem.featurizer import canonical_smiles, stream
+from molae_pyg.chem.graph import add_graph
 from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import of_weights
-from molae_pyg.inference.batches import in_batches, mean_over_conformers
+from molae_pyg.inference.batches import in_batches
 from molae_pyg.inference.cache import EmbeddingCache, cache_folder
 from molae_pyg.inference.molecules import (
     Checker,
@@ -28,6 +29,13 @@ from molae_pyg.inference.molecules import (
     num_atoms_of,
 )
 from molae_pyg.inference.precision import precision as hardware_precision
+from molae_pyg.inference.readouts import (
+    EmbedReadout,
+    check_readout,
+    sees_graph,
+    vector_size,
+    vectors_of,
+)
 from molae_pyg.nn.arguments import size
 
 OnError = Literal["raise", "nan"]
@@ -43,8 +51,9 @@ def embed(
     cache: bool = True,
     precision: str = "auto",
     on_error: OnError = "raise",
+    readout: EmbedReadout = "cls",
 ) -> np.ndarray:
-    """Returns the vector of each molecule: its CLS representation, averaged over conformers.
+    """Returns the vector of each molecule, averaged over conformers.
 
     Each distinct SMILES is encoded once, so that equal molecules have equal vectors, bit by bit.
 
@@ -61,27 +70,36 @@ def embed(
             or ``"32-true"``, ``"bf16-mixed"``.
         on_error: ``"raise"`` (default), or ``"nan"``: the row of a molecule that cannot be embedded
             is NaN, and one warning counts such rows and gives the reason of the first ones.
+        readout: ``"cls"`` (default), ``"mean"`` (over atoms), or ``"cls, mean"``, both joined, with
+            which linear models are better and conformers differ less.
 
     Returns:
-        float32 ``[n, C]``, rows in the order of the molecules.
+        float32 ``[n, C]`` (``[n, 2 C]`` for both readouts), rows in the order of the molecules.
 
     Raises:
         ValueError: A molecule cannot be used or gave no coordinates (the message names its row), or
-            ``batch_size``, ``precision`` or ``on_error`` is not allowed.
+            ``batch_size``, ``precision``, ``on_error`` or ``readout`` is not allowed.
         TypeError: ``molecules`` is a single string, a file, or something without an order of rows.
     """
     encoder = getattr(model, "encoder", model)
-    batch_size = size("batch_size", batch_size)
+    check_readout(readout)
+    how = _How(size("batch_size", batch_size), precision, readout)
     lost = _Lost(on_error)
     if _are_data(molecules):
-        vectors = _of_data(encoder, molecules, batch_size, precision, lost)
+        vectors = _of_data(encoder, molecules, how, lost)
     else:
-        vectors = _of_smiles(
-            encoder, listed(molecules), num_conformers, batch_size, cache, precision, lost
-        )
+        vectors = _of_smiles(encoder, listed(molecules), num_conformers, cache, how, lost)
     if lost:
         lost.warn(len(vectors))
     return vectors
+
+
+class _How(NamedTuple):
+    """How vectors are computed, see :func:`embed`."""
+
+    batch_size: int
+    precision: str
+    readout: EmbedReadout
 
 
 class _Lost(dict[int, str]):
@@ -107,16 +125,14 @@ class _Lost(dict[int, str]):
         )
 
 
-def _of_data(
-    encoder: nn.Module, molecules: Molecules, batch_size: int, precision: str, lost: _Lost
-) -> np.ndarray:
+def _of_data(encoder: nn.Module, molecules: Molecules, how: _How, lost: _Lost) -> np.ndarray:
     """Does what :func:`embed` does, for PyG Data."""
     check_list(molecules, "molecules")
     check = Checker("molecules")
     items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
     if lost.raises:
         num_atoms = checked_sizes(molecules, check)
-        return _encode(encoder, items, num_atoms, batch_size, precision, "embedding")
+        return _encode(encoder, items, num_atoms, how, "embedding")
     sizes = {}  # of the molecules that can be used, by row
     for row in range(len(molecules)):
         try:
@@ -124,26 +140,20 @@ def _of_data(
             sizes[row] = num_atoms_of(data)
         except ValueError as error:
             lost.add(row, error)
-    vectors = _without_vectors(encoder, len(molecules))
+    vectors = _without_vectors(encoder, len(molecules), how)
     if sizes:
         kept, num_atoms = list(sizes), list(sizes.values())
         some = Subset(items, kept)
-        vectors[kept] = _encode(encoder, some, num_atoms, batch_size, precision, "embedding")
+        vectors[kept] = _encode(encoder, some, num_atoms, how, "embedding")
     return vectors
 
 
 def _of_smiles(
-    encoder: nn.Module,
-    smiles: list[Any],
-    num_conformers: int,
-    batch_size: int,
-    cache: bool,
-    precision: str,
-    lost: _Lost,
+    encoder: nn.Module, smiles: list[Any], num_conformers: int, cache: bool, how: _How, lost: _Lost
 ) -> np.ndarray:
     """Does what :func:`embed` does, for SMILES."""
     options = Options(num_conformers)
-    shelf = _shelf(encoder, options, hardware_precision(precision)) if cache else None
+    shelf = _shelf(encoder, options, how) if cache else None
     names = _canonical(smiles, shelf, lost)
     rows: dict[str, int] = {}  # first row of each molecule
     for row, name in names.items():
@@ -151,14 +161,14 @@ def _of_smiles(
     vectors = shelf.vectors(list(rows)) if shelf else {}
     missing = [name for name in rows if name not in vectors]
     failed = {}
-    with closing(_in_chunks(encoder, missing, options, batch_size, precision)) as chunks:
+    with closing(_in_chunks(encoder, missing, options, how)) as chunks:
         for found, errors in chunks:
             vectors |= found
             failed |= errors
             if shelf:
                 shelf.keep({}, found)
     others = f" (and {len(failed) - 1} more molecules)" if lost.raises and len(failed) > 1 else ""
-    result = _without_vectors(encoder, len(smiles))
+    result = _without_vectors(encoder, len(smiles), how)
     for name, error in failed.items():
         lost.add(rows[name], f"{error}{others}")
     for row, name in names.items():
@@ -169,12 +179,12 @@ def _of_smiles(
     return result
 
 
-def _without_vectors(encoder: nn.Module, num_rows: int) -> np.ndarray:
-    return np.full((num_rows, encoder.config["hidden_channels"]), np.nan, np.float32)
+def _without_vectors(encoder: nn.Module, num_rows: int, how: _How) -> np.ndarray:
+    return np.full((num_rows, vector_size(encoder, how.readout)), np.nan, np.float32)
 
 
 def _in_chunks(
-    encoder: nn.Module, smiles: list[str], options: Options, batch_size: int, precision: str
+    encoder: nn.Module, smiles: list[str], options: Options, how: _How
 ) -> Iterator[tuple[dict[str, np.ndarray], dict[str, ValueError]]]:
     """Yields the vectors of the next molecules, and their errors, by SMILES.
 
@@ -184,25 +194,37 @@ def _in_chunks(
     with closing(stream(smiles, options)) as made:
         pairs = zip(bar, made, strict=True)
         while chunk := dict(islice(pairs, _CHUNK)):
+            chunk = {name: _prepared(encoder, data) for name, data in chunk.items()}
             ready = {name: data for name, data in chunk.items() if isinstance(data, Data)}
             errors = {name: error for name, error in chunk.items() if name not in ready}
             items = list(ready.values())
             num_atoms = [data.z.numel() for data in items]
-            found = _encode(encoder, items, num_atoms, batch_size, precision) if ready else []
+            found = _encode(encoder, items, num_atoms, how) if ready else []
             yield dict(zip(ready, found, strict=True)), errors
+
+
+def _prepared(encoder: nn.Module, made: Data | ValueError) -> Data | ValueError:
+    """Adds the graph to a molecule if the encoder has a graph channel."""
+    if not (isinstance(made, Data) and sees_graph(encoder)):
+        return made
+    try:
+        return add_graph(made)
+    except ValueError as error:
+        return error
 
 
 def _encode(
     encoder: nn.Module,
     molecules: Sequence[Data] | HeldOutItems | Subset,
     num_atoms: Sequence[int],
-    batch_size: int,
-    precision: str,
+    how: _How,
     description: str | None = None,
 ) -> np.ndarray:
-    """Returns CLS representations ``[n, C]`` float32, averaged over conformers."""
-    vectors = mean_over_conformers(lambda z, pos, batch: encoder(z, pos, batch).molecule)
-    return in_batches(encoder, vectors, molecules, num_atoms, batch_size, precision, description)
+    """Returns vectors ``[n, C]`` or ``[n, 2 C]`` float32, averaged over conformers."""
+    vectors = vectors_of(encoder, how.readout)
+    return in_batches(
+        encoder, vectors, molecules, num_atoms, how.batch_size, how.precision, description
+    )
 
 
 def _are_data(molecules: object) -> bool:
@@ -212,14 +234,16 @@ def _are_data(molecules: object) -> bool:
     return some and isinstance(molecules[0], Data)
 
 
-def _shelf(encoder: nn.Module, options: Options, precision: str) -> EmbeddingCache:
+def _shelf(encoder: nn.Module, options: Options, how: _How) -> EmbeddingCache:
     reader = f"rdkit {rdBase.rdkitVersion}, recipe {RECIPE_VERSION}"
     settings = {
         "reader": reader,
         "weights": of_weights(encoder),
         "recipe": options.to_dict(),
-        "precision": precision,
+        "precision": hardware_precision(how.precision),
     }
+    if how.readout != "cls":  # else vectors that were cached before there was a choice are found
+        settings["readout"] = how.readout
     return EmbeddingCache(cache_folder(), reader, settings)
 
 

@@ -214,6 +214,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         cache: bool = True,
         precision: str = "auto",
         on_error: Literal["raise", "nan"] = "raise",
+        readout: Literal["cls", "mean", "cls, mean"] = "cls",
     ) -> np.ndarray:
         """Vectors of n SMILES, float32 ``[n, C]``, each the mean over its conformers.
 
@@ -221,7 +222,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         """
         from molae_pyg.inference import embed  # loads RDKit
 
-        return embed(self, smiles, num_conformers, batch_size, cache, precision, on_error)
+        return embed(self, smiles, num_conformers, batch_size, cache, precision, on_error, readout)
 
     @classmethod
     def from_official(cls, checkpoint_path: str | os.PathLike) -> "MolAE":
