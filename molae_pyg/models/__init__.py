@@ -3,7 +3,7 @@
 from molae_pyg.models.ablations import AblatedMolAE, Ablation, ReferenceMolAE
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.encoding import Encoding
-from molae_pyg.models.mol_ae import ClozeOutput, MolAE, MolAEDecoder
+from molae_pyg.models.mol_ae import ClozeOutput, GraphClozeOutput, MolAE, MolAEDecoder
 from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
 from molae_pyg.models.pretrained import Pretrained
 
@@ -13,6 +13,7 @@ __all__ = [
     "ClozeOutput",
     "EncoderOutput",
     "Encoding",
+    "GraphClozeOutput",
     "MolAE",
     "MolAEDecoder",
     "MolAEEncoder",
