@@ -82,6 +82,7 @@ def test_an_unknown_ablation_is_reported_with_the_known():
 SHOWN = [
     "PairGaussian(16, init='intended')",
     "PairBias(4, num_gaussians=16, init='intended')",
+    "GraphBias(8, heads=4)",
     "PairBiasAttention(8, heads=4, dropout=0.2)",
     "TransformerLayer(8, ffn_channels=12, heads=4, dropout=0.2, attn_dropout=0.3)",
     "PairTransformer(8, ffn_channels=12, heads=4, num_layers=2, dropout=0.2, attn_dropout=0.3)",
@@ -91,11 +92,12 @@ SHOWN = [
     "DistanceHead(4)",
     "PropertyHead(8, num_tasks=3, dropout=0.2, readout='max')",
     "MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.2, "
-    "attn_dropout=0.3, gaussian_init='intended')",
+    "attn_dropout=0.3, gaussian_init='intended', graph=True)",
     "MolAEDecoder(PairTransformer(8, ffn_channels=12, heads=4, num_layers=2, dropout=0.2, "
     "attn_dropout=0.3))",
     "MolAE(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, num_gaussians=16, "
-    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', decoder_ffn_channels=20)",
+    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', decoder_ffn_channels=20, "
+    "graph=True)",
     *(
         f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, "
         "num_gaussians=16, dropout=0.2, attn_dropout=0.3, gaussian_init='intended', "
@@ -104,8 +106,9 @@ SHOWN = [
         for name in ("AblatedMolAE", "ReferenceMolAE")
     ),
     "MolAEPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
-    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended'), num_tasks=2, pooler_dropout=0.1, "
-    "readout='sum', task_names=['a', 'b'], task_type=['regression', 'classification'])",
+    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', graph=False), num_tasks=2, "
+    "pooler_dropout=0.1, readout='sum', task_names=['a', 'b'], "
+    "task_type=['regression', 'classification'])",
 ]
 NAMES = vars(layers) | vars(models)
 
@@ -122,4 +125,4 @@ def test_no_module_is_left_out():
 
 
 def test_a_width_that_is_not_given_is_shown_as_such():
-    assert repr(MolAE.tiny()).endswith("decoder_ffn_channels=None)")
+    assert repr(MolAE.tiny()).endswith("decoder_ffn_channels=None, graph=False)")
