@@ -208,10 +208,19 @@ def test_every_flipped_bit_of_the_file_gives_the_vector_or_a_warning(model, tmp_
 def test_the_key_is_the_recipe_and_the_weights(model, monkeypatch, tmp_path):
     """Not the version of the package: a release that changes neither keeps the embeddings."""
     monkeypatch.setenv("MOLAE_CACHE", str(tmp_path))
-    options = Options(1)
-    settings = embedding._shelf(model.encoder, options, "32-true").settings
+    options, fp32 = Options(1), embedding._How(32, "32-true", "cls")
+    settings = embedding._shelf(model.encoder, options, fp32).settings
     assert "molae_pyg" not in inspect.getsource(embedding._shelf)
-    assert embedding._shelf(model.encoder, options, "bf16-mixed").settings != settings
-    assert embedding._shelf(model.encoder, Options(2), "32-true").settings != settings
+    assert (
+        embedding._shelf(model.encoder, options, fp32._replace(precision="bf16-mixed")).settings
+        != settings
+    )
+    assert embedding._shelf(model.encoder, Options(2), fp32).settings != settings
+    assert (
+        embedding._shelf(model.encoder, options, fp32._replace(readout="mean")).settings != settings
+    )
+    assert (
+        embedding._shelf(model.encoder, options, fp32._replace(batch_size=8)).settings == settings
+    )
     monkeypatch.setattr("molae_pyg.chem.options.RECIPE_VERSION", 99)
-    assert embedding._shelf(model.encoder, options, "32-true").settings != settings
+    assert embedding._shelf(model.encoder, options, fp32).settings != settings
