@@ -18,11 +18,9 @@ from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
 from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
-from molae_pyg.nn.graph_bias import ATOM_SIZES, Graph
+from molae_pyg.nn.graph_bias import Graph, GraphClozeOutput, atom_head
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
 from molae_pyg.nn.transformer import PairTransformer, SinusoidalPosition, TransformerOutput
-
-NUM_CHARGES, NUM_HYDROGENS = ATOM_SIZES[0] - 1, ATOM_SIZES[1] - 1  # without "unknown"
 
 
 class ClozeOutput(NamedTuple):
@@ -35,19 +33,6 @@ class ClozeOutput(NamedTuple):
     encoder_pair_norm: Tensor  #: Scalar, norm excess of the encoder's change of the pair tensor.
     decoder_x_norm: Tensor  #: Scalar, norm excess of the decoder's token states.
     decoder_pair_norm: Tensor  #: Scalar, norm excess of the decoder's change of the pair tensor.
-
-
-class GraphClozeOutput(NamedTuple):
-    """Output of :class:`MolAE` with a graph channel: :class:`ClozeOutput` and one field more."""
-
-    token_logits: Tensor
-    pos: Tensor
-    distance: Tensor
-    encoder_x_norm: Tensor
-    encoder_pair_norm: Tensor
-    decoder_x_norm: Tensor
-    decoder_pair_norm: Tensor
-    atom_logits: Tensor  #: ``[M, 12]``: logits of 7 charges and of 5 numbers of hydrogens.
 
 
 class MolAEDecoder(ShowsArguments, nn.Module):
@@ -97,8 +82,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         attn_dropout: Dropout of attention probabilities, default: 0.1.
         gaussian_init: See :class:`~molae_pyg.nn.PairGaussian`, default: ``"reference"``.
         decoder_ffn_channels: As ``ffn_channels``, of the decoder; default: the same width.
-        graph: Whether the encoder has a graph channel, see :class:`MolAEEncoder`, and the model
-            rebuilds charges and hydrogens too; default: False.
+        graph: As in :class:`MolAEEncoder`; charges and hydrogens are rebuilt too; default: False.
     """
 
     def __init__(
@@ -131,7 +115,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         self.token_head = TokenHead(channels)
         self.coordinate_head = CoordinateHead(heads)
         self.distance_head = DistanceHead(heads)
-        self.atom_head = nn.Linear(channels, NUM_CHARGES + NUM_HYDROGENS) if graph else None
+        self.atom_head = atom_head(channels) if graph else None
         self.reset_parameters()
 
     @classmethod
@@ -194,13 +178,14 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         out = ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
         if self.atom_head is None:
             return out
-        return GraphClozeOutput(*out, self.atom_head(_asked(dec, test, slots)))
+        x = slots.flat(dec.x)  # [N, C]
+        return GraphClozeOutput(*out, self.atom_head(x if drop_mask is None else x[drop_mask]))
 
     def rebuild(
         self, dec: TransformerOutput, test: ClozeTest, slots: Slots, origin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The heads: token logits ``[M, 31]``, coordinates ``[N, 3]``, distances ``[N, L]``."""
-        x = _asked(dec, test, slots)
+        x = slots.flat(dec.x) if test.drop_mask is None else slots.flat(dec.x)[test.drop_mask]
         start = slots.dense(test.pos_noisy - origin[test.batch], origin.new_zeros(2, 3))
         pos = self.coordinate_head(dec.delta(), start, dec.mask)  # [B, L, 3]
         distance = self.distance_head(dec.pair)  # [B, L, L]
@@ -237,9 +222,3 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
     def to_official(self) -> dict[str, Tensor]:
         """Returns the weights under the official key names, in the official shapes."""
         return official_checkpoint.to_official(self)
-
-
-def _asked(dec: TransformerOutput, test: ClozeTest, slots: Slots) -> Tensor:
-    """States of the dropped atoms ``[M, C]``, of all atoms if none is dropped."""
-    x = slots.flat(dec.x)
-    return x if test.drop_mask is None else x[test.drop_mask]

@@ -28,6 +28,24 @@ class Graph(NamedTuple):
     bond_type: Tensor  #: Types of the bonds ``[E]``, 1 to 5.
 
 
+class GraphClozeOutput(NamedTuple):
+    """Output of a :class:`~molae_pyg.models.MolAE` with a graph channel: one field more."""
+
+    token_logits: Tensor
+    pos: Tensor
+    distance: Tensor
+    encoder_x_norm: Tensor
+    encoder_pair_norm: Tensor
+    decoder_x_norm: Tensor
+    decoder_pair_norm: Tensor
+    atom_logits: Tensor  #: ``[M, 12]``: logits of 7 charges and of 5 numbers of hydrogens.
+
+
+def atom_head(channels: int) -> nn.Linear:
+    """Returns the layer that predicts charge and hydrogens: ``[M, C]`` -> ``[M, 12]``."""
+    return nn.Linear(channels, ATOM_SIZES[0] + ATOM_SIZES[1] - 2)  # without "unknown", twice
+
+
 def pair_codes(bonds: Tensor, real: Tensor) -> Tensor:
     """Codes of all ordered pairs of atoms from the types of the bonds.
 
