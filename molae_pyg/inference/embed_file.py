@@ -10,18 +10,18 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from rdkit import Chem, rdBase
+from rdkit import rdBase
 from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import to_dense_batch
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.options import DUMMY_Z, InputError, Options, as_input_errors
+from molae_pyg.chem.options import InputError, Options, as_input_errors
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.rows import Row, make_row
 from molae_pyg.chem.workers import WorkerPool, available_cores
 from molae_pyg.inference.batches import in_batches, mean_over_conformers
-from molae_pyg.inference.explain import atoms_of
+from molae_pyg.inference.explain import atoms_of, element_of
 from molae_pyg.inference.vector_files import WRITERS, Part
 from molae_pyg.nn.arguments import size
 from molae_pyg.store.sources import MoleculeFile
@@ -249,6 +249,5 @@ def _named_atoms(work: _Work, row: Row) -> tuple[list[tuple[int, str]], np.ndarr
     if work.file.read is parse_smiles:
         _, places = atoms_of(row.smiles, row.atom_map, not work.options.remove_hydrogens)
     order = np.argsort(places, kind="stable")
-    table = Chem.GetPeriodicTable()
-    symbols = ["*" if z == DUMMY_Z else table.GetElementSymbol(z) for z in row.z[order].tolist()]
+    symbols = [element_of(z) for z in row.z[order].tolist()]
     return list(zip(places[order].tolist(), symbols, strict=True)), order

@@ -22,6 +22,7 @@ from rdkit import Chem
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from molae_pyg.chem.options import DUMMY_Z
 from molae_pyg.chem.smiles import checked_smiles, plain_mol, sanitised
 from molae_pyg.inference.batches import in_batches
 from molae_pyg.inference.molecules import (
@@ -99,14 +100,18 @@ def explain(
     if isinstance(molecules[0], str):
         return _explain_smiles(models, molecules, batch_size, precision)
     predictions, values = leave_one_out(models, molecules, batch_size, precision)
-    table = Chem.GetPeriodicTable()
     explanations = []
     for row, (prediction, value) in enumerate(zip(predictions, values, strict=True)):
         data = molecules[row]
         about = data.get("smiles") or "", "ok", "", models[0].task_names, models[0].task_types
-        elements = [table.GetElementSymbol(z) for z in data.z.tolist()]
+        elements = [element_of(z) for z in data.z.tolist()]
         explanations.append(Explanation(*about, elements, value, prediction, None))
     return explanations
+
+
+def element_of(z: int) -> str:
+    """Returns the symbol of an element, ``"*"`` for a dummy atom."""
+    return "*" if z == DUMMY_Z else Chem.GetPeriodicTable().GetElementSymbol(z)
 
 
 def leave_one_out(

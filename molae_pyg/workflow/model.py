@@ -137,7 +137,11 @@ class FittedModel:
         return full
 
     def explain(self, molecules: Sequence[str] | Table) -> list[Explanation]:
-        """Returns how much each atom adds to the predictions, see :mod:`.workflow.explaining`."""
+        """Returns what each atom adds to predictions, as :func:`~molae_pyg.inference.explain`.
+
+        Predictions are means over the folds; those of classes are log-odds of the calibrated
+        probability. In descriptors and fingerprints the atom that is left out is a dummy, ``*``.
+        """
         from molae_pyg.workflow.explaining import explain  # it takes this class
 
         smiles = molecules.smiles if isinstance(molecules, Table) else list(molecules)

@@ -147,6 +147,8 @@ def test_data_keep_their_own_order_and_modes_are_kept():
     assert found.mol is None
     del data.smiles
     assert explain(model, [data])[0].smiles == ""
+    dummy = from_smiles("*CC", num_conformers=1)
+    assert sorted(explain(model, [dummy])[0].elements) == ["*", "C", "C"]
 
 
 def test_several_models_are_explained_by_their_mean():
