@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
@@ -23,8 +24,11 @@ from molae_pyg._version import __version__
 from molae_pyg.chem.elements import CLS, PAD, SEP
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
 from molae_pyg.nn.dense import NUM_SPECIAL
+from molae_pyg.nn.graph_bias import ATOM_SIZES, pair_codes
 
-_SIZES = {0: "molecules", 1: "atoms"}  # names of the free sizes of an ONNX file
+_ROWS = {0: "molecules", 1: "atoms"}
+#: Inputs, with the names of their free sizes in an ONNX file.
+_SIZES = {"z": _ROWS, "pos": _ROWS, "features": _ROWS, "bonds": {**_ROWS, 2: "atoms"}}
 
 
 class DenseEncoding(NamedTuple):
@@ -42,14 +46,18 @@ class DenseEncoder(nn.Module):
 
     Shapes:
         z ``[B, N]`` atomic numbers, 0 where there is no atom, pos ``[B, N, 3]`` in Å ->
-        :class:`DenseEncoding`.
+        :class:`DenseEncoding`. An encoder with a graph channel also takes the features of the atoms
+        ``[B, N, 6]`` (all 0: unknown) and the types of the bonds ``[B, N, N]``, symmetric, see
+        :class:`~molae_pyg.nn.Graph`; without them it knows no graph.
     """
 
     def __init__(self, encoder: MolAEEncoder):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, z: Tensor, pos: Tensor) -> DenseEncoding:
+    def forward(
+        self, z: Tensor, pos: Tensor, features: Tensor | None = None, bonds: Tensor | None = None
+    ) -> DenseEncoding:
         encoder, atom = self.encoder, z > 0  # [B, N]
         padding = ~atom[..., None]  # [B, N, 1]
         num_atoms = atom.sum(1).clamp(min=1)[:, None, None]  # [B, 1, 1]
@@ -60,8 +68,13 @@ class DenseEncoder(nn.Module):
         token = torch.cat([special, token], 1)  # [B, L]
         pos = torch.cat([pos.new_zeros(z.size(0), NUM_SPECIAL, 3), pos], 1)  # [B, L, 3]
         mask = torch.cat([torch.ones_like(special, dtype=torch.bool), atom], 1)  # [B, L]
-        bias = encoder.pair_bias(token, pos)  # [B, H, L, L]
-        x = encoder.transformer(encoder.embedding(token), bias, mask).x  # [B, L, C]
+        x, bias = encoder.embedding(token), encoder.pair_bias(token, pos)  # [B, H, L, L]
+        if features is not None:
+            ahead, graph = (NUM_SPECIAL, 0), encoder.graph_bias  # rows of CLS and SEP
+            known = F.pad(atom & (features > 0).any(-1), ahead)  # [B, L]
+            x = x + graph.atoms(F.pad(features, (0, 0, *ahead)))
+            bias = bias + graph.pairs(pair_codes(F.pad(bonds, ahead * 2), known))
+        x = encoder.transformer(x, bias, mask).x  # [B, L, C]
         return DenseEncoding(x[:, 0], x[:, NUM_SPECIAL:].masked_fill(padding, 0.0))
 
 
@@ -158,11 +171,18 @@ def export_program(model: nn.Module | Sequence[MolAEPredictor]) -> ExportedProgr
         ValueError: As :func:`dense`.
     """
     module = deepcopy(dense(model)).cpu().float().eval()
-    z = torch.tensor([[6, 8, 0], [6, 7, 6]])
-    pos = torch.arange(18.0).view(2, 3, 3)
-    sizes = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC}
+    inputs = {"z": torch.tensor([[6, 8, 0], [6, 7, 6]]), "pos": torch.arange(18.0).view(2, 3, 3)}
+    if _takes_graph(module):
+        inputs["features"] = torch.ones(2, 3, len(ATOM_SIZES), dtype=torch.long)
+        inputs["bonds"] = torch.zeros(2, 3, 3, dtype=torch.long)
+    sizes = {name: dict.fromkeys(_SIZES[name], Dim.DYNAMIC) for name in inputs}
     with torch.no_grad():
-        return torch.export.export(module, (z, pos), dynamic_shapes={"z": sizes, "pos": sizes})
+        return torch.export.export(module, tuple(inputs.values()), dynamic_shapes=sizes)
+
+
+def _takes_graph(module: nn.Module) -> bool:
+    """Whether the graph is an input; predictors do not use it."""
+    return isinstance(module, DenseEncoder) and module.encoder.graph_bias is not None
 
 
 def export_onnx(model: nn.Module | Sequence[MolAEPredictor], path: str | os.PathLike) -> None:
@@ -171,8 +191,9 @@ def export_onnx(model: nn.Module | Sequence[MolAEPredictor], path: str | os.Path
     Inputs are ``z`` int64 ``[molecules, atoms]``, atomic numbers with 0 where there is no atom, and
     ``pos`` float32 ``[molecules, atoms, 3]`` in Å. Outputs are ``prediction`` ``[molecules, T]`` of
     a predictor (real units, or probabilities of classes), ``molecule`` ``[molecules, C]`` and
-    ``atom`` ``[molecules, atoms, C]`` of an encoder. The metadata of the file name the tasks, their
-    types and the recipe of the molecules.
+    ``atom`` ``[molecules, atoms, C]`` of an encoder. One with a graph channel also has the inputs
+    ``features`` and ``bonds`` of :class:`DenseEncoder`, int64. The metadata of the file name the
+    tasks, their types and the recipe of the molecules.
 
     Needs the packages onnx and onnxscript: ``pip install 'molae_pyg[onnx]'``.
 
@@ -194,12 +215,14 @@ def export_onnx(model: nn.Module | Sequence[MolAEPredictor], path: str | os.Path
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     predictors = _predictors(model)
     outputs = ["prediction"] if predictors else list(DenseEncoding._fields)
+    program = export_program(model)
+    inputs = list(_SIZES)[: len(program.graph_signature.user_inputs)]
     with _quiet():
         file = torch.onnx.export(
-            export_program(model),
-            input_names=["z", "pos"],
+            program,
+            input_names=inputs,
             output_names=outputs,
-            dynamic_shapes={"z": _SIZES, "pos": _SIZES},
+            dynamic_shapes={name: _SIZES[name] for name in inputs},
             dynamo=True,
             external_data=False,
             verbose=False,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from molae_pyg.nn.graph_bias import Graph
 from molae_pyg.nn.readout import flat_pairs
 
 
@@ -26,25 +27,27 @@ class Encodes:
         pos: Tensor | None = None,
         batch: Tensor | None = None,
         batch_size: int | None = None,
+        graph: Graph | None = None,
     ) -> Encoding:
         """Molecule, atom and pair representations of complete molecules.
 
         The arguments are tensors, those of :meth:`MolAEEncoder.forward`, or one PyG ``Batch`` or
         ``Data`` with ``z`` and either ``conformers [N, K, 3]``, over which every representation is
-        averaged, or ``pos [N, 3]``. Gradients are kept; use ``model.eval()`` and
-        ``torch.no_grad()`` for inference.
+        averaged, or ``pos [N, 3]``. An encoder with a graph channel receives the graph if the batch
+        has one, see :func:`~molae_pyg.chem.graph.add_graph`. Gradients are kept; use
+        ``model.eval()`` and ``torch.no_grad()`` for inference.
 
         Raises:
             ValueError: As :meth:`MolAEEncoder.forward`, or a field of the batch is missing.
         """
         encoder = getattr(self, "encoder", self)
         if isinstance(z, Data):
-            if not (pos is None and batch is None and batch_size is None):
+            if any(given is not None for given in (pos, batch, batch_size, graph)):
                 raise ValueError("a Batch has coordinates and molecules of its own: give it alone")
             return _of_data(encoder, z)
         if pos is None:
             raise ValueError("pos [N, 3] is missing: give z and pos, or a Batch with both")
-        return _of_tensors(encoder, z, pos, batch, batch_size)
+        return _of_tensors(encoder, z, pos, batch, batch_size, graph)
 
 
 def _of_data(encoder: nn.Module, data: Data) -> Encoding:
@@ -56,8 +59,11 @@ def _of_data(encoder: nn.Module, data: Data) -> Encoding:
     if conformers.dim() != 3 or conformers.size(1) == 0:
         raise ValueError(f"expected conformers [N, K, 3], got {list(conformers.shape)}")
     batch, batch_size = data.get("batch"), getattr(data, "num_graphs", None)
+    graph = None
+    if encoder.graph_bias is not None and data.get("atom") is not None:
+        graph = Graph(data.atom, data.edge_index, data.bond_type)
     all_encodings = [
-        _of_tensors(encoder, data.z, pos, batch, batch_size) for pos in conformers.unbind(1)
+        _of_tensors(encoder, data.z, pos, batch, batch_size, graph) for pos in conformers.unbind(1)
     ]
     molecule, atom, pair, pair_index = zip(*all_encodings, strict=True)
     means = (sum(parts) / len(parts) for parts in (molecule, atom, pair))
@@ -65,8 +71,13 @@ def _of_data(encoder: nn.Module, data: Data) -> Encoding:
 
 
 def _of_tensors(
-    encoder: nn.Module, z: Tensor, pos: Tensor, batch: Tensor | None, batch_size: int | None
+    encoder: nn.Module,
+    z: Tensor,
+    pos: Tensor,
+    batch: Tensor | None,
+    batch_size: int | None,
+    graph: Graph | None,
 ) -> Encoding:
-    out = encoder(z, pos, batch, batch_size=batch_size)
+    out = encoder(z, pos, batch, batch_size=batch_size, graph=graph)
     pair_index, pair = flat_pairs(out.state.pair.permute(0, 2, 3, 1), out.state.mask)
     return Encoding(out.molecule, out.x, pair, pair_index)

@@ -74,12 +74,14 @@ class Pretrained:
 
 def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Module:
     """See :meth:`MolAEEncoder.from_pretrained <molae_pyg.models.MolAEEncoder.from_pretrained>`."""
-    from molae_pyg.models import MolAEPredictor, ReferenceMolAE  # they import the encoder
+    from molae_pyg.models import MolAE, MolAEPredictor, ReferenceMolAE  # they import the encoder
 
     folder = model_files.find_folder(name_or_path)
-    saved = checkpoint.saved_class(folder)
-    if saved in ("MolAE", "AblatedMolAE", "ReferenceMolAE"):
-        return checkpoint.load(ReferenceMolAE, folder).encoder  # it reads all three
-    if saved == "MolAEPredictor":
-        return checkpoint.load(MolAEPredictor, folder).encoder
-    return checkpoint.load(cls, folder)
+    having_one = {
+        "MolAE": MolAE,
+        "AblatedMolAE": ReferenceMolAE,  # it reads both
+        "ReferenceMolAE": ReferenceMolAE,
+        "MolAEPredictor": MolAEPredictor,
+    }
+    model = having_one.get(checkpoint.saved_class(folder))
+    return checkpoint.load(cls, folder) if model is None else checkpoint.load(model, folder).encoder

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch_geometric.utils import to_dense_batch
+from torch_geometric.data import Batch
+from torch_geometric.utils import to_dense_adj, to_dense_batch
 
-from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor
+from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor, from_smiles
+from molae_pyg.chem.graph import add_graph, batch_graph
 from molae_pyg.inference import export_onnx, export_program
 from molae_pyg.inference.export import dense
 from molae_pyg.models import PropertyModel
@@ -25,9 +27,9 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-def encoder() -> MolAEEncoder:
+def encoder(graph: bool = False) -> MolAEEncoder:
     torch.manual_seed(0)
-    model = MolAEEncoder(16, 32, 4, 2, 8, gaussian_init="intended")
+    model = MolAEEncoder(16, 32, 4, 2, 8, gaussian_init="intended", graph=graph)
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, torch.nn.Linear):
@@ -146,6 +148,53 @@ def test_onnx_predicts_the_same_in_real_units(tmp_path, readout):
     assert known["task_names"] == ["a", "b", "c"]
     assert known["task_types"] == model.task_types
     assert known["recipe"] == {"num_conformers": 1}
+
+
+def graphs() -> tuple[MolAEEncoder, Batch, dict[str, Tensor]]:
+    """An encoder with a graph channel, molecules with graphs, and the padded input of both."""
+    model = encoder(graph=True).eval()
+    with torch.no_grad():
+        for layer in (model.graph_bias.atom, model.graph_bias.pair):
+            layer.weight.mul_(20)  # so that the graph matters
+    smiles = ["CC(=O)Oc1ccccc1C(=O)O", "C", "C[C@H](N)C#N", "[NH3+]CC=CCCCCCCC"]
+    batch = Batch.from_data_list([add_graph(from_smiles(s)) for s in smiles])
+    z, pos = padded(batch.z, batch.pos, batch.batch)
+    features = to_dense_batch(batch.atom.long(), batch.batch)[0]
+    bonds = to_dense_adj(batch.edge_index, batch.batch, batch.bond_type.long())
+    return model, batch, {"z": z, "pos": pos, "features": features, "bonds": bonds}
+
+
+@torch.no_grad()
+def test_the_graph_is_an_input_of_encoders_that_see_it():
+    model, batch, inputs = graphs()
+    expected = model(batch.z, batch.pos, batch.batch, graph=batch_graph(batch))
+    blind = model(batch.z, batch.pos, batch.batch)
+    assert (expected.molecule - blind.molecule).abs().amax(1).min() > 100 * ATOL
+    for module in (dense(model), export_program(model).module()):
+        found = module(*inputs.values())
+        assert torch.allclose(found.molecule, expected.molecule, atol=ATOL)
+        unknown = {**inputs, "features": 0 * inputs["features"]}
+        assert torch.allclose(module(*unknown.values()).molecule, blind.molecule, atol=ATOL)
+    assert torch.allclose(
+        dense(model)(inputs["z"], inputs["pos"]).molecule, blind.molecule, atol=ATOL
+    )
+    predictor = MolAEPredictor(model).eval()
+    found = export_program(predictor).module()(inputs["z"], inputs["pos"])
+    assert torch.allclose(found, predictor(batch.z, batch.pos, batch.batch), atol=ATOL)
+
+
+@needs_onnx
+@torch.no_grad()
+def test_onnx_sees_the_graph(tmp_path):
+    model, batch, inputs = graphs()
+    export_onnx(model, tmp_path / "encoder.onnx")
+    runtime = session(tmp_path / "encoder.onnx")
+    found = runtime.run(["molecule"], {name: value.numpy() for name, value in inputs.items()})[0]
+    expected = model(batch.z, batch.pos, batch.batch, graph=batch_graph(batch)).molecule
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ATOL)
+    one = {name: value[1:2, :1].numpy() for name, value in inputs.items()}
+    one["bonds"] = one["bonds"][:, :, :1]  # methane: one atom
+    np.testing.assert_allclose(runtime.run(["molecule"], one)[0], expected[1:2], rtol=0, atol=ATOL)
 
 
 @needs_onnx

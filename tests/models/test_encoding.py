@@ -6,6 +6,7 @@ from torch.testing import assert_close
 from torch_geometric.data import Batch, Data
 
 from molae_pyg import MolAE, from_smiles
+from molae_pyg.chem.graph import add_graph, batch_graph
 from molae_pyg.models import Encoding
 
 
@@ -68,3 +69,17 @@ def test_batches_that_cannot_be_encoded(model, batch):
         model.encode(batch, batch.conformers[:, 0])
     with pytest.raises(ValueError, match=r"pos \[N, 3\] is missing"):
         model.encode(z)
+
+
+@torch.no_grad()
+def test_the_graph_of_a_batch_is_seen(batch):
+    torch.manual_seed(0)
+    model = MolAE(16, 16, 4, 1, 1, 4, graph=True).eval()
+    some = Batch.from_data_list([add_graph(d.clone()) for d in batch.to_data_list()])
+    graph = batch_graph(some)
+    each = [model.encode(some.z, pos, some.batch, graph=graph) for pos in some.conformers.unbind(1)]
+    found = model.encode(some)
+    assert_close(found.molecule, torch.stack([e.molecule for e in each]).mean(0))
+    assert (found.molecule - model.encode(batch).molecule).abs().max() > 1e-3
+    with pytest.raises(ValueError, match="give it alone"):
+        model.encode(some, graph=graph)

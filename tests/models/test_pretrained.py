@@ -11,7 +11,7 @@ import torch
 from molae_pyg import AblatedMolAE, MolAE, MolAEEncoder, MolAEPredictor, ReferenceMolAE
 from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.fingerprint import of_weights
-from molae_pyg.model_files import as_repository
+from molae_pyg.model_files import SHIPPED, as_repository
 
 SIZES = {"hidden_channels": 16, "ffn_channels": 16, "heads": 4, "num_layers": 1, "num_gaussians": 4}
 
@@ -72,9 +72,10 @@ def test_an_encoder_is_read_from_every_model_that_has_one(model, tmp_path):
     assert of_weights(again) == of_weights(model)
 
 
-def test_an_encoder_is_read_from_weights_that_ship(hub):
-    encoder = MolAEEncoder.from_pretrained("molae-small")
-    assert of_weights(encoder) == of_weights(MolAE.from_pretrained("molae-small").encoder)
+@pytest.mark.parametrize("name", sorted(folder.name for folder in SHIPPED.iterdir()))
+def test_an_encoder_is_read_from_weights_that_ship(hub, name):
+    encoder = MolAEEncoder.from_pretrained(name)
+    assert of_weights(encoder) == of_weights(MolAE.from_pretrained(name).encoder)
     assert not hub.calls
 
 
