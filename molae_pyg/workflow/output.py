@@ -65,13 +65,19 @@ def coverage(model: FittedModel) -> dict[str, float]:
 
 def summary(model: FittedModel) -> str:
     """Returns the table of scores and the verdicts, as ``molae train`` prints them."""
+    lines = []
+    if lost := len(model.outcomes) - len(model.smiles):
+        lines.append(
+            f"{lost:,} of {len(model.outcomes):,} rows gave no molecule and are left out: see "
+            "molae_reason in predictions.csv"
+        )
     if not model.predictions:
-        return (
+        lines.append(
             "One model was trained on all rows: there is no estimate of its error, and "
             "predictions have no intervals. Use --folds 5 for both."
         )
+        return "\n".join(lines)
     table = metrics_of(model)
-    lines = []
     for target in model.targets:
         metric = DEFAULT_METRIC[target.kind]
         of_target = table[table["target"] == target.name]

@@ -120,7 +120,8 @@ def verdicts(
             for model, p in predictions.items()
         }
         best = max(BASELINES, key=lambda model, drawn=drawn: np.nanmean(drawn[model]))
-        share = float(np.nanmean(drawn[MODEL] > drawn[best]))
+        won, tied = drawn[MODEL] > drawn[best], drawn[MODEL] == drawn[best]
+        share = float(np.nanmean(won + tied / 2))
         found[name] = Verdict(best, share, _sentence(best, share))
     return found
 
