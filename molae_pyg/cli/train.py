@@ -50,7 +50,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     add("--conformers", type=int, default=1, metavar="K", help="of a molecule; default: 1")
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
-    add("--weights", default="molae-small", metavar="NAME", help="default: molae-small")
+    add("--weights", metavar="NAME", help="default: molae-graph; of fine-tuning molae-small")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add("--encoding", default="utf-8", help="of the table, such as latin-1; default: utf-8")

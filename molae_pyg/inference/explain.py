@@ -161,9 +161,9 @@ class Copies(torch.utils.data.Dataset):
         row, left_out = self.place(index)
         item = self.items[row]
         drop_mask = torch.arange(item.z.numel()) == left_out
-        return Data(
-            z=item.z, conformers=item.conformers, drop_mask=drop_mask, num_nodes=len(drop_mask)
-        )
+        names = ("z", "conformers", "atom", "edge_index", "bond_type")  # the last three: the graph
+        kept = {name: item[name] for name in names if name in item}
+        return Data(drop_mask=drop_mask, num_nodes=len(drop_mask), **kept)
 
     def place(self, index: int) -> tuple[int, int]:
         """Returns the molecule of a copy, and the atom that it lacks; -1 if it is whole."""

@@ -20,11 +20,13 @@ from molae_pyg import checkpoint
 from molae_pyg.baselines.descriptors import NAMES, descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
+from molae_pyg.chem.graph import batch_graph
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.inference.explain import Copies, Explanation, atoms_of, explanations_of
+from molae_pyg.inference.readouts import sees_graph
 from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
-from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
+from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, with_graph
 from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.scores import MODEL
 
@@ -103,7 +105,8 @@ def _features(model: FittedModel, copies: Copies, texts: list[str]) -> dict[str,
     found = {}
     if ENCODER in blocks:
         encoder = checkpoint.load(MolAEEncoder, model.folder / "encoder").eval().to(DEVICE)
-        found[ENCODER] = _vectors(encoder, copies)
+        molecules = with_graph(encoder, copies.items.molecules)
+        found[ENCODER] = _vectors(encoder, Copies(molecules))
     if DESCRIPTORS in blocks:
         found[DESCRIPTORS] = values = descriptors(texts)[0]
         whole = np.repeat(copies.first[:-1], copies.num_atoms + 1)  # of each copy
@@ -118,7 +121,8 @@ def _vectors(encoder: MolAEEncoder, copies: Copies) -> np.ndarray:
 
     def function(batch: Batch, pos: Tensor) -> Tensor:
         number, left = batch.num_graphs, ~batch.drop_mask
-        out = encoder(batch.z, pos, batch.batch, batch.drop_mask, batch_size=number)
+        graph = {"graph": batch_graph(batch)} if sees_graph(encoder) else {}
+        out = encoder(batch.z, pos, batch.batch, batch.drop_mask, batch_size=number, **graph)
         mean = scatter(out.x, batch.batch[left], dim_size=number, reduce="mean")  # [B, C]
         return torch.cat([out.molecule, mean], dim=1)
 

@@ -5,13 +5,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch_geometric.data import Data, Dataset
 
 from molae_pyg.baselines.descriptors import descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
-from molae_pyg.baselines.probe import embed
+from molae_pyg.chem.graph import add_graph
+from molae_pyg.chem.options import Options, kept_atoms
+from molae_pyg.chem.rows import parse
 from molae_pyg.durable import write_durably
+from molae_pyg.inference import embed
+from molae_pyg.inference.readouts import sees_graph
 from molae_pyg.models import MolAEEncoder
 
 ENCODER, DESCRIPTORS, ECFP = "encoder", "descriptors", "ecfp"
@@ -57,7 +62,7 @@ def make_features(
         Blocks ``[n, F]`` by name.
     """
     makers: dict[str, Callable[[], np.ndarray]] = {
-        ENCODER: lambda: embed(encoder.to(DEVICE), molecules)["cls, mean"],
+        ENCODER: lambda: _vectors(encoder.to(DEVICE), molecules),
         DESCRIPTORS: lambda: descriptors(smiles)[0],
         ECFP: lambda: np.log1p(ecfp4(smiles, counts=True)),
     }
@@ -72,6 +77,30 @@ def make_features(
             folder.mkdir(exist_ok=True)
             write_durably(file, array_bytes(found[name].astype(np.float32)))
     return found
+
+
+def _vectors(encoder: MolAEEncoder, molecules: Dataset | Sequence[Data]) -> np.ndarray:
+    """Returns CLS and the mean over atoms ``[n, 2 C]``, averaged over conformers."""
+    molecules = with_graph(encoder, molecules)
+    return embed(encoder, molecules, readout="cls, mean", precision="32-true")
+
+
+def with_graph(
+    encoder: MolAEEncoder, molecules: Dataset | Sequence[Data]
+) -> Dataset | Sequence[Data]:
+    """Returns the molecules with their graph if the encoder has a graph channel."""
+    if not sees_graph(encoder):
+        return molecules
+    return [add_graph(_with_atom_map(molecules[i])) for i in range(len(molecules))]
+
+
+def _with_atom_map(data: Data) -> Data:
+    """Adds the place of each atom in the SMILES; molecules of a table do not have it."""
+    if "atom_map" not in data:
+        molecule = parse(data.smiles, True, Options().time_limit)
+        kept, _, _ = kept_atoms(molecule.numbers, Options())
+        data.atom_map = torch.from_numpy(molecule.atom_map[kept])
+    return data
 
 
 def array_bytes(array: np.ndarray) -> bytes:

@@ -51,7 +51,8 @@ class FitSettings:
         features: Features beside the encoder: ``"none"``, ``"descriptors"``, ``"ecfp"``,
             ``"both"``, or ``"auto"`` (default), which chooses in each fold.
         conformers: Number of conformers of a molecule. default: 1.
-        weights: Name of shipped weights, folder, or official ``.pt`` file.
+        weights: Name of shipped weights, folder, or official ``.pt`` file. default:
+            ``"molae-graph"`` if frozen, ``"molae-small"`` to be fine-tuned.
         seed: Seed of folds, conformers and initial weights.
         training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
             ``readout`` and ``pooler_dropout``.
@@ -65,11 +66,14 @@ class FitSettings:
     frozen: bool = True
     features: str = "auto"
     conformers: int = 1
-    weights: str = "molae-small"
+    weights: str | None = None
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.weights is None:
+            default = "molae-graph" if self.frozen else "molae-small"
+            object.__setattr__(self, "weights", default)
         try:
             size("folds", self.folds)
             size("conformers", self.conformers)

@@ -1,0 +1,54 @@
+"""An encoder with a graph channel sees the graph in training, prediction and explanation."""
+
+import pytest
+import torch
+
+from molae_pyg.models import MolAE
+from molae_pyg.tables.reading import Table
+from molae_pyg.workflow import FitSettings, fit
+from molae_pyg.workflow.features import make_features
+
+RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1"]
+SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    weights = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    tiny = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8, graph=True)
+    torch.nn.init.normal_(tiny.encoder.embedding.weight)
+    for parameter in tiny.encoder.graph_bias.parameters():
+        torch.nn.init.normal_(parameter)
+    tiny.save_pretrained(weights)
+    y = torch.tensor([[float(len(smiles))] for smiles in SMILES])
+    table = Table(SMILES, y, ["size"], ["regression"])
+    settings = FitSettings(folds=2, split="random", weights=str(weights), features="none")
+    return fit(table, tmp_path_factory.mktemp("model") / "m", settings)
+
+
+def test_vectors_depend_on_the_graph(model):
+    """The same atoms at the same places: only the graph tells the molecules apart."""
+    from molae_pyg import checkpoint, from_smiles
+    from molae_pyg.models import MolAEEncoder
+
+    encoder = checkpoint.load(MolAEEncoder, model.folder / "encoder").eval()
+    first = from_smiles("CCO", num_conformers=1)
+    other = from_smiles("C=CO", num_conformers=1)
+    other.conformers = first.conformers
+    a, b = make_features(["encoder"], ["CCO", "C=CO"], [first, other], encoder)["encoder"]
+    assert abs(a - b).max() > 1e-3
+
+
+def test_training_and_prediction_see_the_same(model):
+    predicted = model.fold_predict(model.smiles)
+    for fold in range(2):
+        rows = model.fold == fold
+        known = model.predictions["molae"][rows]
+        assert predicted[fold, rows] == pytest.approx(known, abs=0.02)
+
+
+def test_an_explanation_starts_from_the_prediction(model):
+    (found,) = model.explain(["CCNc1ccccc1"])
+    whole = model.predict(["CCNc1ccccc1"]).loc[0, "size_predicted"]
+    assert found.prediction[0] == pytest.approx(whole, abs=1e-3)
