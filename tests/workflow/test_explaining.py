@@ -29,7 +29,7 @@ def table() -> Table:
 @pytest.fixture(scope="module")
 def models(table, tmp_path_factory) -> dict[str, FittedModel]:
     folder = tmp_path_factory.mktemp("models")
-    common = {"folds": 2, "split": "random"}
+    common = {"folds": 2, "split": "random", "weights": "molae-small"}
     return {
         name: fit(table, folder / name, FitSettings(**common, **settings))
         for name, settings in KINDS.items()
