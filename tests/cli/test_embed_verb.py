@@ -52,7 +52,8 @@ def test_a_folder_of_molae_train(table):
     y = torch.tensor([[float(len(s))] for s in smiles])
     fitted = Table(smiles, y, ["size"], ["regression"])
     folder, out = str(table.with_name("fitted")), str(table.with_name("out.csv"))
-    fit(fitted, folder, FitSettings(folds=1, features="none", conformers=2))
+    settings = FitSettings(folds=1, features="none", conformers=2, weights="molae-small")
+    fit(fitted, folder, settings)
     assert main(["embed", str(table), out, "--weights", folder, "--workers", "1"]) == 0
     found = pd.read_csv(out).filter(regex="^x").to_numpy()[[0, 2]]
     model = MolAE.from_pretrained("molae-small")
