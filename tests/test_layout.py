@@ -158,6 +158,12 @@ def test_upward_imports_are_inside_functions(path):
     assert not rooms & UPWARD[path]
 
 
+def test_names_of_test_files_are_unique():
+    """pytest imports test files by their names alone, as tests/ has no packages."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_checks_see_what_they_look_for():
     module = ast.parse(
         "import a.b\n"
