@@ -6,13 +6,10 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 from torch_geometric.data import Data, Dataset
-from torch_geometric.utils import scatter
 
 from molae_pyg.baselines.forest import ForestBaseline
 from molae_pyg.baselines.job import (
@@ -25,7 +22,8 @@ from molae_pyg.baselines.job import (
     load_encoder,
 )
 from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.inference.batches import in_batches, mean_over_conformers
+from molae_pyg.inference.batches import in_batches
+from molae_pyg.inference.readouts import vectors_of
 from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, choosing_metric, evaluate
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import scaffold_groups
@@ -101,16 +99,11 @@ def embed(
     """
     molecules = list(molecules)
 
-    def readouts(z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:
-        out = encoder(z, pos, batch)
-        atoms = scatter(out.x, batch, dim_size=out.molecule.size(0), reduce="mean")  # [B, C]
-        return torch.stack([out.molecule, atoms], dim=1)  # [B, 2, C]
-
     num_atoms = [data.z.numel() for data in molecules]
-    mean = mean_over_conformers(readouts)
-    found = in_batches(encoder, mean, molecules, num_atoms, batch_size, "32-true").astype(float)
-    cls, mean = found[:, 0], found[:, 1]  # [n, C]
-    return {"cls": cls, "mean": mean, "cls, mean": np.concatenate([cls, mean], axis=1)}
+    vectors = vectors_of(encoder, "cls, mean")
+    both = in_batches(encoder, vectors, molecules, num_atoms, batch_size, "32-true").astype(float)
+    cls, mean = np.split(both, 2, axis=1)  # [n, C] each
+    return {"cls": cls, "mean": mean, "cls, mean": both}
 
 
 def scaffold_folds(smiles: Sequence[str], rows: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -11,7 +11,6 @@ of other molecules, labels, weights or settings are refused. The comparison is w
 """
 
 import argparse
-import io
 import json
 import shutil
 import time
@@ -137,9 +136,7 @@ def run_finetuning(
         shutil.rmtree(folder)
     L.seed_everything(seed, verbose=False)  # both arms get the same head
     fitted = fine_tune(encoder, Job(dataset, split, config, seed, folder))
-    content = io.BytesIO()
-    np.savez(content, item=split.test, predicted=fitted.test)
-    write_durably(folder / "test.npz", content.getbuffer())
+    runs.write_arrays(folder / "test.npz", {"item": split.test, "predicted": fitted.test})
     shutil.rmtree(folder / "model")
     metric, scale = headline(dataset), scale_of(dataset, split.train)
     valid, _ = scores_of(dataset, split.valid, fitted.valid, scale)

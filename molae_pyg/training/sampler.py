@@ -23,7 +23,7 @@ def plan_batches(
         B \, L^2 \le budget, \qquad L = 2 + \max_b n_b
 
     Molecules are shuffled, sorted by size within pools of 65,536 and divided greedily; then the
-    batches are shuffled. A molecule whose own :math:`L^2` exceeds the budget is a batch by itself.
+    batches are shuffled. A molecule whose own :math:`L^2` exceeds the budget is alone in its batch.
 
     Args:
         num_atoms: Number of atoms of each molecule ``[M]``.

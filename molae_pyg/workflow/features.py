@@ -110,14 +110,7 @@ def array_bytes(array: np.ndarray) -> bytes:
     return content.getvalue()
 
 
-def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes arrays as a ``.npz`` file, durably."""
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    write_durably(path, content.getvalue())
-
-
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of :func:`write_arrays`; nothing is unpickled."""
+    """Reads the arrays of :func:`~molae_pyg.evaluation.runs.write_arrays`; nothing is unpickled."""
     with np.load(path, allow_pickle=False) as found:
         return {name: found[name] for name in found.files}

@@ -12,10 +12,11 @@ from torch_geometric.data import Data
 from molae_pyg.baselines.job import DEVICE, load_encoder
 from molae_pyg.chem.options import InputError
 from molae_pyg.datasets import CSVDataset
+from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.inference import predict
 from molae_pyg.models import MolAEPredictor
 from molae_pyg.training import Finetuning, finetune
-from molae_pyg.workflow.features import read_arrays, write_arrays
+from molae_pyg.workflow.features import read_arrays
 from molae_pyg.workflow.folds import group_folds, make_folds
 from molae_pyg.workflow.readout import Readout, fit_readout
 

@@ -14,6 +14,7 @@ from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.options import InputError
 from molae_pyg.datasets import CSVDataset
 from molae_pyg.durable import FolderLock
+from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.fingerprint import digest, of_weights
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.nn.arguments import size
@@ -26,7 +27,6 @@ from molae_pyg.workflow.features import (
     ECFP,
     blocks_of,
     make_features,
-    write_arrays,
 )
 from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
