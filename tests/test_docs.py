@@ -82,10 +82,11 @@ def test_export_page_runs(tmp_path, monkeypatch):
     run(DOCS / "export.md", "python")
 
 
-def test_walkthrough_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ("walkthrough", "pyg", "research"))
+def test_executed_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
-    run(DOCS / "walkthrough.md", "{code-cell}")
+    run(DOCS / f"{page}.md", "{code-cell}")
     matplotlib.pyplot.close("all")
 
 
