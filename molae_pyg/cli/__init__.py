@@ -7,13 +7,14 @@ that is called with the arguments. It returns None or an exit status.
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from molae_pyg._version import __version__
-from molae_pyg.cli import embed, explain, predict, prepare, train
+from molae_pyg.cli import compare, embed, explain, predict, prepare, pretrain, train
 
-VERBS = (train, predict, explain, embed, prepare)
+VERBS = (train, predict, explain, embed, compare, pretrain, prepare)
 
 _FIRST_STEPS = """\
 learn a property from a table, and predict new molecules:
@@ -37,11 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = vars(make_parser().parse_args(argv))
     run, name = args.pop("run"), args.pop("command")
     try:
-        with _plain_warnings(name):
-            return run(**args) or 0
-    except KeyboardInterrupt as error:
+        return _status(name, run, args)
+    except KeyboardInterrupt as error:  # also while modules are loaded
         print(f"\nmolae {name}: {str(error) or 'stopped'}", file=sys.stderr)
         return 130
+
+
+def _status(name: str, run: Callable[..., int | None], args: dict[str, Any]) -> int:
+    """Runs a verb; prints an error that explains itself, and raises any other."""
+    try:
+        with _plain_warnings(name):
+            return run(**args) or 0
     except Exception as error:
         if not _explains_itself(error):
             raise

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -15,15 +17,10 @@ reason. The file may be of any length."""
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "embed",
-        help="write vectors of molecules or atoms",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_embed)
+    what = "write vectors of molecules or atoms"
+    parser = add_verb(commands, "embed", _embed, what, _DESCRIPTION)
     add = parser.add_argument
-    add("data", metavar="DATA", help=".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet")
+    add_data(parser)
     add("out", metavar="OUT", help="file to write: .csv, .npz or .parquet (needs pyarrow)")
     add(
         "--weights",
@@ -35,8 +32,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--level", choices=("molecule", "atom"), default="molecule", help="default: molecule")
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
     add("--workers", type=int, metavar="N", help="processes for conformers; default: one a core")
-    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
-    add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
+    add_table_flags(parser)
 
 
 def _embed(

@@ -5,6 +5,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
+
 if TYPE_CHECKING:
     from molae_pyg.inference import Explanation
 
@@ -18,25 +20,15 @@ column for each target)."""
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "explain",
-        help="colour atoms by what they add to a prediction",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_explain)
+    what = "colour atoms by what they add to a prediction"
+    parser = add_verb(commands, "explain", _explain, what, _DESCRIPTION)
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder of molae train, or of a saved MolAEPredictor")
-    add(
-        "data",
-        metavar="DATA",
-        help=".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet",
-    )
+    add_data(parser)
     add("output", metavar="OUT.html", help="page to write; OUT.csv is written beside it")
     add("--draw", type=int, default=100, metavar="N", help="molecules on the page; default: 100")
-    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
     add("--strict", action="store_true", help="exit with 2 if a row could not be explained")
-    add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
+    add_table_flags(parser)
 
 
 def _explain(

@@ -2,6 +2,8 @@
 
 import argparse
 
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
+
 _DESCRIPTION = """\
 Predicts the molecules of a file by the model of a folder that molae train has written.
 
@@ -12,25 +14,15 @@ have a reason. If the file has labels too, the predictions are scored."""
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "predict",
-        help="predict molecules with a trained model",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_predict)
+    what = "predict molecules with a trained model"
+    parser = add_verb(commands, "predict", _predict, what, _DESCRIPTION)
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder of molae train")
-    add(
-        "data",
-        metavar="DATA",
-        help=".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet",
-    )
+    add_data(parser)
     add("output", metavar="OUT.csv", help="file to write: .csv or .tsv, also with .gz")
     add("--alpha", type=float, default=0.1, metavar="A", help="share outside the intervals; 0.1")
-    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
     add("--strict", action="store_true", help="exit with 2 if a row could not be predicted")
-    add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
+    add_table_flags(parser)
 
 
 def _predict(

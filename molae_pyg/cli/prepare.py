@@ -2,6 +2,16 @@
 
 import argparse
 
+from molae_pyg.cli.arguments import add_verb
+
+_PREPARE = """\
+Makes conformers of every molecule of a file and writes them to a store for pre-training.
+After an interruption the same command resumes where it was."""
+
+_MERGE = """\
+Writes the rows of several stores into one, store after store. After an interruption the
+same command resumes where it was."""
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds both commands."""
@@ -10,13 +20,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_prepare(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "prepare",
-        help="make conformers of a file of molecules",
-        description="Makes conformers of every molecule of a file and writes them to a store for "
-        "pre-training. After an interruption the same command resumes where it was.",
-    )
-    parser.set_defaults(run=_prepare)
+    what = "make conformers of a file of molecules"
+    parser = add_verb(commands, "prepare", _prepare, what, _PREPARE)
     parser.add_argument("source", help=".smi, .txt, .csv, .tsv or .sdf (also with .gz), or .lmdb")
     parser.add_argument("store", help="folder to write")
     add = parser.add_argument
@@ -46,13 +51,8 @@ def _prepare(**settings: object) -> None:
 
 
 def _add_merge(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
-        "merge",
-        help="merge stores of conformers into one",
-        description="Writes the rows of several stores into one, store after store. After an "
-        "interruption the same command resumes where it was.",
-    )
-    parser.set_defaults(run=_merge)
+    what = "merge stores of conformers into one"
+    parser = add_verb(commands, "merge", _merge, what, _MERGE)
     parser.add_argument("stores", nargs="+", metavar="STORE", help="folders of complete stores")
     parser.add_argument("output", metavar="OUT", help="folder to write")
     parser.add_argument("--exclude", metavar="FILE", help="SMILES to leave out, such as a test set")

@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-EMBEDDED = "chembl2321810"
+from molae_pyg.cli.arguments import add_table_flags, add_verb, resumable
+from molae_pyg.evaluation.flags import CHEMBL
 
 _DESCRIPTION = """\
 Trains a model on the molecules and labels of a table and writes it to a folder.
@@ -15,23 +16,17 @@ After an interruption the same command resumes."""
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
-        "train",
-        help="learn properties from a table",
-        description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(run=_train)
+    what = "learn properties from a table"
+    parser = add_verb(commands, "train", _train, what, _DESCRIPTION)
     add = parser.add_argument
     add(
         "data",
         metavar="DATA",
         help=".csv, .tsv, .sdf (also with .gz) or .parquet; or "
-        f"{EMBEDDED}, 1,017 sulfonamides that come with RDKit",
+        f"{CHEMBL}, 1,017 sulfonamides that come with RDKit",
     )
     add("model", metavar="MODEL", help="folder to write")
     add("--targets", metavar="A,B", help="columns to learn; default: the only one that can be")
-    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
     add("--task-type", choices=("regression", "classification"), help="default: from the labels")
     add("--folds", type=int, default=5, metavar="N", help="1: all rows, no estimate; default: 5")
     add("--split", default="scaffold", help="scaffold (default), random or column:NAME")
@@ -53,7 +48,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--weights", metavar="NAME", help="default: molae-graph; of fine-tuning molae-small")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
-    add("--encoding", default="utf-8", help="of the table, such as latin-1; default: utf-8")
+    add_table_flags(parser)
 
 
 def _train(data: str, model: str, **flags: Any) -> None:
@@ -70,7 +65,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
     settings = FitSettings(**{name: flags[name] for name in names}, training=training)
     targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
     with as_input_errors():
-        if data == EMBEDDED:
+        if data == CHEMBL:
             from molae_pyg.datasets import ChEMBLActivities
 
             table = ChEMBLActivities.read()
@@ -81,10 +76,8 @@ def _train(data: str, model: str, **flags: Any) -> None:
             )
             cells = read_cells(data, flags["encoding"], flags["smiles"])
     print(_described(table), flush=True)
-    try:
+    with resumable():
         fitted = fit(table, model, settings, cells, data)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; the same command resumes") from None
     print(f"\n{summary(fitted)}\n")
     print(f"{model}/predictions.csv  the table with out-of-fold predictions")
     print(f"{model}/metrics.csv      all scores")

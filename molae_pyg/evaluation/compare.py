@@ -30,30 +30,18 @@ from molae_pyg.evaluation.config import (
     config_path,
     exit_if_failed,
     keep_going,
-    make_parser,
     read_yaml,
     run_command,
 )
-from molae_pyg.evaluation.protocols import PROTOCOLS, Trial, make_trials
+from molae_pyg.evaluation.flags import add_comparison, make_parser
+from molae_pyg.evaluation.protocols import Trial, make_trials
 
 SHOWN = 20  # number of targets that are printed; result.json has all
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "moleculenet (published, if that is the protocol)")
-    parser.set_defaults(config=None)
-    add = parser.add_argument
-    what = "names, tables, official folders, or all"
-    add("--dataset", nargs="+", default=[sources.CHEMBL], help=f"{what}; default: {sources.CHEMBL}")
-    sources.add_table_flags(parser)
-    add("--protocol", choices=PROTOCOLS, default="scaffold", help="default: scaffold")
-    what = "names in the settings, or weights: folders, official .pt files"
-    add("--model", nargs="+", help=f"{what}; default: from the settings")
-    add("--seeds", type=int, help="number of seeds, for cv5x5 of repeats; default: 3, for cv5x5 5")
-    what = "number of conformers per molecule"
-    add("--num-conformers", type=int, metavar="K", help=f"{what}; default: from the settings")
-    what = "folder of the runs"
-    add("--output", default="runs/moleculenet", help=f"{what}; default: runs/moleculenet")
+    parser = make_parser(__doc__, root=False)
+    add_comparison(parser)
     return parser.parse_args()
 
 

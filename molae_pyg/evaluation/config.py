@@ -3,7 +3,6 @@
 Settings are checked key by key before any work starts.
 """
 
-import argparse
 import copy
 import inspect
 import re
@@ -22,30 +21,6 @@ from molae_pyg.store import StoreError
 CONFIGS = Path(__file__).parent / "configs"
 #: Errors of the package whose messages say what to do.
 EXPECTED = (ValueError, OSError, StoreError, CheckpointError)
-
-
-def make_parser(doc: str, config: str = "", root: bool = True, output: str = "") -> Any:
-    """Returns a parser whose ``--help`` begins with the documentation of a module.
-
-    Args:
-        doc: Documentation of the module.
-        config: Default of ``--config``. (default: no such flag)
-        root: Whether there is a flag ``--root``. (default: :obj:`True`)
-        output: Default of ``--output``. (default: no such flag)
-    """
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
-    add = parser.add_argument
-    if config:
-        what = "name of shipped settings, or path of a YAML file"
-        add("--config", default=config, help=f"{what}; default: {config}")
-    if root:
-        what = "folder of the data files and conformers"
-        add("--root", default="data", metavar="FOLDER", help=f"{what}; default: data")
-    if output:
-        what = "folder of the results"
-        add("--output", default=output, metavar="FOLDER", help=f"{what}; default: {output}")
-    return parser
 
 
 def run_command(work: Callable[..., object], *args: Any) -> None:

@@ -32,7 +32,6 @@ from molae_pyg.evaluation.config import (
     config_path,
     exit_if_failed,
     keep_going,
-    make_parser,
     merged,
     read_yaml,
     run_command,
@@ -49,6 +48,7 @@ from molae_pyg.evaluation.entry import (
     seeds_of,
     write_submission,
 )
+from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.sources import identity_of
 from molae_pyg.fingerprint import digest
 from molae_pyg.inference import predict

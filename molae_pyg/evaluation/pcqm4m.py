@@ -26,10 +26,10 @@ from molae_pyg.evaluation.config import (
     arguments,
     check,
     config_path,
-    make_parser,
     read_yaml,
     run_command,
 )
+from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.models import HEAD
 from molae_pyg.fingerprint import digest
 from molae_pyg.inference import predict

@@ -30,10 +30,10 @@ from molae_pyg.evaluation.config import (
     arguments,
     check,
     config_path,
-    make_parser,
     read_yaml,
     run_command,
 )
+from molae_pyg.evaluation.flags import add_pretraining, make_parser
 from molae_pyg.evaluation.runs import environment
 from molae_pyg.models import AblatedMolAE, MolAE
 from molae_pyg.store import ConformerStore, prepare
@@ -104,7 +104,7 @@ def _refuse_other_files(output: Path) -> None:
     found = [name for name in WRITTEN if (output / name).exists()]
     if found and not (output / "run.json").is_file():
         raise ValueError(
-            f"{output} holds {found[0]}, but no run of this script: give another --output"
+            f"{output} holds {found[0]}, but no run of this script: give another folder"
         )
 
 
@@ -170,13 +170,8 @@ def _draw(
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "pretrain", root=False, output="runs/pretrain")
-    add = parser.add_argument
-    add("input", help="conformer store or file of molecules")
-    add("--held-out", type=float, default=0.05, help="share for validation; default: 0.05")
-    what = "number of the first molecules to hold out of"
-    add("--held-out-of", type=int, metavar="N", help=f"{what}; default: all")
-    add("--weights", help="folder of a model to train further; default: random weights")
-    add("--seed", type=int, default=0, help="seed of weights, order and validation; default: 0")
+    parser.add_argument("input", help="conformer store or file of molecules")
+    add_pretraining(parser)
     return parser.parse_args()
 
 

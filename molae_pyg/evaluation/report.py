@@ -20,7 +20,8 @@ from molae_pyg.analysis.page import Page, claim_folder
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation import figures
 from molae_pyg.evaluation import score_tables as tables
-from molae_pyg.evaluation.config import make_parser, run_command
+from molae_pyg.evaluation.config import run_command
+from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.runs import SHARED, check_same, read_runs
 from molae_pyg.evaluation.score_tables import Runs, metric_of
 from molae_pyg.evaluation.significance import tukey_hsd

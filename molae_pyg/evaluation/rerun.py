@@ -19,7 +19,8 @@ from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.durable import sha256_of
 from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.compare import make_run
-from molae_pyg.evaluation.config import make_parser, run_command
+from molae_pyg.evaluation.config import run_command
+from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.score_tables import predictions_of
 from molae_pyg.evaluation.sources import identity_of, load_dataset
 from molae_pyg.splits import load_split

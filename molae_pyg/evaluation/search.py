@@ -26,11 +26,11 @@ from molae_pyg.durable import write_durably
 from molae_pyg.evaluation import sources
 from molae_pyg.evaluation.config import (
     config_path,
-    make_parser,
     merged,
     read_yaml,
     run_command,
 )
+from molae_pyg.evaluation.flags import add_table_flags, make_parser
 from molae_pyg.evaluation.models import (
     MODELS,
     check_comparison,
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, "moleculenet", output="runs/search")
     add = parser.add_argument
     add("--dataset", required=True, help="name, table or official folder")
-    sources.add_table_flags(parser)
+    add_table_flags(parser)
     add("--model", required=True, help="name in the settings")
     add("--protocol", choices=PROTOCOLS, default="scaffold", help="default: scaffold")
     what = "number of trials, with the finished ones"

@@ -11,35 +11,14 @@ import pandas as pd
 
 from molae_pyg.datasets import ChEMBLActivities, CSVDataset, MoleculeNet, OfficialFolder
 from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.evaluation.flags import CHEMBL
 from molae_pyg.fingerprint import digest, of_molecules
 from molae_pyg.metrics import choosing_metric, evaluate, evaluate_tasks
 from molae_pyg.splits import Split
 from molae_pyg.tables.reading import read_table
 
-CHEMBL = "chembl2321810"
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 Scores = dict[str, float]
-
-
-def add_table_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that describe the columns of a table."""
-    flags = parser.add_argument_group("tables (.csv, .tsv, also .gz)")
-    flags.add_argument(
-        "--smiles", metavar="COLUMN", help="column of the SMILES; default: by its name"
-    )
-    flags.add_argument(
-        "--targets",
-        metavar="A,B",
-        help='columns to learn; default: the only column that can be a target; "A, B",C if a name '
-        "has a comma",
-    )
-    flags.add_argument(
-        "--task-type",
-        metavar="TYPE",
-        help="regression or classification, or A=regression,B=classification; default: from the "
-        "labels",
-    )
-    flags.add_argument("--encoding", help="encoding of the text; default: utf-8")
 
 
 def table_flags(args: argparse.Namespace, sources: Iterable[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from molae_pyg.datasets.ogb_mol import evaluator, find_folder
-from molae_pyg.evaluation.config import EXPECTED, make_parser, run_command
+from molae_pyg.evaluation.config import EXPECTED, run_command
 from molae_pyg.evaluation.entry import (
     PAGE,
     PARTS,
@@ -38,6 +38,7 @@ from molae_pyg.evaluation.entry import (
     shortcomings,
     summary,
 )
+from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.runs import FILES, UNSEALED, Unsealed, read_json, read_sealed
 from molae_pyg.fingerprint import differences
 

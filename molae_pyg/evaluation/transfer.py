@@ -32,11 +32,11 @@ from molae_pyg.evaluation.config import (
     config_path,
     exit_if_failed,
     keep_going,
-    make_parser,
     merged,
     read_yaml,
     run_command,
 )
+from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.models import HEAD, TABLE, fine_tune
 from molae_pyg.evaluation.protocols import make_split, read_seen
 from molae_pyg.evaluation.sources import headline, identity_of, scale_of, scores_of

@@ -1,6 +1,7 @@
 """The command: it starts quickly, calls the functions, and prints errors in one line."""
 
 import gzip
+import re
 import subprocess
 import sys
 
@@ -176,13 +177,39 @@ def test_documented_commands_are_found():
     assert len(DOCUMENTED) > 3
 
 
-@pytest.mark.parametrize("words", [["--help"], ["prepare", "--help"], ["--version"]])
+def test_ctrl_c_while_modules_are_loaded():
+    code = (
+        "import sys\nfrom molae_pyg.cli import main\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "sys.exit(main(['predict', 'a', 'b', 'c.csv']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "\nmolae predict: stopped\n")
+
+
+def test_help_is_short():
+    first, *_ = make_parser().epilog.partition("molae COMMAND --help")
+    assert len(first.splitlines()) < 10
+    assert "molae train" in first
+    assert "molae predict" in first
+    verbs = "train predict explain embed compare pretrain prepare merge"
+    listed = re.findall(r"^    (\w+) ", make_parser().format_help(), re.M)
+    assert listed == verbs.split()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--version"], *([verb, "--help"] for verb in ("train", "compare", "pretrain"))],
+)
 def test_help_loads_nothing_heavy(words):
     code = (
         "import sys\nfrom molae_pyg.cli import main\n"
         f"try: main({words!r})\n"
         "except SystemExit as end: assert not end.code\n"
-        "heavy = {'torch', 'rdkit', 'numpy', 'pandas', 'tqdm'} & set(sys.modules)\n"
+        "heavy = {'torch', 'rdkit', 'numpy', 'pandas', 'tqdm', 'yaml'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

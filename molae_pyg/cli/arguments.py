@@ -1,0 +1,49 @@
+"""What several verbs share: their parsers, flags about files of molecules, and Ctrl-C."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def add_verb(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[..., int | None],
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """Adds the parser of a verb.
+
+    Args:
+        commands: The verbs.
+        name: Name of the verb.
+        run: Is called with the arguments.
+        summary: Its line in ``molae --help``.
+        description: The first lines of its own help.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, help=summary, description=description, formatter_class=raw)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument ``data``, a file of molecules."""
+    what = ".csv, .tsv, .smi, .txt, .sdf (also with .gz) or .parquet"
+    parser.add_argument("data", metavar="DATA", help=what)
+
+
+def add_table_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how a file of molecules is read: ``smiles`` and ``encoding``."""
+    add = parser.add_argument
+    add("--smiles", metavar="COL", help="column of the SMILES; default: found by its name")
+    add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Ctrl-C in the block says that the same command resumes."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(str(error) or "stopped; the same command resumes") from None

@@ -1,0 +1,38 @@
+"""``molae pretrain``: molecules without labels become an encoder."""
+
+import argparse
+from typing import Any
+
+from molae_pyg.cli.arguments import add_verb, resumable
+from molae_pyg.evaluation.flags import add_pretraining
+
+#: Short names of shipped settings.
+SIZES = {"small": "pretrain_small", "base": "pretrain"}
+
+_DESCRIPTION = """\
+Pre-trains Mol-AE with the 3D Cloze Test on molecules without labels.
+
+Conformers of a file of molecules are made first, to RUN/store. The results are the model,
+RUN/model, all loss terms, RUN/metrics.csv, and a page, RUN/report.html. After an
+interruption the same command resumes. RUN/model is a name for --weights of molae train."""
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command."""
+    what = "train an encoder on molecules without labels"
+    parser = add_verb(commands, "pretrain", _pretrain, what, _DESCRIPTION)
+    add = parser.add_argument
+    what = ".smi, .txt, .csv, .tsv or .sdf (also with .gz), .lmdb, or a store of molae prepare"
+    add("input", metavar="MOLECULES", help=what)
+    add("output", metavar="RUN", help="folder to write")
+    what = "small (that of molae-small, for a laptop), base (the published size), or a YAML file"
+    add("--config", default="small", metavar="NAME|FILE", help=f"{what}; default: small")
+    add_pretraining(parser)
+
+
+def _pretrain(config: str, **flags: Any) -> None:
+    from molae_pyg.chem.options import as_input_errors
+    from molae_pyg.evaluation.pretraining import pretrain_as_asked
+
+    with resumable(), as_input_errors():
+        pretrain_as_asked(argparse.Namespace(config=SIZES.get(config, config), **flags))
