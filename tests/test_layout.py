@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "molae_pyg"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 VOCABULARY = "chem.elements"
 LEVELS = (
+    {"kinds", "task_scores"},
     {
         VOCABULARY,
         "_version",
@@ -44,7 +45,7 @@ LEVELS = (
     {"__main__"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-LEAVES = LEVELS[0] | {"loss"}
+LEAVES = LEVELS[0] | LEVELS[1] | {"loss"}
 LEAF_PACKAGES = {*sys.stdlib_module_names, "molae_pyg", "numpy", "torch", "torch_geometric"}
 LEAF_EXCEPTIONS = {"durable": {"filelock"}, "fused_attention": {"triton"}}
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
+from molae_pyg.kinds import KINDS
 from molae_pyg.metrics import (
     DEFAULT_METRIC,
     LOWER_IS_BETTER,
@@ -178,9 +179,9 @@ def test_an_unknown_metric_lists_the_known(task_type, num_tasks, metric):
 
 def test_tables_of_metrics_fit_together():
     everything = set()
-    for kind, types in {"regression": "regression", "classification": "classification"}.items():
-        everything |= set(metric_names(types, 2))
-        assert DEFAULT_METRIC[kind] in metric_names(types, 1)
+    for kind in KINDS:
+        everything |= set(metric_names(kind, 2))
+        assert DEFAULT_METRIC[kind] in metric_names(kind, 1)
     everything |= set(metric_names(MIXED, 3))
     assert DEFAULT_METRIC["mixed"] in metric_names(MIXED, 3)
     assert set(LOWER_IS_BETTER) < everything
@@ -237,3 +238,68 @@ def test_missing_labels_do_not_count(labels, scores):
     value = roc_auc(padded, np.concatenate([scores, [5.0, -5.0, 0.0]]))
     assert value == pytest.approx(roc_auc_score(labels, scores))
     assert roc_auc(labels, -scores) == pytest.approx(1 - value)
+
+
+CLASSES = np.array([0.0, 1.0, 2.0, 1.0, NAN])
+PROBABILITIES = np.array(
+    [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.1, 0.2, 0.7], [0.2, 0.6, 0.2], [1.0, 0.0, 0.0]]
+)
+
+
+def test_several_classes_by_hand():
+    scores = evaluate(CLASSES, PROBABILITIES, "multiclass")
+    assert list(scores) == metric_names("multiclass", 1)
+    assert scores["accuracy"] == pytest.approx(3 / 4)  # the second row is taken for class 2
+    # class 0: 0.7 is above all others, 1; class 1: 0.3 and 0.6 beat both 0.2, 1; class 2: 1
+    assert scores["macro_roc_auc"] == pytest.approx(1)
+    logs = [math.log(p) for p in (0.7, 0.3, 0.7, 0.6)]
+    assert scores["log_loss"] == pytest.approx(-sum(logs) / 4)
+    worse = PROBABILITIES.copy()
+    worse[3] = [0.8, 0.2, 0.0]  # class 0: 0.7 is below it, 2 of 3; class 1: (1 + 1/2 + 1/2) / 4...
+    by_hand = [2 / 3, (1 + 1 + 0.5 + 0.5) / 4, 1]
+    assert evaluate(CLASSES, worse, "multiclass")["macro_roc_auc"] == pytest.approx(
+        np.mean(by_hand)
+    )
+
+
+def test_macro_roc_auc_is_that_of_sklearn():
+    generator = np.random.default_rng(0)
+    y, p = generator.integers(0, 4, 60), generator.dirichlet(np.ones(4), 60)
+    wanted = roc_auc_score(y, p, multi_class="ovr", average="macro")
+    assert evaluate(y, p, "multiclass")["macro_roc_auc"] == pytest.approx(wanted)
+
+
+def test_a_class_that_does_not_occur_is_left_out():
+    rows = np.flatnonzero(CLASSES < 2)
+    scores = evaluate(CLASSES[rows], PROBABILITIES[rows], "multiclass")
+    assert scores["macro_roc_auc"] == pytest.approx(1)
+    with pytest.warns(UserWarning, match="macro_roc_auc is undefined"):
+        one = evaluate(np.array([1.0]), PROBABILITIES[:1], "multiclass")
+    assert math.isnan(one["macro_roc_auc"])
+    assert one["accuracy"] == 0
+    nothing = np.array([[1.0, 0.0, 0.0]] * 2)
+    found = evaluate(np.array([1.0, 0.0]), nothing, "multiclass")
+    assert found["log_loss"] == pytest.approx(-math.log(1e-7) / 2)
+
+
+def test_mixed_tasks_have_their_own_columns():
+    y = np.stack([CLASSES, [1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 1.0, 0.0, 1.0, 1.0]], 1)
+    predicted = np.column_stack([PROBABILITIES, [1.0, 2.0, 3.0, 4.0, 6.0], y[:, 2]])
+    types, num_outputs = ["multiclass", "regression", "classification"], [3, 1, 1]
+    scores = evaluate(y, predicted, types, np.array([NAN, 2.0, NAN]), num_outputs)
+    assert list(scores) == metric_names(types, 3)
+    rmse_of_value = math.sqrt(1 / 5)
+    assert scores["mixed_error"] == pytest.approx((0 + rmse_of_value / 2 + 0) / 3)
+    by_task = evaluate_tasks(y, predicted, types, ["grade", "value", "hit"], num_outputs)
+    assert by_task["grade"]["accuracy"] == pytest.approx(3 / 4)
+    assert by_task["value"]["mae"] == pytest.approx(1 / 5)
+    assert by_task["hit"]["roc_auc"] == 1
+    assert evaluate(y, predicted, types) == pytest.approx(
+        evaluate(y, predicted, types, None, num_outputs)
+    )
+    with pytest.raises(ValueError, match=r"y_true has shape \(5, 3\), but y_pred \(5, 4\)"):
+        evaluate(y, predicted[:, 1:], types, None, num_outputs)
+    with pytest.raises(ValueError, match="integers from 0 to 2 or NaN"):
+        evaluate(CLASSES + 1, PROBABILITIES, "multiclass")
+    with pytest.raises(ValueError, match="integers from 0 to 2 or NaN"):
+        evaluate(CLASSES + 0.5, PROBABILITIES, "multiclass")

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from molae_pyg.chem.sdf import is_packed
 from molae_pyg.datasets.table import MoleculeTable, TableSettings
-from molae_pyg.metrics import TaskType
+from molae_pyg.kinds import TaskType
 from molae_pyg.tables.reading import Table, read_table
 
 
@@ -24,8 +24,8 @@ class CSVDataset(MoleculeTable):
             smiles, canonical_smiles or mol, in any case)
         target_columns: Columns of the targets. (default: :obj:`None`, the only column that can be
             a target; if there are several, an error lists them)
-        task_type: ``"regression"`` or ``"classification"`` for all targets, or a mapping from
-            names of targets to these. (default: :obj:`None`, found from the labels)
+        task_type: ``"regression"``, ``"classification"`` or ``"multiclass"`` for all targets, or a
+            mapping from names of targets to these. (default: :obj:`None`, found from the labels)
         root: Folder of the conformers, ``<root>/conformers``. (default: :obj:`None`, they are kept
             in memory only)
         encoding: Encoding of the file. (default: :obj:`"utf-8"`)
@@ -34,6 +34,9 @@ class CSVDataset(MoleculeTable):
 
     Attributes:
         description: What each column is read as, and why the others are not targets.
+
+    If the table has bounds such as ``>10``, each item has :obj:`bound`, ``[1, T]`` int8, as in a
+    :class:`~molae_pyg.tables.reading.Table`.
 
     Raises:
         ValueError: See :func:`~molae_pyg.tables.reading.read_table`.
@@ -82,3 +85,8 @@ class CSVDataset(MoleculeTable):
         super().__init__(
             table.smiles, table.y, table.task_names, table.task_types, root=root, **settings
         )
+        self.classes |= {name: list(names) for name, names in table.classes.items()}
+        if table.bound is not None and table.bound.any():
+            self._data.bound = table.bound[self._data.row]  # [n, T]
+            if self.slices is not None:
+                self.slices["bound"] = self.slices["y"]

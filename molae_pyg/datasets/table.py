@@ -21,7 +21,8 @@ from molae_pyg.datasets.table_storage import (
     stored_molecules,
 )
 from molae_pyg.fingerprint import digest
-from molae_pyg.metrics import TaskType, TaskTypes, choosing_metric, common_type, one_type_a_task
+from molae_pyg.kinds import TaskType, TaskTypes, common_type, first_wrong_class, one_type_a_task
+from molae_pyg.metrics import choosing_metric
 from molae_pyg.tables.reading import infer_task_type
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
@@ -59,8 +60,9 @@ class MoleculeTable(InMemoryDataset):
         smiles: The molecules; a sequence or an iterator of SMILES.
         y: Targets, also as columns of a pandas frame; NaN = missing.
         task_names: Names of the tasks. (default: :obj:`None`, "y" or "y0", "y1" ...)
-        task_type: ``"regression"`` or ``"classification"``, or a sequence with one for each task.
-            (default: :obj:`None`, classification for a task whose labels are all 0 or 1)
+        task_type: ``"regression"``, ``"classification"`` (labels 0 and 1) or ``"multiclass"``
+            (labels 0, 1, 2 ...), or a sequence with one for each task. (default: :obj:`None`,
+            classification for a task whose labels are all 0 or 1, else regression)
         root: Folder of the conformers. (default: :obj:`None`, they are kept in memory only)
         num_conformers: Number of 3D conformers of a molecule; 0 gives the 2D conformer alone, which
             is fast. (default: :obj:`10`)
@@ -76,7 +78,8 @@ class MoleculeTable(InMemoryDataset):
     Attributes:
         report: Outcome of every row of the source, also of those left out.
         task_names: Names of the tasks.
-        task_types: ``"regression"`` or ``"classification"``, one for each task.
+        task_types: The type of each task.
+        classes: Names of the classes of each multiclass task.
         metric: Name of the score that chooses and compares models, by
             :func:`~molae_pyg.metrics.choosing_metric` unless the data set has its own.
         recipe: What atoms and coordinates of the molecules depend on, see
@@ -93,6 +96,7 @@ class MoleculeTable(InMemoryDataset):
 
     name = "table"
     task_types: list[TaskType]
+    classes: dict[str, list[str]]
     metric: str
     recipe: dict[str, Any]
 
@@ -116,6 +120,9 @@ class MoleculeTable(InMemoryDataset):
         y = _checked_targets(y, len(smiles))  # [n, T]
         self.task_names = _checked_task_names(task_names, y.size(1))
         self.task_types = _checked_task_types(task_type, y, self.task_names)
+        several = [kind == "multiclass" for kind in self.task_types]
+        named = zip(self.task_names, y.T, several, strict=True)
+        self.classes = {name: _numbered(labels) for name, labels, is_class in named if is_class}
         self.metric = choosing_metric(self.task_types, y.size(1))
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
@@ -138,8 +145,13 @@ class MoleculeTable(InMemoryDataset):
 
     @property
     def task_type(self) -> str:
-        """``"regression"``, ``"classification"``, or ``"mixed"`` if there are tasks of both."""
+        """The type of all tasks, or ``"mixed"`` if there are tasks of several types."""
         return common_type(self.task_types)
+
+    @property
+    def num_classes(self) -> list[int]:
+        """Number of classes of each multiclass task, 1 for the others; a model needs them."""
+        return [len(self.classes.get(name, [""])) for name in self.task_names]
 
     @property
     def smiles(self) -> list[str]:
@@ -151,6 +163,11 @@ class MoleculeTable(InMemoryDataset):
     def y(self) -> Tensor:
         """The targets of every item (of the items selected, in a subset), shape ``[n, T]``."""
         return self._data.y[list(self.indices())]
+
+    @property
+    def bound(self) -> Tensor | None:
+        """Sides of the labels of every item, int8 ``[n, T]``; None if all are exact."""
+        return self._data.bound[list(self.indices())] if "bound" in self._data else None
 
     def fingerprint(self) -> str:
         """Returns a checksum of the molecules (of the selected ones, in a subset) and their labels.
@@ -167,8 +184,9 @@ class MoleculeTable(InMemoryDataset):
             shift = bounds[items] - (ends - sizes)  # from places in the subset to all places
             atoms = torch.arange(int(sizes.sum())) + shift.repeat_interleave(sizes)
             z, conformers = z[atoms], conformers[atoms]
-        names = [self.task_names, self.task_types]
-        return digest(*names, self.smiles, self.y, sizes, z, conformers)
+        parts = [self.task_names, self.task_types, self.smiles, self.y, sizes, z, conformers]
+        parts += [part for part in (self.classes, self.bound) if part is not None and len(part)]
+        return digest(*parts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}, {len(self)})"
@@ -233,9 +251,14 @@ def _checked_task_types(
         return _inferred(y, names)
     types = one_type_a_task(task_type, y.size(1))
     for name, kind, labels in zip(names, types, y.T, strict=True):
-        if kind == "classification" and infer_task_type(labels) != kind:
-            raise ValueError(f"class labels must be 0, 1 or NaN (missing); those of {name} are not")
+        if wrong := first_wrong_class(labels.numpy(), kind):
+            raise ValueError(f"{wrong[1]}; those of {name} are not")
     return types
+
+
+def _numbered(labels: Tensor) -> list[str]:
+    """Returns the numbers of the classes, up to the largest label, as their names."""
+    return [str(c) for c in range(max(2, 1 + int(labels.nan_to_num(0).max())))]
 
 
 def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:
@@ -246,8 +269,9 @@ def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:
         if kind == "regression" and _like_classes(present):
             values = ", ".join(f"{value:g}" for value in present.unique().tolist())
             warnings.warn(
-                f"the labels {values} of {name} are taken as numbers. For classes give 0, 1 and "
-                "NaN (missing); for numbers pass task_type='regression'",
+                f"the labels {values} of {name} are taken as numbers. For two classes give 0, 1 "
+                "and NaN (missing), for several task_type='multiclass'; for numbers pass "
+                "task_type='regression'",
                 stacklevel=4,
             )
     first = next(kind for kind in types if kind is not None)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from molae_pyg.chem.options import InputError
 from molae_pyg.datasets import ChEMBLActivities, CSVDataset, MoleculeNet, OfficialFolder
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.evaluation.flags import CHEMBL
 from molae_pyg.fingerprint import digest, of_molecules
 from molae_pyg.metrics import choosing_metric, evaluate, evaluate_tasks
 from molae_pyg.splits import Split
-from molae_pyg.tables.reading import read_table
+from molae_pyg.tables.reading import Table, read_table
 
 ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 Scores = dict[str, float]
@@ -123,6 +124,7 @@ def load_dataset(
     if is_table(source):
         table = read_table(source, **(columns or {}))
         print(f"\n{source}: {table.description}", flush=True)
+        _check_kinds(table, source)
         dataset = CSVDataset.from_table(table, source, root, **settings)
         dataset.name = name_of_source(source)
         return dataset
@@ -134,6 +136,20 @@ def load_dataset(
             f"holds train.lmdb; names are {', '.join([CHEMBL, *MoleculeNet.sources])}"
         )
     return MoleculeNet(root, source, **settings)
+
+
+def _check_kinds(table: Table, source: str) -> None:
+    """Checks that all models of a comparison can learn the targets (InputError)."""
+    bounds = [False] * len(table.task_names)
+    if table.bound is not None:
+        bounds = table.bound.any(0).tolist()
+    for name, kind, has_bounds in zip(table.task_names, table.task_types, bounds, strict=True):
+        what = f"{len(table.classes.get(name, []))} classes" if kind == "multiclass" else "bounds"
+        if kind == "multiclass" or has_bounds:
+            raise InputError(
+                f"{source}, column {name!r} has {what}: the comparison of models is for exact "
+                "numbers and two classes; molae train learns this column"
+            )
 
 
 def headline(dataset: MoleculeTable) -> str:

@@ -1,21 +1,14 @@
-"""The cells of a table: numbers, classes, missing labels, and which columns can be a target."""
+"""The columns of a table: their labels, counted, and which of them can be a target."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from molae_pyg.tables.cells import bound, is_missing, number, oddity, word
 from molae_pyg.tables.text_file import SMILES
 
-#: Texts for a missing label, in any case.
-MISSING = frozenset(
-    ("", "nan", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "#value!", "#div/0!", "#null!")
-    + ("none", "null", "nil", "missing", "unknown", "undefined", "not available")
-    + ("nt", "n.t.", "n/t", "nd", "n.d.", "n/d", "not tested", "not determined", "not measured")
-    + ("-", "--", "\u2013", "\u2014", "?", ".", "-nan", "1.#qnan", "-1.#ind")
-)
 #: Words for class 1 and for class 0, in lower case.
 POSITIVE = frozenset(
     ("1", "true", "t", "yes", "y", "active", "act", "positive", "pos", "+", "toxic", "tox")
@@ -29,19 +22,9 @@ NEGATIVE = frozenset(
     + ("insoluble", "fail", "failed", "absent", "nonsubstrate", "nonblocker", "bbb-", "decoy")
     + ("safe", "noncarcinogenic", "nonsensitizer", "nonsensitiser", "nonresponder")
 )
-_PLAIN = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_NUMBER = re.compile(_PLAIN)
-_CENSORED = re.compile(rf"(?:[<>]{{1,2}}=?|[~≥≤≈≳≲=]|=[<>]|ca\.?)\s*{_PLAIN}(?:\s*[^\d\s]\S*)?")
-_COMMAS = re.compile(r"[+-]?\d+(?:,\d+)+(?:\.\d+)?(?:[eE][+-]?\d+)?|[+-]?\d+(?:\.\d{3})+,\d+")
-_OTHER_NUMBER = re.compile(
-    rf"{_PLAIN}\s*(?:[%°µ\u03bc]\S*|[A-Za-z]+(?:/\S+)?|(?:±|\+/?-|-|\u2013)\s*{_PLAIN}|[*#†?]|\(.*\))"
-    r"|[+-]?inf(?:inity)?"
-    r"|[+-]?\d{1,3}(?:[ '\u2019\u00a0\u202f]\d{3})+(?:[.,]\d+)?"
-    rf"|[$€£]\s*{_PLAIN}",
-    re.IGNORECASE,
-)
 _NEGATION = re.compile(r"(?:non|not|in|un|im|anti|no)[\s_-]*")
 _SOME = 20  # largest number of different words that may be classes
+WORDS = "words"  # why a column of several words is no target beside one that can be
 # Last words of the names of columns that sort or describe rows.
 _INDEX = frozenset(
     ("id", "ids", "cid", "sid", "idx", "row", "rows", "batch", "plate", "well", "molid", "rowid")
@@ -129,6 +112,8 @@ class Content:
         self.num_labels = self.num_numbers + sum(self.present.values())
         self.num_missing = len(self.values) - self.num_labels
         self._repeats = repeats
+        #: Bounds such as ``>10`` among the texts: number and side, see :func:`bound`.
+        self.bounds = {text: found for text in self.present if (found := bound(text))}
 
     def words(self) -> Counter:
         """Returns the different labels as words, with the number of rows of each."""
@@ -169,7 +154,7 @@ def no_target(column: Column) -> str:
     if content.num_different() == 1 and content.num_labels > 1:
         return "constant"
     texts = content.present
-    odd = sum(count for text, count in texts.items() if oddity(text))
+    odd = sum(n for text, n in texts.items() if text in content.bounds or oddity(text))
     if content.num_numbers + odd >= sum(texts.values()) - odd:
         return ""
     if all(text.startswith("InChI=") for text in texts):
@@ -177,8 +162,11 @@ def no_target(column: Column) -> str:
     if all(SMILES.fullmatch(text) for text in texts) and len(texts) > 2:
         return "SMILES"
     words = content.words() if content.num_different() <= 2 * _SOME else {}
-    if 0 < len(words) <= _SOME and _may_be_classes(column.name, words, content.num_labels):
-        return ""
+    if 0 < len(words) <= _SOME:
+        if _may_be_classes(column.name, words, content.num_labels):
+            return ""
+        if content.num_labels >= 2 * len(words):
+            return WORDS
     return "text"
 
 
@@ -192,7 +180,8 @@ def bounds_beside(columns: Sequence[Column]) -> str:
                 number = sum(content.present[text] for text in marks)
                 return (
                     f"column {column.name!r} marks {number:,} rows as bounds ({marks[0]}); their "
-                    "labels are taken as values all the same. Remove such rows if that is wrong"
+                    "labels are taken as values all the same. Write bounds into the cells of the "
+                    "target, such as >10, or remove such rows"
                 )
     return ""
 
@@ -221,42 +210,6 @@ def _name_words(name: str) -> list[str]:
     """Splits ``"CompoundID_2"`` into ``["compound", "id"]``."""
     found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+|#", name)
     return [word.lower() for word in found]
-
-
-def number(text: str) -> float | None:
-    """Returns the number in a cell, written with a point; None if there is none."""
-    text = text.strip().replace("\u2212", "-")  # the minus sign of word processors
-    return float(text) if _NUMBER.fullmatch(text) else None
-
-
-def is_missing(text: str) -> bool:
-    """Whether a cell is a missing label."""
-    return text.strip().lower() in MISSING
-
-
-def oddity(text: str) -> str:
-    """Returns in which unreadable form a cell holds a number; empty if it does not.
-
-    ``"censored"`` (``>10``), ``"commas"`` (``5,3``), ``"other"`` (``5 nM``, ``5 ± 1``, ``1 000``,
-    ``inf``).
-    """
-    text = text.strip().replace("\u2212", "-")
-    if _CENSORED.fullmatch(text):
-        return "censored"
-    if _COMMAS.fullmatch(text):
-        return "commas"
-    value = number(text)
-    if _OTHER_NUMBER.fullmatch(text) or (value is not None and value in (math.inf, -math.inf)):
-        return "other"
-    return ""
-
-
-def word(text: str) -> str:
-    """Returns a cell as a class: in lower case, without blanks around it; ``1.0`` is ``1``."""
-    value = number(text)
-    if value is None or value in (math.inf, -math.inf):
-        return " ".join(text.lower().split())
-    return f"{value:g}" if value == int(value) and abs(value) < 1e6 else repr(value)
 
 
 def two_classes(words: Collection[str]) -> tuple[dict[str, int], bool] | None:

@@ -5,17 +5,17 @@ import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from molae_pyg.metrics import TaskType
+from molae_pyg.kinds import KINDS, TaskType
 from molae_pyg.tables.columns import Column, bounds_beside
 from molae_pyg.tables.formats import open_table
 from molae_pyg.tables.targets import (
-    TYPES,
     DeclaredTypes,
     Reading,
     candidates,
@@ -36,17 +36,22 @@ class Table(NamedTuple):
 
     Shapes:
         - **smiles:** :math:`n` strings
-        - **y:** :math:`(n, T)` float32, NaN = missing
+        - **y:** :math:`(n, T)` float32, NaN = missing; of several classes the index of the class
+        - **bound:** :math:`(n, T)` int8: 0 = exact, 1 = the true value is at least y, as of
+          ``>10``, -1 = it is at most y; None = all labels are exact
         - **task_names**, **task_types:** :math:`T` strings
     """
 
     smiles: list[str]
     y: Tensor
     task_names: list[str]
-    #: ``"regression"`` or ``"classification"`` of each target.
+    #: ``"regression"``, ``"classification"`` (two classes) or ``"multiclass"`` of each target.
     task_types: list[TaskType]
     #: What each column is read as, and why the others are not targets.
     description: str = ""
+    #: Names of the classes of each multiclass target, in the order of their indices.
+    classes: Mapping[str, Sequence[str]] = MappingProxyType({})
+    bound: Tensor | None = None
 
 
 def read_table(
@@ -60,9 +65,10 @@ def read_table(
     """Reads molecules and targets from a table.
 
     The separator (comma, semicolon or tab) is found from the header. ``.gz`` is unpacked; SD files,
-    Parquet and lists are read by :func:`~molae_pyg.tables.formats.open_table`. Labels are numbers
-    or two classes: 0 and 1, -1 and 1, True and False, yes and no, active and inactive, or any
-    other two words. Empty cells, NaN, NA, n.d., ``-``, ``?`` and similar words are missing
+    Parquet and lists are read by :func:`~molae_pyg.tables.formats.open_table`. Labels are numbers,
+    among which may be bounds (``>10``, ``<=0.5``); two classes: 0 and 1, -1 and 1, True and False,
+    yes and no, active and inactive, or any other two words; or three to twenty classes, which are
+    words. Empty cells, NaN, NA, n.d., ``-``, ``?`` and similar words are missing
     labels. ``Table.description`` lists what each column is read as; a reading that may be wrong,
     such as which of two unknown words is class 1, is also a warning.
 
@@ -73,9 +79,9 @@ def read_table(
         target_columns: Columns of the targets. (default: :obj:`None`, the keys of
             :obj:`task_type`, else the one column that can be a target: not text, an identifier by
             its name, constant or empty)
-        task_type: ``"regression"`` or ``"classification"`` for all targets, or a mapping from
-            names of targets to these. In declared classes of 0, 1 and -1, -1 is missing.
-            (default: :obj:`None`, inferred for each target)
+        task_type: ``"regression"``, ``"classification"`` or ``"multiclass"`` for all targets, or a
+            mapping from names of targets to these. In two declared classes of 0, 1 and -1, -1 is
+            missing. (default: :obj:`None`, inferred for each target)
         encoding: Encoding of the text. (default: :obj:`"utf-8"`, with a byte order mark or not)
         repeated: ``"raise"`` makes a needed name that occurs twice an error, ``"first"`` takes the
             first such column. (default: :obj:`"raise"`)
@@ -83,9 +89,9 @@ def read_table(
     Raises:
         ValueError: If the file is empty, damaged or in another encoding, a quote is left open, a
             row has too many cells, a column is missing or its name occurs twice, several columns
-            can be the target, or the target cannot be read: bounds such as ``>10``, decimal
-            commas, more than two classes, or undeclared 0, 1 and -1. The message names the file,
-            what was found and the remedy.
+            can be the target, or the target cannot be read: values such as ``~10``, decimal
+            commas, bounds alone, more than twenty words, or small integers that may be classes and
+            are not declared. The message names the file, what was found and the remedy.
     """
     types = _checked_types(task_type)
     if target_columns is None and isinstance(types, Mapping):
@@ -115,10 +121,13 @@ def read_table(
         raise ValueError(f"{path}: task_type names {extra}, which are not targets")
     readings: dict[str, Reading] = {}
     y = np.empty((len(smiles), len(columns)), np.float32)  # [n, T]
+    bound = np.zeros(y.shape, np.int8)
     for task, column in enumerate(columns):
         reading = _reading(column, type_of(column, types), path)
         y[:, task] = reading.y
-        readings[column.name] = reading._replace(y=None)
+        if reading.bound is not None:
+            bound[:, task] = reading.bound
+        readings[column.name] = reading._replace(y=None, bound=None)
         if reading.doubt:
             warnings.warn(f"{path}: {reading.doubt}", stacklevel=2)
     return Table(
@@ -127,6 +136,8 @@ def read_table(
         task_names=list(readings),
         task_types=[reading.task_type for reading in readings.values()],
         description=describe(readings, left_out),
+        classes={name: list(found.classes) for name, found in readings.items() if found.classes},
+        bound=torch.from_numpy(bound),
     )
 
 
@@ -169,6 +180,6 @@ def _reading(column: Column, task_type: TaskType | None, path: str | os.PathLike
 
 def _checked_types(task_type: DeclaredTypes) -> DeclaredTypes:
     given = task_type.values() if isinstance(task_type, Mapping) else [task_type]
-    if bad := [kind for kind in given if kind not in (*TYPES, None)]:
-        raise ValueError(f"task_type must be regression or classification, got {bad[0]!r}")
+    if bad := [kind for kind in given if kind not in (*KINDS, None)]:
+        raise ValueError(f"task_type must be one of {', '.join(KINDS)}, got {bad[0]!r}")
     return task_type

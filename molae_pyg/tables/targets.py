@@ -1,21 +1,24 @@
-"""Reads a column as a target: numbers, two classes, or an error with the reason."""
+"""Reads a column as a target: numbers, bounds, classes, or an error with the reason."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from molae_pyg.metrics import TaskType
-from molae_pyg.tables.columns import Column, Content, no_target, oddity, two_classes
+from molae_pyg.kinds import KINDS, TaskType
+from molae_pyg.tables.cells import number, oddity
+from molae_pyg.tables.columns import WORDS, Column, Content, no_target, two_classes
 
-TYPES = ("regression", "classification")
 DeclaredTypes = TaskType | Mapping[str, TaskType] | None
 _FEW = 10  # largest number of different integers that may be classes
 _SOME = 20  # largest number of different cells that may be classes
 _NAMED = 12  # columns in a description
 _SHOWN = 6  # words and rows in a message
+# Words beside two classes that may be no label at all.
+_OPEN = frozenset(("inconclusive", "equivocal", "unspecified", "indeterminate", "ambiguous"))
 
 
 class Reading(NamedTuple):
@@ -27,6 +30,10 @@ class Reading(NamedTuple):
     task_type: TaskType = "regression"
     #: Labels ``[n]`` float64, NaN = missing; None if it cannot be read.
     y: np.ndarray | None = None
+    #: Side of each bound ``[n]`` int8, 0 for exact numbers; None if there is no bound.
+    bound: np.ndarray | None = None
+    #: Names of the classes of a multiclass target, as they are in the file.
+    classes: tuple[str, ...] = ()
     #: Reason why it cannot be read, and the remedy.
     problem: str = ""
     #: A decision that may be wrong.
@@ -43,18 +50,18 @@ def read_target(column: Column, task_type: TaskType | None) -> Reading:
     content = Content(column)
     if content.num_labels == 0:
         return Reading("empty", problem="every label is missing")
+    if task_type in ("classification", "multiclass"):
+        return _classes(content, task_type)
     if (problem := _unreadable(content)) is not None:
         return problem
-    if task_type == "regression":
-        return _numbers(content)
-    if task_type == "classification":
-        return _classes(content)
-    return _inferred(content)
+    return _numbers(content) if task_type == "regression" else _inferred(content)
 
 
 def _inferred(content: Content) -> Reading:
     """Infers the type of a column."""
     name, numbers = content.column.name, content.numbers
+    if content.bounds:
+        return _numbers(content)
     if content.present:  # words, perhaps beside numbers
         return _classes(content)
     low, high = numbers[0], numbers[-1]
@@ -76,9 +83,9 @@ def _inferred(content: Content) -> Reading:
     if integers and 3 <= different <= _FEW and contiguous and repeated:
         return Reading(
             f"{different} classes {values}, or numbers",
-            problem=f"it holds the {different} values {values}, which look like classes; there are "
-            f"no models for more than two. task_type={{{name!r}: 'regression'}} takes them as "
-            "numbers; for two classes write 0 and 1 in the file",
+            problem=f"it holds the {different} values {values}, which look like classes. "
+            f"task_type={{{name!r}: 'multiclass'}} takes them as {different} classes, "
+            f"{{{name!r}: 'regression'}} as numbers",
         )
     reading = _numbers(content)
     if integers and 2 < different <= _FEW:
@@ -88,24 +95,50 @@ def _inferred(content: Content) -> Reading:
 
 
 def _numbers(content: Content) -> Reading:
-    if content.present:
-        text = next(iter(content.present))
-        return Reading("text", problem=_not_a_number(content, [text], "is not a number"))
-    return Reading(f"regression, {_labels(content)}", "regression", content.values)
+    if others := [text for text in content.present if text not in content.bounds]:
+        problem = _not_a_number(content, others[:1], "is not a number")
+        if content.bounds and len(content.present) > len(content.numbers):
+            problem += f". task_type={{{content.column.name!r}: 'multiclass'}} takes all as classes"
+        return Reading("text", problem=problem)
+    if not content.bounds:
+        return Reading(f"regression, {_labels(content)}", "regression", content.values)
+    number_of = sum(content.present.values())
+    if not content.num_numbers:
+        shown = next(iter(content.bounds))
+        problem = f"each of its {number_of:,} labels is a bound, such as {shown!r}"
+        remedy = "Write two classes, such as active and inactive"
+        return Reading("bounds alone", problem=f"{problem}. {remedy}")
+    y, side = content.values.copy(), np.zeros(len(content.values), np.int8)
+    for place, text in enumerate(content.column.texts):
+        if text in content.bounds:
+            rows = content.places == place
+            y[rows], side[rows] = content.bounds[text]
+    text = f"regression, {_labels(content, f', {number_of:,} of them bounds')}"
+    return Reading(text, "regression", y, side)
 
 
-def _classes(content: Content) -> Reading:
-    name = content.column.name
+def _classes(content: Content, declared: TaskType | None = None) -> Reading:
     if content.num_different() > _SOME:
         return _no_classes(content)
-    words = content.words()
-    missing = 0
+    words, missing = content.words(), 0
+    if declared == "multiclass":
+        return _several(content, words)
     if not content.present and -1.0 in content.numbers and 0.0 in content.numbers:
         missing = words.pop("-1")  # as in the files of Uni-Mol
-    found = two_classes(words)
-    if found is None:
-        return _no_classes(content)
-    classes, certain = found
+    if (found := two_classes(words)) is not None:
+        return _two(content, words, missing, *found)
+    is_mixed = content.present and content.num_numbers > sum(content.present.values())
+    repeated = content.num_labels >= 2 * len(words)
+    if declared is None and len(words) > 2 and repeated and not is_mixed:
+        return _several(content, words)
+    return _no_classes(content)
+
+
+def _two(
+    content: Content, words: Counter, missing: int, classes: dict[str, int], certain: bool
+) -> Reading:
+    """Reads two classes; ``missing`` cells with -1 have no label."""
+    name = content.column.name
     order = sorted(words, key=lambda text: (classes[text], -words[text]))
     shown = ", ".join(f"{words[text]:,} {_word(content, text)} = {classes[text]}" for text in order)
     text = f"2 classes ({shown})"
@@ -120,31 +153,54 @@ def _classes(content: Content) -> Reading:
     return Reading(text, "classification", content.as_classes(classes), doubt=doubt)
 
 
+def _several(content: Content, words: Counter) -> Reading:
+    """Reads several classes, numbered in the order of numbers and of the alphabet."""
+    order = sorted(words, key=lambda text: (number(text) is None, number(text) or 0.0, text))
+    names = tuple(_word(content, text) for text in order)
+    shown = ", ".join(f"{words[text]:,} {name}" for text, name in zip(order, names, strict=True))
+    text = f"{len(names)} class{'es' * (len(names) > 1)} ({shown})"
+    if content.num_missing:
+        text += f", {content.num_missing:,} missing"
+    y = content.as_classes({text: place for place, text in enumerate(order)})
+    doubt, open_ = "", [text for text in order if text in _OPEN]
+    if len(open_) == 1 and len(order) == 3:
+        doubt = (
+            f"{_word(content, open_[0])!r} in column {content.column.name!r} is taken as a third "
+            "class: leave such cells empty if they have no label"
+        )
+    return Reading(text, "multiclass", y, classes=names, doubt=doubt)
+
+
 def _word(content: Content, text: str) -> str:
     """Returns a class as it is written in the file."""
     return next((cell for cell in content.present if cell.lower() == text), text)
 
 
 def _no_classes(content: Content) -> Reading:
-    different = content.num_different()
+    different, name = content.num_different(), content.column.name
     if content.num_numbers > sum(content.present.values()) and content.present:
         bad = list(content.present)
         return Reading("numbers and text", problem=_not_a_number(content, bad, "is not a number"))
     if different > _SOME:
         shown = f"{different:,} different values"
         return Reading(
-            shown, problem=f"it holds {shown}: two classes are needed, or numbers for regression"
+            shown,
+            problem=f"it holds {shown}: two to {_SOME} classes are needed, or numbers for "
+            "regression",
         )
     words = content.words()
     shown = ", ".join(f"{_word(content, text)!r}" for text, _ in words.most_common(_SHOWN))
     if len(words) == 1:
         problem = f"it holds {shown} only, and its class is unknown"
+        remedy = "Write 0 and 1 in the file, and leave cells without a label empty"
     else:
-        problem = f"it holds {len(words)} classes ({shown}), but models are for two"
-    return Reading(
-        f"{len(words)} classes {shown}",
-        problem=f"{problem}. Write 0 and 1 in the file, and leave cells without a label empty",
-    )
+        rare = content.num_labels < 2 * len(words)
+        problem = f"it holds {len(words)} classes ({shown})" + ", most of them once" * rare
+        remedy = (
+            f"task_type={{{name!r}: 'multiclass'}} takes all of them as classes; for two classes "
+            "write 0 and 1 in the file"
+        )
+    return Reading(f"{len(words)} classes {shown}", problem=f"{problem}. {remedy}")
 
 
 def _unreadable(content: Content) -> Reading | None:
@@ -153,19 +209,28 @@ def _unreadable(content: Content) -> Reading | None:
     for text in content.present:
         if kind := oddity(text):
             kinds.setdefault(kind, []).append(text)
-    if texts := kinds.get("censored"):
-        problem = _not_a_number(content, texts, "is a bound, not a value (censored)")
-        remedy = "Remove such rows, or write two classes, such as active and inactive"
-        return Reading("censored numbers", problem=f"{problem}. {remedy}")
+    if texts := kinds.get("approximate"):
+        problem = _not_a_number(content, texts, "is neither a number nor a bound")
+        remedy = "Write the number alone, or a bound such as >10, or leave the cell empty"
+        return Reading("approximate numbers", problem=f"{problem}. {remedy}")
     if texts := kinds.get("commas"):
         problem = _not_a_number(content, texts, "is not a number: it is written with a comma")
         remedy = "Save the table with decimal points and without separators of thousands"
         return Reading("numbers with commas", problem=f"{problem}. {remedy}")
     if texts := kinds.get("other"):
-        others = sum(n for text, n in content.present.items() if not oddity(text))
+        others = sum(
+            n
+            for text, n in content.present.items()
+            if not oddity(text) and text not in content.bounds
+        )
         if content.num_labels - others > others:
             problem = _not_a_number(content, texts, "is not a number")
-            return Reading("numbers with text", problem=f"{problem}. Write numbers alone")
+            remedy = "Write numbers alone"
+            if content.num_labels > content.num_different() <= _SOME:
+                remedy += (
+                    f", or declare classes: task_type={{{content.column.name!r}: 'multiclass'}}"
+                )
+            return Reading("numbers with text", problem=f"{problem}. {remedy}")
     return None
 
 
@@ -176,9 +241,9 @@ def _not_a_number(content: Content, texts: list[str], what: str) -> str:
     return f"row {rows[0]} reads {cell!r}, which {what} ({len(rows):,} such cells: rows {named})"
 
 
-def _labels(content: Content) -> str:
+def _labels(content: Content, bounds: str = "") -> str:
     missing = f", {content.num_missing:,} missing" if content.num_missing else ""
-    return f"{content.num_labels:,} labels{missing}"
+    return f"{content.num_labels:,} labels{bounds}{missing}"
 
 
 def candidates(
@@ -191,7 +256,8 @@ def candidates(
     """
     reasons = [(column, no_target(column)) for column in columns]
     found = [column for column, reason in reasons if not reason]
-    left_out = {column.name: reason for column, reason in reasons if reason}
+    found = found or [column for column, reason in reasons if reason == WORDS]
+    left_out = {column.name: reason for column, reason in reasons if column not in found}
     if len(found) == 1:
         return found, left_out
     if not found:
@@ -217,7 +283,7 @@ def describe(readings: Mapping[str, Reading], left_out: Mapping[str, str]) -> st
     parts = [f"{name}: {reading.text}" for name, reading in readings.items()]
     if len(parts) > _NAMED:
         types = [reading.task_type for reading in readings.values()]
-        counts = ", ".join(f"{types.count(kind)} {kind}" for kind in TYPES if kind in types)
+        counts = ", ".join(f"{types.count(kind)} {kind}" for kind in KINDS if kind in types)
         parts = [f"{len(parts)} targets ({counts}): {', '.join(list(readings)[:_NAMED])}, ..."]
     others = [f"{name or 'a column without a name'} ({why})" for name, why in left_out.items()]
     if others:

@@ -137,6 +137,8 @@ def fit(
         Target.of(task, kind, table.y[:, i].numpy(), cells)
         for i, (task, kind) in enumerate(zip(table.task_names, table.task_types, strict=True))
     ]
+    if "multiclass" in table.task_types or (table.bound is not None and table.bound.any()):
+        raise InputError("targets of several classes and bounds cannot be learned yet")
     check_names(targets)
     _check_labels(table.y.numpy(), table.task_names)
     folder.mkdir(parents=True, exist_ok=True)

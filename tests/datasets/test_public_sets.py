@@ -195,7 +195,7 @@ def test_real_files(monkeypatch, tmp_path, name, num_rows, num_invalid, num_task
 
 
 def test_chembl_series():
-    smiles, y, task_names, task_types, _ = ChEMBLActivities.read()
+    smiles, y, task_names, task_types, *_ = ChEMBLActivities.read()
     assert task_types == ["regression"]
     assert len(smiles) == len(y) == 1017
     assert task_names == ["Act"]

@@ -344,7 +344,7 @@ def test_types_and_metrics():
 @pytest.mark.parametrize("y", [[-1, 1, 1, -1], [0, 1, -1, 0], [0, 1, 2, 2, 1, 0], [1, 2, 2, 1]])
 def test_a_warning_if_numbers_look_like_classes(y):
     smiles = ["CO"] * len(y)
-    with pytest.warns(UserWarning, match=r"of y are taken as numbers\. For classes give 0, 1"):
+    with pytest.warns(UserWarning, match=r"of y are taken as numbers\. For two classes give 0, 1"):
         assert make(smiles=smiles, y=y).task_type == "regression"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -383,3 +383,44 @@ def test_names_of_csv_datasets(tmp_path):
         (tmp_path / name).write_text("smiles,y\nCO,1.5\nCN,2.5\n")
     names = {CSVDataset(path, num_conformers=0, workers=1).name for path in tmp_path.iterdir()}
     assert names == {"data-v1", "data-v2"}
+
+
+def test_several_classes_and_bounds(tmp_path):
+    path = tmp_path / "a.csv"
+    grades = ["low", "high", "mid", "low", "", "high", "mid"]
+    values = ["1", ">2", "3", "<= 4", "5", "6", "7"]
+    smiles = ["C", "CC", "C1CC", "CO", "CN", "CCO", "CCC"]
+    rows = zip(smiles, grades, values, strict=True)
+    path.write_text("smiles,grade,IC50\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    with pytest.warns(UserWarning, match="1 of 7 rows gave no molecule"):
+        dataset = CSVDataset(path, target_columns=["grade", "IC50"], num_conformers=0, workers=1)
+    assert (dataset.task_types, dataset.task_type) == (["multiclass", "regression"], "mixed")
+    assert dataset.classes == {"grade": ["high", "low", "mid"]}
+    assert dataset.num_classes == [3, 1]
+    assert dataset.metric == "mixed_error"
+    assert dataset[1].y.tolist() == [[0.0, 2.0]]
+    assert dataset[1].bound.tolist() == [[0, 1]]
+    part = dataset[[2, 0]]
+    assert part.bound.tolist() == [[0, -1], [0, 0]]
+    assert part.num_classes == [3, 1]
+    batch = next(iter(DataLoader(part, batch_size=2)))
+    assert batch.bound.tolist() == part.bound.tolist()
+    exact = tmp_path / "b.csv"
+    exact.write_text(path.read_text().replace(">2", "2"))
+    with pytest.warns(UserWarning, match="1 of 7 rows gave no molecule"):
+        other = CSVDataset(exact, target_columns=["grade", "IC50"], num_conformers=0, workers=1)
+    assert other.fingerprint() != dataset.fingerprint()
+    assert torch.equal(other.y.nan_to_num(9), dataset.y.nan_to_num(9))
+
+
+def test_numbers_of_classes(tmp_path):
+    dataset = MoleculeTable(
+        ["C", "CC", "CO"], [[0.0], [3.0], [NAN]], ["grade"], "multiclass", None, 0, workers=1
+    )
+    assert dataset.num_classes == [4]
+    assert dataset.classes == {"grade": ["0", "1", "2", "3"]}
+    assert dataset.bound is None
+    assert "bound" not in dataset[0]
+    for wrong in (0.5, -1.0):
+        with pytest.raises(ValueError, match=r"integers from 0 or NaN .*those of grade are not"):
+            MoleculeTable(["C"], [[wrong]], ["grade"], "multiclass", None, 0, workers=1)

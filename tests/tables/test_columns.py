@@ -79,11 +79,17 @@ def test_two_uncertain_classes(tmp_path, cells, wanted, message):
         ("1|2|3|1|2|3", r"holds the 3 values 1, 2, 3, which look like classes"),
         ("1|-1|0|0|1|-1", r"-1 may be a missing label.*'classification'.* -1 as missing"),
         ("0|-1|0|-1", r"-1 may be a missing label"),
-        ("low|medium|high|low|low|high", r"3 classes \('low', 'high', 'medium'\)"),
-        (">10000|5|7|<5", r"row 0 reads '>10000', .*bound.*\(2 such cells: rows 0, 3\).*Remove"),
-        ("1|~3|2|4", r"row 1 reads '~3', which is a bound"),
-        ("1|>= 3.5 uM|2|4", r"row 1 reads '>= 3.5 uM', which is a bound"),
-        ("1|≥3|2|4", r"row 1 reads '≥3', which is a bound"),
+        ("low|medium|high|low", r"3 classes \('low', 'medium', 'high'\).* once.*'multiclass'"),
+        ("<10|>100|<10|>100", r"each of its 4 labels is a bound, such as '<10'.*Write two classes"),
+        ("<10|10-50|>50|<10", r"row 1 reads '10-50', which is not a number .*'multiclass'"),
+        ("5|7|>9|x", r"row 3 reads 'x', which is not a number"),
+        ("1|~3|2|4", r"row 1 reads '~3', which is neither a number nor a bound"),
+        ("1|ca. 3|2|4", r"row 1 reads 'ca. 3', which is neither a number nor a bound"),
+        ("1|=3|2|4", r"row 1 reads '=3', which is neither a number nor a bound"),
+        ("1|<>3|2|4", r"row 1 reads '<>3', which is neither a number nor a bound"),
+        ("1|>= 3.5 uM|2|4", r"row 1 reads '>= 3.5 uM', which is not a number"),
+        ("1|>1e999|2|4", r"row 1 reads '>1e999', which is not a number"),
+        ("1|>10,000|2|4", r"row 1 reads '>10,000', which is not a number: .* with a comma"),
         ("5,3|6,1|7|4,9", r"row 0 reads '5,3', which is not a number: .* with a comma.*points"),
         ("1.234,5|6|7|8", r"row 0 reads '1.234,5', .* with a comma"),
         ("1,234|6|7|8", r"row 0 reads '1,234', .* with a comma"),
@@ -117,16 +123,20 @@ def test_declared_types_are_used(tmp_path):
         table = table_of(tmp_path, signs, task_type={"y": "classification"})
     assert labels(table) == [1, 9, 0, 0, 1, 9]
     assert table.description == "y: 2 classes (2 0 = 0, 2 1 = 1), 2 missing"
-    with pytest.raises(ValueError, match=r"3 classes \('0', '1', '2'\), but models are for"):
+    with pytest.raises(
+        ValueError, match=r"3 classes \('0', '1', '2'\)\. .*'multiclass'} takes all"
+    ):
         table_of(tmp_path, three, task_type="classification")
     many = ("y", "|".join(map(str, range(30))))
-    with pytest.raises(ValueError, match="30 different values: two classes are needed"):
+    with pytest.raises(ValueError, match="30 different values: two to 20 classes are needed"):
         table_of(tmp_path, many, task_type="classification")
     with pytest.raises(ValueError, match="reads 'yes', which is not a number"):
         table_of(tmp_path, ("y", "yes|no"), task_type="regression")
     numbers = table_of(tmp_path, ("y", "0|1|1"), task_type="regression")
     assert numbers.task_types == ["regression"]
-    with pytest.raises(ValueError, match="task_type must be regression or classification"):
+    with pytest.raises(
+        ValueError, match="task_type must be one of regression, classification, multiclass"
+    ):
         table_of(tmp_path, three, task_type="ranking")
     with pytest.raises(ValueError, match=r"task_type names \['z'\], which are not targets"):
         table_of(tmp_path, three, target_columns="y", task_type={"z": "regression"})
@@ -191,7 +201,9 @@ def test_integers_can_be_a_target(tmp_path, cells):
     [
         (("activity", "active|inactive|active|active"), "2 classes (1 inactive = 0, 3 active = 1)"),
         (("toxic", "True|False|True|NA"), "2 classes (1 False = 0, 2 True = 1), 1 missing"),
-        (("IC50", ">10000|>10000|>10000|250"), "censored numbers"),
+        (("IC50", ">10000|>10000|>10000|250"), "regression, 4 labels, 3 of them bounds"),
+        (("IC50", ">10|<10|>10|<10"), "bounds alone"),
+        (("IC50", "~5|6|7|9"), "approximate numbers"),
         (("pIC50", "5,3|6,1|7|4,9"), "numbers with commas"),
         (("IC50", "5 nM|6 nM|7|9"), "numbers with text"),
         (("price", "$5|$6|$7|$9"), "numbers with text"),
@@ -252,7 +264,10 @@ def test_names_of_properties(name):
         ("f06_minus_one_missing.csv", "2 columns can be the target: assay1: -1, 0, 1"),
         ("f06_three_classes.csv", "column 'class': it holds the 3 values 0, 1, 2"),
         ("f08_decimal_commas.csv", "2 columns .*MW: regression.*pIC50: numbers with commas"),
-        ("f08_mostly_bounded.csv", "2 columns .*MW: regression.*IC50: censored"),
+        (
+            "f08_mostly_bounded.csv",
+            "2 columns .*MW: regression.*IC50: regression, 5 labels, 3 of them bounds",
+        ),
         ("f08_true_false.csv", "2 columns .*MW: regression.*toxic: 2 classes"),
         ("f08_words.csv", "2 columns .*MW: regression.*activity: 2 classes"),
         ("decimal-comma.csv", "column 'y': row 0 reads '1,5', .* with a comma"),
