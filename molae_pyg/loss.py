@@ -18,6 +18,7 @@ from molae_pyg.nn.heads import DistanceHead
 
 if TYPE_CHECKING:
     from molae_pyg.models.mol_ae import ClozeOutput
+    from molae_pyg.models.uni_mol import UniMolOutput
 
 #: Published weights of the terms.
 CLOZE_WEIGHTS = {
@@ -29,12 +30,15 @@ CLOZE_WEIGHTS = {
     "decoder_x_norm": 0.01,
     "decoder_pair_norm": 0.01,
 }
+NORMS = tuple(name for name in CLOZE_WEIGHTS if name.endswith("_norm"))
 
 
 _HYDROGENS = ATOM_SIZES[1] - 1  # values of that feature, without "unknown"
 
 
-def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
+def cloze_loss(
+    out: ClozeOutput | UniMolOutput, data: Data, self_distances: bool = False
+) -> dict[str, Tensor]:
     r"""The loss of the 3D Cloze Test, term by term.
 
     D are the dropped atoms of the batch, :math:`\sigma` is the distance scale, and SmoothL1 has
@@ -55,32 +59,33 @@ def cloze_loss(out: ClozeOutput, data: Data) -> dict[str, Tensor]:
         out: Output of the model.
         data: The batch that the model received, with ``z [N]``, ``pos [N, 3]``, ``drop_mask [N]``
             and ``batch [N]`` (absent or None: one molecule).
+        self_distances: See :func:`distance_pairs`; default: False.
 
     Returns:
         ``token, coordinate, distance, encoder_x_norm, encoder_pair_norm, decoder_x_norm,
-        decoder_pair_norm`` (unweighted scalars) and ``total``, their weighted sum. If the model has
+        decoder_pair_norm`` (unweighted scalars; Uni-Mol has no decoder) and ``total``, their
+        weighted sum. If the model has
         a graph channel and ``data`` the features ``atom [N, 6]``, also ``atom``: the cross-entropy
         of charges and that of hydrogens, with weight 1.
     """
     drop = data.drop_mask
     batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
     token = token_table().to(data.z.device)[data.z[drop].long()]  # [M]
-    predicted, target, valid = distance_pairs(out.distance, data.pos, batch, drop)  # [M, L]
+    predicted, target, valid = distance_pairs(
+        out.distance, data.pos, batch, drop, self_distances
+    )  # [M, L]
     terms = {
         "token": _mean(F.cross_entropy(out.token_logits, token, reduction="none")),
         "coordinate": _mean(F.smooth_l1_loss(out.pos[drop], data.pos[drop], reduction="none")),
         "distance": _mean(
             F.smooth_l1_loss(predicted[valid], target[valid], reduction="none"),
         ),
-        "encoder_x_norm": out.encoder_x_norm,
-        "encoder_pair_norm": out.encoder_pair_norm,
-        "decoder_x_norm": out.decoder_x_norm,
-        "decoder_pair_norm": out.decoder_pair_norm,
+        **{name: getattr(out, name) for name in NORMS if hasattr(out, name)},
     }
     logits = getattr(out, "atom_logits", None)
     if logits is not None and data.get("atom") is not None:
         terms["atom"] = _atom_loss(logits, data.atom[drop])
-    weighted = sum(weight * terms[name] for name, weight in CLOZE_WEIGHTS.items())
+    weighted = sum(weight * terms[name] for name, weight in CLOZE_WEIGHTS.items() if name in terms)
     terms["total"] = weighted + terms["atom"] if "atom" in terms else weighted
     return terms
 
@@ -97,7 +102,7 @@ def _atom_loss(logits: Tensor, features: Tensor) -> Tensor:
 
 
 def distance_pairs(
-    distance: Tensor, pos: Tensor, batch: Tensor, drop_mask: Tensor
+    distance: Tensor, pos: Tensor, batch: Tensor, drop_mask: Tensor, self_distances: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distances of dropped atoms: predicted, true (both in units of sigma), and their validity.
 
@@ -106,10 +111,12 @@ def distance_pairs(
         pos: True coordinates in Å ``[N, 3]``.
         batch: Molecule of each atom ``[N]``, sorted.
         drop_mask: True = dropped ``[N]``.
+        self_distances: Whether an atom's distance to itself, and to atoms at the same place,
+            counts, as in Uni-Mol's code since 2024; default: False.
 
     Returns:
-        Three tensors ``[M, L]``, one row per dropped atom. The last is False for padding and for
-        an atom's distance to itself.
+        Three tensors ``[M, L]``, one row per dropped atom. The last is False for padding and,
+        unless ``self_distances``, for distances of 0.
     """
     origin = scatter(pos, batch, reduce="mean")  # [B, 3]
     centred = pos - origin[batch]
@@ -117,7 +124,9 @@ def distance_pairs(
     dense = slots.dense(centred, pos.new_zeros(2, 3))  # [B, L, 3]
     row = batch[drop_mask]  # [M], molecule of each dropped atom
     target = torch.linalg.vector_norm(centred[drop_mask][:, None] - dense[row], dim=-1)  # [M, L]
-    valid = slots.mask[row] & (target > 0)  # not the distance of an atom to itself
+    valid = slots.mask[row]
+    if not self_distances:
+        valid = valid & (target > 0)
     return distance[drop_mask] / DistanceHead.STD, target / DistanceHead.STD, valid
 
 

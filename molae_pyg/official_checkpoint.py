@@ -15,6 +15,7 @@ __all__ = [
     "OfficialReport",
     "load_official",
     "load_official_encoder",
+    "load_official_uni_mol",
     "official_name",
     "read_official",
     "to_official",
@@ -204,13 +205,29 @@ def load_official(cls: type[Model], file: OfficialFile) -> Model:
             f"{file.path} was made with settings that {cls.__name__} cannot follow ({error}); "
             "ReferenceMolAE.from_official follows all settings of the official code"
         ) from error
-    report = _fill_official(model, file, prefix="")
+    _refuse_unknown(_fill_official(model, file, prefix=""), file)
+    return model
+
+
+def load_official_uni_mol(cls: type[Model], file: OfficialFile, rule: str) -> Model:
+    """Builds a Uni-Mol with its heads from an official pre-training file with exactly its keys."""
+    if lacking := sorted(OPTIONAL_KEYS - set(file.weights)):
+        raise CheckpointError(
+            f"{file.path} lacks {', '.join(lacking)}, so it is no Uni-Mol pre-training file with "
+            "all heads: MolAEEncoder.from_official reads its encoder"
+        )
+    model = cls(**_encoder_config(file), rule=rule)
+    _refuse_unknown(_fill_official(model, file, prefix=""), file)
+    return model
+
+
+def _refuse_unknown(report: OfficialReport, file: OfficialFile) -> None:
+    """Raises for keys of the file that the model does not have."""
     if report.unexpected:
         raise CheckpointError(
             f"{file.path} has {len(report.unexpected)} unknown keys: "
             f"{', '.join(report.unexpected[:8])}"
         )
-    return model
 
 
 def load_official_encoder(cls: type[Model], file: OfficialFile) -> tuple[Model, OfficialReport]:

@@ -5,13 +5,19 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.chem.elements import CLS, MASK, PAD, SEP, atomic_number_table
 from molae_pyg.models import AblatedMolAE, MolAE
-from molae_pyg.official_checkpoint import OfficialFile, load_official, read_official
+from molae_pyg.official_checkpoint import (
+    OfficialFile,
+    load_official,
+    official_name,
+    read_official,
+)
 
 FOLDER = Path(__file__).parent / "data" / "goldens"
 
@@ -93,3 +99,26 @@ def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
     assert a.keys() == b.keys()
     for key in a:
         assert torch.equal(a[key], b[key]), key
+
+
+def uni_mol_weights(size: str) -> dict[str, Tensor]:
+    """Official weights of Uni-Mol: the rule, over the shapes of a Mol-AE without its decoder."""
+    scope: dict = {}
+    exec((FOLDER / "fill_rule.py").read_text(), scope)
+    name = {"tiny": "objectives/unimol/state_dict_shapes", "base": "base_state_dict_shapes"}[size]
+    shapes = json.loads((FOLDER / f"{name}.json").read_text())
+    shapes = {k: v for k, v in shapes.items() if not k.startswith("decoder.")}
+    return {k: torch.from_numpy(v) for k, v in scope["fill"](shapes).items()}
+
+
+def assert_losses_and_grads(model: torch.nn.Module, terms: dict, recorded: dict, names: dict):
+    """Compares the terms of a loss, and the norm of the gradient of every parameter."""
+    for ours, official in names.items():
+        assert terms[ours].item() == pytest.approx(recorded["losses"][official], rel=1e-5), ours
+    model.zero_grad()
+    terms["loss"].backward()
+    grads = {official_name(k): p.grad for k, p in model.named_parameters()}
+    assert grads.keys() == recorded["grad_norms"].keys()
+    for name, norm in recorded["grad_norms"].items():
+        mine = 0.0 if grads[name] is None else grads[name].norm().item()
+        assert mine == pytest.approx(norm or 0.0, rel=1e-3, abs=1e-3), name

@@ -107,7 +107,7 @@ def make_encoder(weights: str, run: Run) -> MolAEEncoder:
     encoder = load_encoder(weights)
     if run.weights == "random":
         L.seed_everything(run.seed, verbose=False)
-        encoder = MolAEEncoder(**encoder.config)
+        encoder = type(encoder)(**encoder.config)
     return encoder
 
 

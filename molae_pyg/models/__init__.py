@@ -1,11 +1,14 @@
-"""Models: the encoder, Mol-AE, its ablations and reference twin, and a property predictor."""
+"""Models: Mol-AE, its ablations and reference twin, other systems, and a property predictor."""
 
-from molae_pyg.models.ablations import AblatedMolAE, Ablation, ReferenceMolAE
+from molae_pyg.models.ablations import AblatedMolAE, Ablation
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.encoding import Encoding
 from molae_pyg.models.mol_ae import ClozeOutput, MolAE, MolAEDecoder
+from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
 from molae_pyg.models.pretrained import Pretrained
+from molae_pyg.models.reference import ReferenceMolAE
+from molae_pyg.models.uni_mol import UniMol, UniMolOutput
 from molae_pyg.nn.graph_bias import GraphClozeOutput
 
 __all__ = [
@@ -19,7 +22,10 @@ __all__ = [
     "MolAEDecoder",
     "MolAEEncoder",
     "MolAEPredictor",
+    "PositionedEncoder",
     "Pretrained",
     "PropertyModel",
     "ReferenceMolAE",
+    "UniMol",
+    "UniMolOutput",
 ]

@@ -10,6 +10,7 @@ from torch_geometric.utils import cumsum, degree
 
 from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.models.positioned import build_encoder
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.readout import PropertyHead, Readout
@@ -126,7 +127,8 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
     Predictions are in the units of the training targets.
 
     Args:
-        encoder: A :class:`MolAEEncoder`, used as it is, not copied; or a mapping of its arguments.
+        encoder: A :class:`MolAEEncoder` or another encoder with the same inputs and outputs, used
+            as it is, not copied; or a mapping of its arguments.
         num_tasks: Number of tasks T, default: 1.
         pooler_dropout: Dropout in the head, default: 0.
         readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms,
@@ -146,7 +148,7 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
         task_type: TaskTypes = "regression",
     ):
         super().__init__(num_tasks, task_names, task_type)
-        self.encoder = encoder if isinstance(encoder, MolAEEncoder) else MolAEEncoder(**encoder)
+        self.encoder = encoder if isinstance(encoder, nn.Module) else build_encoder(encoder)
         self.head = PropertyHead(
             self.encoder.config["hidden_channels"], num_tasks, pooler_dropout, readout
         )

@@ -74,14 +74,18 @@ class Pretrained:
 
 def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Module:
     """See :meth:`MolAEEncoder.from_pretrained <molae_pyg.models.MolAEEncoder.from_pretrained>`."""
-    from molae_pyg.models import MolAE, MolAEPredictor, ReferenceMolAE  # they import the encoder
+    from molae_pyg import models  # they import the encoder
 
     folder = model_files.find_folder(name_or_path)
     having_one = {
-        "MolAE": MolAE,
-        "AblatedMolAE": ReferenceMolAE,  # it reads both
-        "ReferenceMolAE": ReferenceMolAE,
-        "MolAEPredictor": MolAEPredictor,
+        "MolAE": models.MolAE,
+        "AblatedMolAE": models.ReferenceMolAE,  # it reads both
+        "ReferenceMolAE": models.ReferenceMolAE,
+        "MolAEPredictor": models.MolAEPredictor,
+        "UniMol": models.UniMol,
     }
-    model = having_one.get(checkpoint.saved_class(folder))
-    return checkpoint.load(cls, folder) if model is None else checkpoint.load(model, folder).encoder
+    saved = checkpoint.saved_class(folder)
+    if saved in having_one:
+        return checkpoint.load(having_one[saved], folder).encoder
+    encoders = {"PositionedEncoder": models.PositionedEncoder}
+    return checkpoint.load(encoders.get(saved, cls), folder)

@@ -3,7 +3,12 @@
 from molae_pyg.inference import predict as predict  # its earlier home
 from molae_pyg.training.data import PretrainingBatches, PretrainingData
 from molae_pyg.training.finetuning import finetune
-from molae_pyg.training.objectives import ClozeModule, PretrainingModule, cloze_objective
+from molae_pyg.training.objectives import (
+    ClozeModule,
+    PretrainingModule,
+    cloze_objective,
+    uni_mol_objective,
+)
 from molae_pyg.training.pretraining import pretrain
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.sampler import CostSampler, PooledBatches, padding_waste, plan_batches
@@ -30,4 +35,5 @@ __all__ = [
     "plan_batches",
     "polynomial_decay",
     "pretrain",
+    "uni_mol_objective",
 ]

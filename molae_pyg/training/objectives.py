@@ -39,10 +39,28 @@ def cloze_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         ``loss``, its seven unweighted terms and, if an atom was dropped, ``token_accuracy`` (share
         of dropped atoms with the right element), ``distance_mae`` and ``coordinate_rmsd`` (Å).
     """
+    return _rebuilt(model, batch)
+
+
+def uni_mol_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Uni-Mol's objective: elements, coordinates and distances of masked and noised atoms.
+
+    Args:
+        model: :class:`~molae_pyg.models.UniMol`; its ``rule`` chooses the distances that count.
+        batch: As :class:`~molae_pyg.CoordinateNoise` makes it.
+
+    Returns:
+        What :func:`cloze_objective` does, without norms of a decoder.
+    """
+    return _rebuilt(model, batch, self_distances=model.config["rule"] == "2024")
+
+
+def _rebuilt(model: nn.Module, batch: Batch, self_distances: bool = False) -> dict[str, Tensor]:
+    """The terms and metrics of atoms that a model rebuilds."""
     out = model(
         batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy, batch.get("z_noisy")
     )
-    terms = cloze_loss(out, batch)
+    terms = cloze_loss(out, batch, self_distances)
     terms["loss"] = terms.pop("total")
     drop = batch.drop_mask  # [N]
     token = token_table().to(drop.device)[batch.z[drop]]  # [M]

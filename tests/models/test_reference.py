@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from molae_pyg import AblatedMolAE, MolAE, ReferenceMolAE
-from molae_pyg.models.ablations import official_order, reorder_pairs
+from molae_pyg.models.reference import official_order, reorder_pairs
 
 
 @pytest.fixture(scope="module")

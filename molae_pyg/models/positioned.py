@@ -1,0 +1,116 @@
+"""An encoder that receives the positions of atoms in the record: Uni-Mol-PE, and ablations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+from molae_pyg.chem.elements import CLS, SEP
+from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
+from molae_pyg.nn.checks import check_mask, check_molecules
+from molae_pyg.nn.dense import atom_slots
+from molae_pyg.nn.gaussian import GaussianInit
+from molae_pyg.nn.graph_bias import Graph
+from molae_pyg.nn.positions import (
+    Order,
+    PositionedTransformer,
+    Positions,
+    check_order,
+    number_tokens,
+)
+from molae_pyg.nn.transformer import SinusoidalPosition
+
+
+class PositionedEncoder(MolAEEncoder):
+    r"""A :class:`MolAEEncoder` with codes of positions: the same weights, another path.
+
+    .. math::
+        x_i \leftarrow \mathrm{LN}(E[token_i] + e(p_i))
+
+    with :math:`e` of :class:`~molae_pyg.nn.SinusoidalPosition`; CLS has position 1, the atoms 2,
+    3, ... in the order of the record, SEP the last one. The encoder is no longer equivariant to
+    the order of the atoms: give equal molecules in the same order (canonical SMILES) if they must
+    have equal vectors.
+
+    The arguments not listed are those of :class:`MolAEEncoder`; there is no graph channel.
+
+    Args:
+        position_layer: Where the codes are added, see
+            :class:`~molae_pyg.nn.positions.PositionedTransformer`; default: 0.
+        order: See :data:`~molae_pyg.nn.positions.Order`; with ``"random"``, each call has new
+            permutations, so that two vectors of a molecule differ. Default: ``"record"``.
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int = 512,
+        ffn_channels: int = 2048,
+        heads: int = 64,
+        num_layers: int = 15,
+        num_gaussians: int = 128,
+        dropout: float = 0.1,
+        attn_dropout: float = 0.1,
+        gaussian_init: GaussianInit = "reference",
+        position_layer: int = 0,
+        order: Order = "record",
+    ):
+        super().__init__(
+            hidden_channels, ffn_channels, heads, num_layers,
+            num_gaussians, dropout, attn_dropout, gaussian_init,
+        )  # fmt: skip
+        check_order(order)
+        self.transformer = PositionedTransformer(self.transformer, position_layer)
+        self.position = SinusoidalPosition(hidden_channels)
+        self.config |= {"position_layer": self.transformer.layer, "order": order}
+
+    @classmethod
+    def like(cls, encoder: MolAEEncoder, position_layer: int, order: Order) -> "PositionedEncoder":
+        """Returns one with the arguments and the weights of an encoder."""
+        new = cls(**encoder.config, position_layer=position_layer, order=order)
+        new.load_state_dict(encoder.state_dict())
+        return new
+
+    def forward(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor | None = None,
+        drop_mask: Tensor | None = None,
+        origin: Tensor | None = None,
+        batch_size: int | None = None,
+        graph: Graph | None = None,
+        positions: Positions | None = None,
+    ) -> EncoderOutput:
+        """Does what :meth:`MolAEEncoder.forward` does; atoms that stay keep their positions.
+
+        Args:
+            positions: Positions of all atoms, the dropped ones included; default: those of the
+                ``order`` of the encoder. The other arguments are those of :class:`MolAEEncoder`.
+        """
+        if graph is not None:
+            raise ValueError("an encoder with positions has no graph channel")
+        one_molecule, dtype = batch is None, self.embedding.weight.dtype
+        z, pos, batch, batch_size = check_molecules(z, pos, batch, batch_size, dtype)
+        if origin is None:
+            origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
+        token, pos, keep = self.token_of_z[z], pos - origin[batch], None  # [N], [N, 3]
+        slots = atom_slots(batch, batch_size, one_molecule)
+        if positions is None:
+            positions = number_tokens(slots, self.config["order"])
+        if drop_mask is not None:
+            check_mask(drop_mask, z)
+            keep = (~drop_mask).nonzero().squeeze(1)
+            token, pos = token[keep], pos[keep]
+            slots = atom_slots(batch[keep], batch_size, one_molecule)
+        token = slots.dense(token, token.new_tensor([CLS, SEP]))  # [B, L]
+        pos = slots.dense(pos, pos.new_zeros(2, 3))  # [B, L, 3]
+        code = positions.code(self.position, slots, keep)  # [B, L, C]
+        x, pair = self.embedding(token), self.pair_bias(token, pos)
+        state = self.transformer(x, pair, slots.mask, code.to(x.dtype))
+        return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
+
+
+def build_encoder(config: Mapping[str, Any]) -> MolAEEncoder:
+    """Returns the encoder, with new weights, that a ``config`` describes."""
+    return (PositionedEncoder if "position_layer" in config else MolAEEncoder)(**config)
