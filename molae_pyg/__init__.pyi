@@ -6,6 +6,7 @@ from .chem import from_sdf as from_sdf
 from .chem import from_smiles as from_smiles
 from .loss import cloze_loss as cloze_loss
 from .models import AblatedMolAE as AblatedMolAE
+from .models import AtomPredictor as AtomPredictor
 from .models import MolAE as MolAE
 from .models import MolAEEncoder as MolAEEncoder
 from .models import MolAEPredictor as MolAEPredictor

@@ -175,11 +175,11 @@ def canonical_order(mol: Chem.Mol) -> list[int]:
     for atom in mol.GetAtoms():
         atom.SetIntProp(_ORDER, atom.GetIdx())
     bare = Chem.RemoveHs(mol, sanitize=False)
-    order = [bare.GetAtomWithIdx(index).GetIntProp(_ORDER) for index in _written_order(bare)]
+    order = [bare.GetAtomWithIdx(index).GetIntProp(_ORDER) for index in written_order(bare)]
     return order + sorted(set(range(mol.GetNumAtoms())) - set(order))
 
 
-def _written_order(mol: Chem.Mol) -> list[int]:
+def written_order(mol: Chem.Mol) -> list[int]:
     """Returns the atom indices of ``mol`` in the order of its canonical SMILES."""
     Chem.MolToSmiles(mol)
     computed = mol.GetPropsAsDict(includePrivate=True, includeComputed=True)
@@ -210,7 +210,7 @@ def _canonical(mol: Chem.Mol) -> tuple[Chem.Mol, str]:
 def _rewrite(mol: Chem.Mol) -> tuple[str, Chem.Mol]:
     """Writes the canonical SMILES and reads it back; atoms keep their place in the input."""
     smiles = Chem.MolToSmiles(mol)
-    order = _written_order(mol)
+    order = written_order(mol)
     try:
         rebuilt = sanitised(smiles)
     except ValueError:  # RDKit cannot read some of what it writes: reorder the atoms instead

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from rdkit import Chem
 
-from molae_pyg.chem.parsing import Molecule, read_mol
+from molae_pyg.chem.parsing import Molecule, read_mol, written_order
 from molae_pyg.chem.smiles import rdkit_errors
 
 _BLOCK = 2**16  # bytes read at once
+_PLACE = "_molae_place"  # atom property: place in the record
 _END_OF_RECORD, _END_OF_MOLECULE = b"$$$$", b"M  END"
 
 
@@ -104,6 +106,31 @@ def read_block(block: bytes) -> Chem.Mol:
     if mol is None:
         raise ValueError("RDKit cannot read it")
     return mol
+
+
+def smiles_of_record(block: bytes) -> tuple[str, np.ndarray]:
+    """Returns the SMILES of a record without hydrogens, and where its atoms are in it.
+
+    Args:
+        block: The record.
+
+    Returns:
+        The SMILES, and for each atom of the record its place in the SMILES ``[m]``; -1: a hydrogen
+        that the SMILES does not hold.
+
+    Raises:
+        ValueError: As :func:`read_block`, or RDKit cannot write the SMILES.
+    """
+    mol = read_block(block)
+    for atom in mol.GetAtoms():
+        atom.SetIntProp(_PLACE, atom.GetIdx())
+    with rdkit_errors():
+        bare = Chem.RemoveHs(mol)
+        smiles = Chem.MolToSmiles(bare)
+        order = [bare.GetAtomWithIdx(index).GetIntProp(_PLACE) for index in written_order(bare)]
+    place = np.full(mol.GetNumAtoms(), -1)
+    place[order] = np.arange(len(order))
+    return smiles, place
 
 
 def read_sdf(block: bytes, canonical: bool = False) -> Molecule:

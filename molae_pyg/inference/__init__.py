@@ -1,6 +1,7 @@
 """Inference: vectors, predictions and explanations of trained models, and their export."""
 
 from molae_pyg.inference.embed import embed
+from molae_pyg.inference.embed_atoms import embed_atoms
 from molae_pyg.inference.embed_file import EmbedReport, embed_file
 from molae_pyg.inference.explain import Explanation, explain
 from molae_pyg.inference.export import export_onnx, export_program
@@ -11,6 +12,7 @@ __all__ = [
     "EmbedReport",
     "Explanation",
     "embed",
+    "embed_atoms",
     "embed_file",
     "explain",
     "export_onnx",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ from torch_geometric.loader import DataLoader
 from tqdm.auto import tqdm
 
 from molae_pyg.inference.precision import autocast
+
+#: What has a row of a result.
+Level = Literal["molecule", "atom"]
 
 
 @contextmanager
@@ -33,24 +37,26 @@ def in_batches(
     batch_size: int,
     precision: str = "auto",
     description: str | None = None,
+    level: Level = "molecule",
 ) -> np.ndarray:
-    """Applies a function to all molecules and returns a row for each, in their order.
+    """Applies a function to all molecules and returns a row for each, or each atom, in order.
 
     Molecules of similar size share a batch, so that little of it is padding. Gradients are off, and
     all layers of the model are in evaluation mode until the function returns.
 
     Args:
         model: The model that ``function`` uses, on the device to compute on.
-        function: Returns one row per molecule of a batch, ``[B, ...]``. With
-            :func:`mean_over_conformers` it is the mean over their conformers.
+        function: Returns one row per molecule of a batch, ``[B, ...]``, or per atom ``[N, ...]``.
+            With :func:`mean_over_conformers` it is the mean over their conformers.
         molecules: ``Data``; at least one.
         num_atoms: Number of atoms of each molecule ``[n]``.
         batch_size: Number of molecules of a batch.
         precision: See :func:`~molae_pyg.inference.precision`.
         description: Text of the progress bar; default: no bar.
+        level: What has a row: ``"molecule"`` (default) or ``"atom"``.
 
     Returns:
-        float32 ``[n, ...]``.
+        float32 ``[n, ...]``, or ``[N, ...]`` with the atoms of all molecules one after another.
     """
     order = np.argsort(num_atoms, kind="stable")  # small to large
     loader = DataLoader(molecules, batch_size, sampler=order.tolist(), generator=torch.Generator())
@@ -59,6 +65,10 @@ def in_batches(
     with evaluating(model), torch.no_grad(), autocast(device, precision):
         rows = [function(batch.to(device)).float().cpu().numpy() for batch in bar]
     found = np.concatenate(rows)
+    if level == "atom":
+        sizes = np.asarray(num_atoms)
+        first = sizes.cumsum() - sizes
+        order = np.concatenate([np.arange(first[i], first[i] + sizes[i]) for i in order])  # [N]
     result = np.empty_like(found)
     result[order] = found
     return result

@@ -6,29 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from rdkit import rdBase
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.utils import to_dense_batch
 from tqdm.auto import tqdm
 
 from molae_pyg.chem.options import InputError, Options, as_input_errors
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.rows import Row, make_row
 from molae_pyg.chem.workers import WorkerPool, available_cores
-from molae_pyg.inference.batches import in_batches, mean_over_conformers
+from molae_pyg.inference.batches import Level, in_batches, mean_over_conformers
 from molae_pyg.inference.explain import atoms_of, element_of
 from molae_pyg.inference.vector_files import WRITERS, Part
 from molae_pyg.nn.arguments import size
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.tables.formats import open_table
 from molae_pyg.tables.text_file import TABLES, ending_of
-
-Level = Literal["molecule", "atom"]
 
 _AT_ONCE = {"molecule": 512, "atom": 128}  # rows that are in memory, and sorted by size
 
@@ -66,8 +63,10 @@ class _Work(NamedTuple):
         """Returns vectors of NaN ``[number, C]``."""
         return np.full((number, self.encoder.config["hidden_channels"]), np.nan, np.float32)
 
-    def mean(self, chunk: list[Row], function: Callable[..., Tensor]) -> np.ndarray:
-        """Returns a function's means over conformers, for the rows with a molecule."""
+    def mean(
+        self, chunk: list[Row], function: Callable[..., Tensor], level: Level = "molecule"
+    ) -> np.ndarray:
+        """Returns a function's means over conformers, for the rows with a molecule (or atoms)."""
         items = [
             Data(
                 z=torch.from_numpy(row.z),
@@ -81,7 +80,9 @@ class _Work(NamedTuple):
             return self.nothing(0)
         sizes = [item.num_nodes for item in items]
         function = mean_over_conformers(function)
-        return in_batches(self.encoder, function, items, sizes, self.batch_size, self.precision)
+        return in_batches(
+            self.encoder, function, items, sizes, self.batch_size, self.precision, level=level
+        )
 
 
 class EmbedReport(NamedTuple):
@@ -217,12 +218,7 @@ def _of_molecules(work: _Work, first: int, chunk: list[Row]) -> Part:
 
 def _of_atoms(work: _Work, first: int, chunk: list[Row]) -> Part:
     """Returns a line an atom, with its vector, and a line for each row without a molecule."""
-    most = max((len(row.z) for row in chunk if row.z is not None), default=0)
-
-    def padded(z: Tensor, pos: Tensor, batch: Tensor) -> Tensor:  # [B, most, C]
-        return to_dense_batch(work.encoder(z, pos, batch).x, batch, max_num_nodes=most)[0]
-
-    x = iter(work.mean(chunk, padded))
+    x = work.mean(chunk, lambda z, pos, batch: work.encoder(z, pos, batch).x, "atom")  # [N, C]
     columns = {key: [] for key in ("row", "molae_status", "molae_reason", "atom", "element")}
     vectors = []
     for number, row in enumerate(chunk, first):
@@ -230,7 +226,7 @@ def _of_atoms(work: _Work, first: int, chunk: list[Row]) -> Part:
             atoms, vector = [(None, "")], work.nothing(1)
         else:
             atoms, order = _named_atoms(work, row)
-            vector = next(x)[: len(row.z)][order]
+            vector, x = x[: len(row.z)][order], x[len(row.z) :]
         columns["row"] += [number] * len(atoms)
         columns["molae_status"] += [_status(row)] * len(atoms)
         columns["molae_reason"] += [row.reason] * len(atoms)

@@ -22,7 +22,7 @@ from torch.export import Dim, ExportedProgram
 
 from molae_pyg._version import __version__
 from molae_pyg.chem.elements import CLS, PAD, SEP
-from molae_pyg.models import MolAEEncoder, MolAEPredictor
+from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
 from molae_pyg.nn.dense import NUM_SPECIAL
 from molae_pyg.nn.graph_bias import ATOM_SIZES, pair_codes
 
@@ -135,7 +135,7 @@ def dense(model: nn.Module | Sequence[MolAEPredictor]) -> nn.Module:
     if predictors := _predictors(model):
         return DensePredictor(model) if model is predictors[0] else DenseEnsemble(predictors)
     encoder = getattr(model, "encoder", model)
-    if not isinstance(encoder, MolAEEncoder):
+    if not isinstance(encoder, MolAEEncoder) or isinstance(model, PropertyModel):
         raise ValueError(
             f"a {type(model).__name__} cannot be exported: give a MolAEPredictor, a MolAEEncoder "
             "or a MolAE"

@@ -1,6 +1,6 @@
 """Molecules of a caller: the checks that they can be used, and the form that models take."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any
 
@@ -134,7 +134,7 @@ class HeldOutItems(torch.utils.data.Dataset):
     Args:
         molecules: ``Data`` with ``conformers`` or ``pos``.
         dtype: Type of the coordinates.
-        y: Labels ``[n, T]``; default: none, as for predictions.
+        labels: Returns the labels of a molecule; default: none, as for predictions.
         conformers: Largest number of conformers of a molecule; default: all.
         needs_coordinates: Whether the model takes coordinates, default: true.
     """
@@ -143,11 +143,11 @@ class HeldOutItems(torch.utils.data.Dataset):
         self,
         molecules: Molecules,
         dtype: torch.dtype = torch.float32,
-        y: Tensor | None = None,
+        labels: Callable[[int], Tensor] | None = None,
         conformers: int | None = None,
         needs_coordinates: bool = True,
     ):
-        self.molecules, self.dtype, self.y = molecules, dtype, y
+        self.molecules, self.dtype, self.labels = molecules, dtype, labels
         self.conformers, self.needs_coordinates = conformers, needs_coordinates
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ class HeldOutItems(torch.utils.data.Dataset):
             data.conformers = data.pos[:, None]  # [n, 1, 3]
         if self.conformers is not None and "conformers" in data:
             data.conformers = data.conformers[:, : self.conformers]  # [n, K, 3]
-        return in_form(data, self.dtype, None if self.y is None else self.y[index : index + 1])
+        return in_form(data, self.dtype, None if self.labels is None else self.labels(index))
 
 
 def copy_of(molecules: Molecules, index: int, *place: int) -> Data:
@@ -171,7 +171,7 @@ def copy_of(molecules: Molecules, index: int, *place: int) -> Data:
 
 
 def in_form(data: Data, dtype: torch.dtype, y: Tensor | None) -> Data:
-    """Sets the type of coordinates, the labels ``[1, T]`` (or none) and the number of atoms."""
+    """Sets the type of coordinates, the labels (or none) and the number of atoms."""
     for key in ("pos", "conformers"):
         value = data.get(key)
         if isinstance(value, Tensor) and value.dtype != dtype:

@@ -44,11 +44,12 @@ def predict(
         conformers: Largest number of conformers of each molecule; default: all.
 
     Returns:
-        ``[n, T]`` float32, rows in the order of the molecules.
+        ``[n, T]`` float32, rows in the order of the molecules. Of a model of atoms ``[N, T]``: the
+        atoms of the first molecule, of the second, and so on.
 
     Raises:
         ValueError: A molecule or an argument cannot be used, or SMILES are given to a model
-            without a recipe.
+            without a recipe or to a model of atoms.
     """
     size("batch_size", batch_size)
     if conformers is not None:
@@ -56,6 +57,11 @@ def predict(
     check_list(molecules, "molecules", may_be_empty=True)
     if len(molecules) == 0:
         return np.zeros((0, len(model.task_names)), np.float32)
+    if isinstance(molecules[0], str) and model.level == "atom":
+        raise ValueError(
+            "a model of atoms takes Data, whose atoms have an order: give those of "
+            "molae_pyg.featurize, whose atom_map is the place of each atom in its SMILES"
+        )
     if isinstance(molecules[0], str):
         return _predict_smiles(model, molecules, batch_size, precision, conformers)
     _compare_recipes(model, getattr(molecules, "recipe", None))
@@ -63,8 +69,9 @@ def predict(
     num_atoms = checked_sizes(molecules, Checker("molecules", needs, conformers=conformers))
     items = HeldOutItems(molecules, model.mean.dtype, None, conformers, needs)
     return in_batches(
-        model, model.predict_batch, items, num_atoms, batch_size, precision, "predicting"
-    )
+        model, model.predict_batch, items, num_atoms, batch_size, precision, "predicting",
+        model.level,
+    )  # fmt: skip
 
 
 def _predict_smiles(model: PropertyModel, smiles: Sequence[str], *settings: Any) -> np.ndarray:

@@ -29,15 +29,20 @@ def sees_graph(encoder: nn.Module) -> bool:
     return getattr(encoder, "graph_bias", None) is not None
 
 
-def vectors_of(encoder: nn.Module, readout: EmbedReadout) -> Callable[[Batch], Tensor]:
+def vectors_of(
+    encoder: nn.Module, readout: EmbedReadout | Literal["atoms"]
+) -> Callable[[Batch], Tensor]:
     """Returns a function of batches: their vectors, averaged over conformers.
 
-    A batch is a PyG ``Batch`` with ``z [N]`` and ``conformers [N, K, 3]``. An encoder with a graph
+    The vectors are those of molecules ``[B, C]`` or ``[B, 2 C]``, or of all atoms ``[N, C]``. A
+    batch is a PyG ``Batch`` with ``z [N]`` and ``conformers [N, K, 3]``. An encoder with a graph
     channel receives the graph if the batch has one, see :func:`~molae_pyg.chem.graph.add_graph`.
     """
 
     def of_conformer(batch: Batch, pos: Tensor, graph: dict) -> Tensor:
         out = encoder(batch.z, pos, batch.batch, **graph)
+        if readout == "atoms":
+            return out.x
         if readout == "cls":
             return out.molecule
         mean = scatter(out.x, batch.batch, dim_size=len(out.molecule), reduce="mean")  # [B, C]

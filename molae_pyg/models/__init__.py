@@ -1,6 +1,7 @@
 """Models: Mol-AE, its ablations and reference twin, other systems, and a property predictor."""
 
 from molae_pyg.models.ablations import AblatedMolAE, Ablation
+from molae_pyg.models.atom_predictor import AtomPredictor
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.encoding import Encoding
 from molae_pyg.models.mol_ae import ClozeOutput, MolAE, MolAEDecoder
@@ -14,6 +15,7 @@ from molae_pyg.nn.graph_bias import GraphClozeOutput
 __all__ = [
     "AblatedMolAE",
     "Ablation",
+    "AtomPredictor",
     "ClozeOutput",
     "EncoderOutput",
     "Encoding",

@@ -1,7 +1,7 @@
 """The model that is fine-tuned: the encoder and a property head."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,8 @@ class PropertyModel(Pretrained, nn.Module):
 
     Attributes:
         config: Arguments that build the model again.
+        level: What has a row of the predictions: ``"molecule"`` (default, ``[B, T]``) or
+            ``"atom"`` (``[N, T]``).
         task_types: The type of each task.
         task_type: ``"regression"``, ``"classification"`` or ``"mixed"``.
         recipe: How the molecules of the training were made, see
@@ -41,6 +43,7 @@ class PropertyModel(Pretrained, nn.Module):
     """
 
     config: dict[str, Any]
+    level: Literal["molecule", "atom"] = "molecule"
     recipe: dict[str, Any] | None = None
 
     def __init__(

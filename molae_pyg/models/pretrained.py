@@ -83,6 +83,7 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
         "ReferenceMolAE": models.ReferenceMolAE,
         "MolAEPredictor": models.MolAEPredictor,
         "UniMol": models.UniMol,
+        "AtomPredictor": models.AtomPredictor,
     }
     saved = checkpoint.saved_class(folder)
     if saved in having_one:

@@ -66,6 +66,10 @@ class PropertyHead(ShowsArguments, nn.Module):
         total = (x * atom).sum(1)  # [B, C]
         return self._head(total if self.readout == "sum" else total / atom.sum(1).clamp(min=1))
 
+    def of_atoms(self, x: Tensor) -> Tensor:
+        """The head of each atom, not added up: x ``[N, C]`` -> ``[N, T]``."""
+        return self._head(x)
+
     def _head(self, h: Tensor) -> Tensor:
         h = torch.tanh(self.dense(self.dropout(h)))
         return self.out(self.dropout(h))

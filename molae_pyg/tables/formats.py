@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
-from rdkit import Chem, rdBase
+from rdkit import rdBase
 
-from molae_pyg.chem.sdf import read_block, sdf_blocks, unpacked
+from molae_pyg.chem.sdf import sdf_blocks, smiles_of_record, unpacked
 from molae_pyg.tables.text_file import LINE, LISTS, TableRows, ending_of, lines_of_text
 
 _HEADER = re.compile(r">.*?<(.+)>")  # of a property in an SD file
@@ -88,8 +88,8 @@ def _records(file: BinaryIO, path: str | os.PathLike) -> Iterator[Sequence[str]]
     with rdBase.BlockLogs():
         for block in sdf_blocks(file, path):
             try:
-                smiles = Chem.MolToSmiles(Chem.RemoveHs(read_block(block)))
-            except (ValueError, RuntimeError):  # of the record, and of RDKit
+                smiles, _ = smiles_of_record(block)
+            except ValueError:
                 smiles = ""
             text = block.decode("utf-8", "replace").splitlines()
             records.append((smiles, text[0].strip() if text else "", _properties(text)))

@@ -107,7 +107,9 @@ def finetune(
     Args:
         model: A fresh model, with a pre-trained or random encoder.
         train: Molecules with ``conformers [n, K, 3]`` or ``pos [n, 3]``, and ``y [1, T]`` (or
-            ``[T]``), NaN = missing.
+            ``[T]``), NaN = missing. For a model of atoms such as
+            :class:`~molae_pyg.models.AtomPredictor`, ``y [n, T]`` (or ``[n]``): a row for each
+            atom.
         valid: Held-out molecules of the same form.
         folder: Gets ``model/`` (the best weights), ``metrics.csv`` (the course of the run) and
             ``run.json`` (settings, checksums of the data, number of starts, result).
@@ -139,7 +141,7 @@ def finetune(
     train = check_labelled(train, "train", model)
     valid = check_labelled(valid, "valid", model, True, settings.valid_conformers)
     weights = of_weights(model)
-    _set_scale(model, train.y if scale is None else scale)
+    _set_scale(model, train.y if scale is None else scale, train.z)
     _check_choice(valid.y, model, metric)
     identity = {
         "kind": "fine-tuning",
@@ -204,9 +206,11 @@ def _result(progress: Progress, metric: str, model: PropertyModel) -> dict[str, 
     return result | {"seconds": progress.seconds}
 
 
-def _set_scale(model: PropertyModel, y: Tensor) -> None:
-    """Sets mean and standard deviation from labels ``[m, T]``."""
+def _set_scale(model: PropertyModel, y: Tensor, z: Tensor | None) -> None:
+    """Sets mean and standard deviation from labels ``[m, T]``, of atoms also from ``z [m]``."""
     y = torch.as_tensor(y)
+    if z is not None and len(z) != len(y):
+        raise ValueError("scale is for targets of molecules: those of atoms have their own")
     if y.dim() != 2 or y.size(1) != len(model.task_names) or y.isinf().any():
         raise ValueError(
             f"scale must be finite targets [m, {len(model.task_names)}] (NaN = missing), got shape "
@@ -214,7 +218,7 @@ def _set_scale(model: PropertyModel, y: Tensor) -> None:
         )
     if y.isnan().all():
         raise ValueError("the training set has no label")
-    model.set_scaling(y)
+    model.set_scaling(y) if z is None else model.set_scaling(y, z)
 
 
 def _check_choice(y: Tensor, model: PropertyModel, metric: str) -> None:

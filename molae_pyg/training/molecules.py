@@ -33,9 +33,17 @@ class Labelled(NamedTuple):
     """Molecules that were checked, with what is known of them before the work."""
 
     molecules: Molecules
-    y: Tensor  # [n, T] float, NaN = missing
+    y: Tensor  # [n, T] float, of atoms [N, T]; NaN = missing
     num_atoms: np.ndarray  # [n]
     fingerprint: str
+    z: Tensor | None = None  # of atom targets: atomic numbers [N]
+    bounds: np.ndarray | None = None  # of atom targets: rows of y of each molecule [n + 1]
+
+    def labels(self, index: int) -> Tensor:
+        """Returns the labels of a molecule ``[1, T]``, or of its atoms ``[n_i, T]``."""
+        if self.bounds is None:
+            return self.y[index : index + 1]
+        return self.y[self.bounds[index] : self.bounds[index + 1]]
 
 
 def check_labelled(
@@ -62,20 +70,23 @@ def check_labelled(
             message names it.
     """
     check_list(molecules, what)
-    if hasattr(molecules, "fingerprint"):
+    is_atomic = model.level == "atom"
+    if hasattr(molecules, "fingerprint") and not is_atomic:
         y, num_atoms = _known_labels(molecules), known_sizes(molecules)
         if y is not None and num_atoms is not None:
             y = _checked(y, model, what)
             return Labelled(molecules, y, num_atoms, molecules.fingerprint())
-    labels, num_atoms = [], []
+    labels, num_atoms, z = [], [], []
     check = Checker(what, takes_coordinates(model), held_out, conformers)
 
     def items() -> Iterator[Data]:
         for index in range(len(molecules)):
             data = molecules[index]
             check(index, data)
-            labels.append(_label(data, index, model, what))
+            labels.append((_atom_labels if is_atomic else _label)(data, index, model, what))
             num_atoms.append(num_atoms_of(data))
+            if is_atomic:
+                z.append(data.z)
             yield data
 
     try:
@@ -84,7 +95,10 @@ def check_labelled(
     except TypeError as error:
         raise ValueError(f"a field of {what} is not data: {error}; remove it") from None
     y = _checked(torch.cat(labels), model, what)
-    return Labelled(molecules, y, np.array(num_atoms), fingerprint)
+    found = Labelled(molecules, y, np.array(num_atoms), fingerprint)
+    if not is_atomic:
+        return found
+    return found._replace(z=torch.cat(z), bounds=np.cumsum([0, *num_atoms]))
 
 
 def _label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
@@ -105,14 +119,27 @@ def _label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
     return y.reshape(1, num_tasks).to(torch.float32)
 
 
+def _atom_labels(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
+    """Returns the labels of the atoms as float ``[n, T]``; ``[n]`` is accepted for one task."""
+    wanted, y = (num_atoms_of(data), len(model.task_names)), data.get("y")
+    shape = list(y.shape) if isinstance(y, Tensor) else None
+    if shape != list(wanted) and shape != [wanted[0]] * (wanted[1] == 1):
+        found = "no tensor" if shape is None else f"of shape {shape}"
+        raise ValueError(
+            f"y of molecule {index} of {what} is {found}, but {type(model).__name__} has a row for "
+            f"each atom: it must be {list(wanted)}, with NaN for a missing value"
+        )
+    return y.reshape(wanted).to(torch.float32)
+
+
 def _checked(y: Tensor, model: PropertyModel, what: str) -> Tensor:
-    """Checks that labels ``[n, T]`` are finite or missing, and that classes are 0 or 1."""
+    """Checks that labels, a row each, are finite or missing, and that classes are 0 or 1."""
     num_tasks = len(model.task_names)
     if y.dim() != 2 or y.size(1) != num_tasks:
         raise ValueError(f"y of {what} is {list(y.shape)}, but the model has {num_tasks} tasks")
     if y.isinf().any():
         row = int(y.isinf().any(1).nonzero()[0])
-        raise ValueError(f"y of molecule {row} of {what} is infinite; a missing label is NaN")
+        raise ValueError(f"y of {model.level} {row} of {what} is infinite; a missing label is NaN")
     for task, (name, kind) in enumerate(zip(model.task_names, model.task_types, strict=True)):
         column = y[:, task]
         other = ~column.isnan() & (column != 0) & (column != 1)
@@ -147,7 +174,7 @@ class TrainingItems(torch.utils.data.Dataset):
             drawn = number_seed(*place, CONFORMER) % data.conformers.size(1)
             data.pos = data.conformers[:, drawn]  # [n, 3]
             del data.conformers  # a training batch needs one
-        return in_form(data, self.dtype, self.labelled.y[index : index + 1])
+        return in_form(data, self.dtype, self.labelled.labels(index))
 
 
 class PropertyData(L.LightningDataModule):
@@ -179,8 +206,9 @@ class PropertyData(L.LightningDataModule):
         """Returns the batches to validate on, from small molecules to large ones."""
         valid, settings = self.valid, self.settings
         items = HeldOutItems(
-            valid.molecules, self.dtype, valid.y, settings.valid_conformers, self.needs_coordinates
-        )
+            valid.molecules, self.dtype, valid.labels, settings.valid_conformers,
+            self.needs_coordinates,
+        )  # fmt: skip
         order = np.argsort(valid.num_atoms, kind="stable").tolist()
         size = 2 * settings.batch_size
         return DataLoader(items, size, sampler=order, generator=torch.Generator())

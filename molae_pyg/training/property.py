@@ -42,7 +42,7 @@ def plan_parts(batch: Batch, pair_budget: int) -> list[tuple[Tensor, Tensor, Ten
 
 
 def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> Tensor:
-    """Returns the predictions ``[B, T]`` of a batch, which is computed in parts.
+    """Returns the predictions ``[B, T]`` or ``[N, T]`` of a batch, which is computed in parts.
 
     Without dropout the result is that of one pass over the whole batch. With one large molecule
     among small ones it takes a fraction of the time and memory.
@@ -54,7 +54,8 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
     """
     parts = batch.get("parts") or plan_parts(batch, pair_budget)
     predicted = [model(batch.z[atoms], batch.pos[atoms], mol) for _, atoms, mol in parts]
-    order = torch.cat([molecules for molecules, _, _ in parts])  # [B]
+    of_atoms = getattr(model, "level", "molecule") == "atom"
+    order = torch.cat([part[1 if of_atoms else 0] for part in parts])  # [B] or [N]
     return torch.cat(predicted)[order.argsort()]
 
 
@@ -82,7 +83,8 @@ class PropertyModule(L.LightningModule):
 
     Training batches have ``pos`` (one conformer of each molecule). Evaluation batches have
     ``conformers [N, K, 3]``, over which predictions are averaged. Models with other inputs have
-    them in both. ``y [B, T]`` is in real units, NaN = missing.
+    them in both. ``y`` is in real units, NaN = missing: ``[B, T]``, or ``[N, T]`` of models of
+    atoms.
 
     Args:
         model: The bare model, whose scaling buffers are set already.
