@@ -4,6 +4,7 @@ from molae_pyg.models.ablations import AblatedMolAE, Ablation
 from molae_pyg.models.atom_predictor import AtomPredictor
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.encoding import Encoding
+from molae_pyg.models.full import FullMolAE
 from molae_pyg.models.mol_ae import ClozeOutput, MolAE, MolAEDecoder
 from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
@@ -19,6 +20,7 @@ __all__ = [
     "ClozeOutput",
     "EncoderOutput",
     "Encoding",
+    "FullMolAE",
     "GraphClozeOutput",
     "MolAE",
     "MolAEDecoder",

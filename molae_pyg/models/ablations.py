@@ -5,15 +5,25 @@ from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import CLS, MASK, SEP
 from molae_pyg.models.encoder import EncoderOutput
 from molae_pyg.models.mol_ae import ClozeOutput, MolAE
+from molae_pyg.models.positioned import PositionedEncoder
+from molae_pyg.nn.arguments import size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
 from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
+from molae_pyg.nn.positions import (
+    Order,
+    PositionedTransformer,
+    Positions,
+    check_order,
+    number_tokens,
+)
+from molae_pyg.nn.transformer import TransformerOutput
 
 DecoderToken = Literal["mask", "encoder"]
 DecoderPair = Literal["zero", "noisy", "encoder"]
@@ -25,18 +35,27 @@ class Ablation:
 
     Args:
         drop: True: dropped atoms are removed from the encoder (3D Cloze Test). False: they stay,
-            masked and noised, as in Uni-Mol (the paper's table 5).
-        decoder_position: Whether the decoder receives atom positions (table 4).
+            masked and noised, as in Uni-Mol (the paper's table 5, with
+            :class:`~molae_pyg.CoordinateNoise` of 0.5, 1, 3 or 5 Å).
+        decoder_position: Whether the input of the decoder receives atom positions (table 4).
         decoder_token: ``"mask"`` refills dropped atoms with the [MASK] embedding;
             ``"encoder"`` passes the encoder's output on (needs ``drop=False``).
         decoder_pair: The decoder's pair bias: ``"zero"``, ``"noisy"`` (Gaussian features of
             the noised molecule) or ``"encoder"`` (the encoder's pair tensor, 0 at dropped atoms).
+        position_layer: A layer that receives the positions too, or alone if ``decoder_position``
+            is False; default: none. Layers are counted from 0 through encoder and decoder (tables
+            4 and 10): 0 is the input of the encoder, ``num_layers`` that of the decoder, and
+            ``num_layers + num_decoder_layers`` is behind the last layer.
+        order: Order of the positions, see :data:`~molae_pyg.nn.positions.Order`; default:
+            ``"record"``. Both stacks have the same positions.
     """
 
     drop: bool = True
     decoder_position: bool = True
     decoder_token: DecoderToken = "mask"
     decoder_pair: DecoderPair = "zero"
+    position_layer: int | None = None
+    order: Order = "record"
 
     def __post_init__(self):
         for name in ("drop", "decoder_position"):
@@ -49,6 +68,22 @@ class Ablation:
             raise ValueError(
                 f"decoder_pair must be 'zero', 'noisy' or 'encoder': {self.decoder_pair!r}"
             )
+        check_order(self.order)
+        if self.position_layer is not None:
+            size("position_layer", self.position_layer, least=0)
+
+    @classmethod
+    def at_layer(cls, layer: int, num_layers: int, once: bool = False) -> "Ablation":
+        """Positions at a layer, as a row of the paper's table 10.
+
+        Args:
+            layer: Where, counted through both stacks, see :class:`Ablation`.
+            num_layers: Number of encoder layers, below which the decoder's input receives the
+                positions too.
+            once: True: it does not. Then all dropped atoms of a molecule are alike to the decoder,
+                which predicts the same for each. Default: False.
+        """
+        return cls(decoder_position=layer < num_layers and not once, position_layer=layer)
 
     @classmethod
     def of(cls, given: "Ablation | Mapping | None") -> "Ablation":
@@ -106,9 +141,28 @@ class AblatedMolAE(MolAE):
         )  # fmt: skip
         self.ablation = ablation
         self.config["ablation"] = asdict(ablation)
-        if not ablation.decoder_position:
-            self.decoder.position = NoPosition()
+        self._place_positions(ablation)
         self._check_ablation()
+
+    def _place_positions(self, ablation: Ablation) -> None:
+        """Gives positions to the layer ``position_layer``."""
+        layer, border = ablation.position_layer, self.config["num_layers"]
+        if layer is None:
+            return
+        last = border + self.config["num_decoder_layers"]
+        if layer > last:
+            raise ValueError(f"position_layer must be in 0...{last}, not {layer}")
+        if layer < border:
+            self.encoder = PositionedEncoder.like(self.encoder, layer, ablation.order)
+        elif layer == border and ablation.decoder_position:
+            raise ValueError(
+                f"position_layer={layer} is the decoder's input: leave it out, or set "
+                "decoder_position=False"
+            )
+        else:
+            self.decoder.transformer = PositionedTransformer(
+                self.decoder.transformer, layer - border
+            )
 
     def _check_ablation(self) -> None:
         if self.ablation.drop and self.ablation.decoder_token == "encoder":
@@ -135,19 +189,34 @@ class AblatedMolAE(MolAE):
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
         slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
         origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
-        enc = self._encode(test, slots, origin)
+        positions = number_tokens(slots, self.ablation.order)
+        enc = self._encode(test, slots, origin, positions)
         x = self._refill(enc.x, test)  # [N, C]
+        x = slots.dense(x, torch.stack([enc.molecule, enc.sep], dim=1))  # [B, L, C]
         pair = self._decoder_pair(enc, test, slots, origin)
-        dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), slots, pair)
+        dec = self._decode(x, pair, slots, positions)
         rebuilt = self.rebuild(dec, test, slots, origin)
         return ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
 
-    def _encode(self, test: ClozeTest, slots: Slots, origin: Tensor) -> EncoderOutput:
-        if self.ablation.drop:
-            z, pos, drop_mask = test.z, test.pos, test.drop_mask
-        else:
+    def _encode(
+        self, test: ClozeTest, slots: Slots, origin: Tensor, positions: Positions
+    ) -> EncoderOutput:
+        z, pos, drop_mask = test.z, test.pos, test.drop_mask
+        if not self.ablation.drop:
             z, pos, drop_mask = test.z_noisy, test.pos_noisy, None
-        return self.encoder(z, pos, test.batch, drop_mask, origin, test.batch_size)
+        positioned = isinstance(self.encoder, PositionedEncoder)
+        more = {"positions": positions} if positioned else {}
+        return self.encoder(z, pos, test.batch, drop_mask, origin, test.batch_size, **more)
+
+    def _decode(
+        self, x: Tensor, pair: Tensor | None, slots: Slots, positions: Positions
+    ) -> TransformerOutput:
+        code, stack = positions.code(self.decoder.position, slots), self.decoder.transformer
+        if self.ablation.decoder_position:
+            x = x + code  # [B, L, C]
+        if isinstance(stack, PositionedTransformer):
+            return stack(x, pair, slots.mask, code)
+        return stack(x, pair, slots.mask)
 
     def _refill(self, x: Tensor, test: ClozeTest) -> Tensor:
         """Encoder output, of all atoms or of kept ones -> all atoms ``[N, C]``."""
@@ -182,13 +251,6 @@ class AblatedMolAE(MolAE):
         pos = test.pos_noisy - origin[test.batch]  # [N, 3]
         special = token.new_tensor([CLS, SEP])
         return slots.dense(token, special), slots.dense(pos, pos.new_zeros(2, 3))
-
-
-class NoPosition(nn.Module):
-    """Replaces :class:`~molae_pyg.nn.SinusoidalPosition` by zeros."""
-
-    def forward(self, position: Tensor) -> Tensor:
-        return position.new_zeros(())
 
 
 def dense_kept(test: ClozeTest, slots: Slots) -> Tensor:

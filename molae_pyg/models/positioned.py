@@ -1,8 +1,5 @@
 """An encoder that receives the positions of atoms in the record: Uni-Mol-PE, and ablations."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor
 from torch_geometric.utils import scatter
 
@@ -109,8 +106,3 @@ class PositionedEncoder(MolAEEncoder):
         x, pair = self.embedding(token), self.pair_bias(token, pos)
         state = self.transformer(x, pair, slots.mask, code.to(x.dtype))
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
-
-
-def build_encoder(config: Mapping[str, Any]) -> MolAEEncoder:
-    """Returns the encoder, with new weights, that a ``config`` describes."""
-    return (PositionedEncoder if "position_layer" in config else MolAEEncoder)(**config)

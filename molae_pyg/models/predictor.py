@@ -10,7 +10,7 @@ from torch_geometric.utils import cumsum, degree
 
 from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
-from molae_pyg.models.positioned import build_encoder
+from molae_pyg.models.full import build_encoder
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.readout import PropertyHead, Readout

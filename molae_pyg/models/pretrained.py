@@ -88,5 +88,5 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
     saved = checkpoint.saved_class(folder)
     if saved in having_one:
         return checkpoint.load(having_one[saved], folder).encoder
-    encoders = {"PositionedEncoder": models.PositionedEncoder}
+    encoders = {name: getattr(models, name) for name in ("FullMolAE", "PositionedEncoder")}
     return checkpoint.load(encoders.get(saved, cls), folder)

@@ -6,9 +6,11 @@ from torch import Tensor
 
 from molae_pyg.models.ablations import AblatedMolAE, dense_kept
 from molae_pyg.models.encoder import EncoderOutput
+from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.nn.checks import ClozeTest
 from molae_pyg.nn.dense import Slots
 from molae_pyg.nn.gaussian import token_pairs
+from molae_pyg.nn.positions import Positions
 from molae_pyg.nn.transformer import TransformerOutput
 
 
@@ -40,7 +42,9 @@ class ReferenceMolAE(AblatedMolAE):
         """Number of slots L_pad that the official collater gives a batch."""
         return padded_length(num_tokens, self.pad_to_multiple)
 
-    def _encode(self, test: ClozeTest, slots: Slots, origin: Tensor) -> EncoderOutput:
+    def _encode(
+        self, test: ClozeTest, slots: Slots, origin: Tensor, positions: Positions
+    ) -> EncoderOutput:
         token, start = self._dense_noisy(test, slots, origin)  # [B, L], [B, L, 3], all atoms
         visible = dense_kept(test, slots) if self.ablation.drop else slots.mask
         extra = self.padded_length(token.size(1)) - token.size(1)
@@ -48,7 +52,11 @@ class ReferenceMolAE(AblatedMolAE):
         distance, pair_type = token_pairs(token, F.pad(start, (0, 0, 0, extra)))
         real = padded[:, :, None] & padded[:, None, :]  # pairs with padding: type 0, distance 0
         bias = self.encoder.pair_bias.project(distance * real, pair_type * real)
-        state = self.encoder.transformer(self.encoder.embedding(token), bias, visible)
+        more = ()
+        if isinstance(self.encoder, PositionedEncoder):
+            code = positions.code(self.encoder.position, slots)  # [B, L, C]
+            more = (F.pad(code, (0, 0, 0, extra)),)
+        state = self.encoder.transformer(self.encoder.embedding(token), bias, visible, *more)
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
 
     def _decoder_pair(

@@ -8,7 +8,7 @@ from torch_geometric.utils import scatter
 
 from molae_pyg.models.encoder import MolAEEncoder, init_weights
 from molae_pyg.models.encoding import Encodes
-from molae_pyg.models.positioned import build_encoder
+from molae_pyg.models.full import build_encoder
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.models.reference import padded_length, padding_pull
 from molae_pyg.nn.arguments import ShowsArguments

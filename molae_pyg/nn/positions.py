@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from molae_pyg.nn.arguments import size
-from molae_pyg.nn.dense import Slots
+from molae_pyg.nn.dense import NUM_SPECIAL, Slots
 from molae_pyg.nn.transformer import PairTransformer, SinusoidalPosition, TransformerOutput
 
 #: ``"record"``: the order of the atoms as they are given. ``"random"``: a new permutation of the
@@ -57,7 +57,7 @@ def number_tokens(slots: Slots, order: Order = "record") -> Positions:
         order: See :data:`Order`; ``"random"`` draws from torch's generator.
 
     Raises:
-        ValueError: ``"relabelled"`` has no label for a molecule of more than 509 atoms.
+        ValueError: ``"relabelled"`` has no label for a molecule of more than 510 atoms.
     """
     num_tokens = slots.mask.sum(1)  # [B]
     ends = torch.stack([torch.ones_like(num_tokens), num_tokens], dim=1)  # [B, 2]
@@ -68,14 +68,14 @@ def number_tokens(slots: Slots, order: Order = "record") -> Positions:
         return Positions(atom, ends)
     if order == "record":
         return Positions(slots.slot, ends)
-    if slots.mask.size(1) >= NUM_LABELS:
+    if slots.mask.size(1) > NUM_LABELS:
         raise ValueError(
-            f"order='relabelled' has {NUM_LABELS - 3} positions for atoms, a molecule has "
-            f"{slots.mask.size(1) - 2}"
+            f"order='relabelled' has {NUM_LABELS - NUM_SPECIAL} positions for atoms, a molecule "
+            f"has {slots.mask.size(1) - NUM_SPECIAL}"
         )
-    label = np.random.RandomState(0).permutation(NUM_LABELS)
-    table = torch.from_numpy(label).to(ends.device)  # [512]
-    return Positions(table[slots.slot], table[ends])
+    label = 1 + np.random.RandomState(0).permutation(NUM_LABELS)  # of the positions 1 to 512
+    table = torch.from_numpy(label).to(ends.device)
+    return Positions(table[slots.slot - 1], table[ends - 1])
 
 
 class PositionedTransformer(PairTransformer):

@@ -239,13 +239,13 @@ class PermutedPairs(ReferenceMolAE):
 class PermutedBlankedPairs(PermutedPairs):
     """As above, with distance and pair type of dropped atoms blanked."""
 
-    def _encode(self, test, slots, origin):
+    def _encode(self, test, slots, origin, positions):
         project = self.encoder.pair_bias.project
         visible = dense_kept(test, slots)
         visible = F.pad(visible, (0, self.padded_length(visible.size(1)) - visible.size(1)))
         shown = visible[:, :, None] & visible[:, None, :]
         self.encoder.pair_bias.project = lambda d, t: project(d * shown, t * shown)
-        return super()._encode(test, slots, origin)
+        return super()._encode(test, slots, origin, positions)
 
 
 @pytest.mark.parametrize(
