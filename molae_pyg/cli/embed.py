@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, resumable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -12,7 +12,10 @@ _DESCRIPTION = """\
 Writes the vector of every molecule of a file, or of every atom.
 
 All rows come out in order, with a status; rows that give no molecule have no vector and a
-reason. The file may be of any length."""
+reason. The file may be of any length. After an interruption the same command resumes."""
+
+#: What --readout may be, and its name in Python.
+_READOUTS = {"cls": "cls", "mean": "mean", "cls,mean": "cls, mean"}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -30,6 +33,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "encoder, or the fine-tuned one of the first fold); default: molae-small",
     )
     add("--level", choices=("molecule", "atom"), default="molecule", help="default: molecule")
+    what = "of molecules: the CLS token (default), the mean over atoms, or both side by side"
+    add("--readout", choices=_READOUTS, default="cls", help=what)
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
     add("--workers", type=int, metavar="N", help="processes for conformers; default: one a core")
     add_table_flags(parser)
@@ -40,6 +45,7 @@ def _embed(
     out: str,
     weights: str,
     level: str,
+    readout: str,
     conformers: int | None,
     workers: int | None,
     smiles: str | None,
@@ -47,8 +53,9 @@ def _embed(
 ) -> None:
     from molae_pyg.inference import embed_file
 
-    model = _load(weights)
-    print(embed_file(model, data, out, level, conformers, 32, "auto", workers, encoding, smiles))
+    model, how = _load(weights), ("auto", workers, encoding, smiles, _READOUTS[readout])
+    with resumable():
+        print(embed_file(model, data, out, level, conformers, 32, *how))
 
 
 def _load(weights: str) -> "nn.Module":

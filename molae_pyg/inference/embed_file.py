@@ -2,86 +2,58 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
-import torch
 from rdkit import rdBase
-from torch import Tensor, nn
-from torch_geometric.data import Data
-from tqdm.auto import tqdm
+from torch import nn
 
-from molae_pyg.chem.options import InputError, Options, as_input_errors
-from molae_pyg.chem.parsing import parse_smiles
-from molae_pyg.chem.rows import Row, make_row
-from molae_pyg.chem.workers import WorkerPool, available_cores
-from molae_pyg.inference.batches import Level, in_batches, mean_over_conformers
-from molae_pyg.inference.explain import atoms_of, element_of
-from molae_pyg.inference.vector_files import WRITERS, Part
+from molae_pyg._version import __version__
+from molae_pyg.chem.options import InputError, Options
+from molae_pyg.durable import sha256_of
+from molae_pyg.fingerprint import of_weights
+from molae_pyg.inference.batches import Level, in_batches
+from molae_pyg.inference.file_rows import FileRow, FileRows, open_molecules
+from molae_pyg.inference.parts import Parts
+from molae_pyg.inference.precision import precision as hardware_precision
+from molae_pyg.inference.readouts import (
+    EmbedReadout,
+    check_readout,
+    sees_graph,
+    vector_size,
+    vectors_of,
+)
+from molae_pyg.inference.vector_files import WRITERS, Lines, check_output
 from molae_pyg.nn.arguments import size
-from molae_pyg.store.sources import MoleculeFile
-from molae_pyg.tables.formats import open_table
-from molae_pyg.tables.text_file import TABLES, ending_of
 
-_AT_ONCE = {"molecule": 512, "atom": 128}  # rows that are in memory, and sorted by size
-
-
-class _TableFile:
-    """The SMILES of a table; what :class:`~molae_pyg.store.sources.MoleculeFile` is for others."""
-
-    read = staticmethod(parse_smiles)
-
-    def __init__(self, path: str | os.PathLike, encoding: str, smiles_column: str | None):
-        self.path, self.encoding, self.smiles_column = Path(path), encoding, smiles_column
-        if not self.path.exists():
-            raise FileNotFoundError(f"there is no file {path}")
-
-    def __iter__(self) -> Iterator[str]:
-        with as_input_errors(), open_table(self.path, self.encoding, self.smiles_column) as rows:
-            index = rows.smiles_index()
-            for cells in rows:
-                yield cells[index].strip()
-
-    def count(self) -> None:
-        return None
+_AT_ONCE = {"molecule": 512, "atom": 128}  # rows of a part, which are in memory together
 
 
 class _Work(NamedTuple):
-    """What the vectors of a file's rows depend on."""
+    """How vectors are computed."""
 
     encoder: nn.Module
-    file: MoleculeFile | _TableFile
-    options: Options
+    level: Level
+    readout: EmbedReadout
     batch_size: int
     precision: str
 
     def nothing(self, number: int) -> np.ndarray:
         """Returns vectors of NaN ``[number, C]``."""
-        return np.full((number, self.encoder.config["hidden_channels"]), np.nan, np.float32)
+        return np.full((number, vector_size(self.encoder, self.readout)), np.nan, np.float32)
 
-    def mean(
-        self, chunk: list[Row], function: Callable[..., Tensor], level: Level = "molecule"
-    ) -> np.ndarray:
-        """Returns a function's means over conformers, for the rows with a molecule (or atoms)."""
-        items = [
-            Data(
-                z=torch.from_numpy(row.z),
-                conformers=torch.from_numpy(row.conformers),
-                num_nodes=len(row.z),
-            )
-            for row in chunk
-            if row.z is not None
-        ]
+    def vectors(self, chunk: list[FileRow]) -> np.ndarray:
+        """Returns the vectors of the rows with a molecule, or of their atoms."""
+        items = [row.data for row in chunk if row.data is not None]
         if not items:
             return self.nothing(0)
+        function = vectors_of(self.encoder, "atoms" if self.level == "atom" else self.readout)
         sizes = [item.num_nodes for item in items]
-        function = mean_over_conformers(function)
         return in_batches(
-            self.encoder, function, items, sizes, self.batch_size, self.precision, level=level
+            self.encoder, function, items, sizes, self.batch_size, self.precision, level=self.level
         )
 
 
@@ -110,15 +82,19 @@ def embed_file(
     workers: int | None = None,
     encoding: str = "utf-8",
     smiles_column: str | None = None,
+    readout: EmbedReadout = "cls",
 ) -> EmbedReport:
     """Writes the vectors of every molecule of a file, or of every atom.
 
     The file is read row by row and may be of any length; memory does not grow with it (but for 20
     bytes a row in ``.npz``). Rows stay in their order, and each has a status: ``"ok"``,
-    ``"invalid"`` (no molecule) or ``"failed"`` (no coordinates), with a reason. The output is
-    written beside its name and takes it when it is whole.
+    ``"invalid"`` (no molecule) or ``"failed"`` (no coordinates), with a reason.
 
-    The vectors of molecules are those of :func:`~molae_pyg.inference.embed`. Columns are
+    Vectors are kept part by part in ``<out>.parts``. After a kill the same call resumes there and
+    writes the same file; ``out`` appears when it is whole, and the parts are removed.
+
+    The vectors of molecules are those of :func:`~molae_pyg.inference.embed`; an encoder with a
+    graph channel sees the graph. Columns are
 
     - ``level="molecule"``: ``row, smiles, molae_status, molae_reason, x0, x1, ...``, a line a row;
     - ``level="atom"``: ``row, molae_status, molae_reason, atom, element, x0, x1, ...``, a line an
@@ -143,36 +119,49 @@ def embed_file(
         workers: Number of processes that make conformers. (default: one a core)
         encoding: Encoding of lists and tables.
         smiles_column: Column of the SMILES in a table. (default: found by its name)
+        readout: As in :func:`~molae_pyg.inference.embed`, of molecules.
 
     Raises:
         FileNotFoundError: The file, or the folder of ``out``, does not exist.
         InputError: A ValueError, if an argument is out of range, or the file is of an unknown
-            kind, damaged or without a molecule. The message names file and row.
+            kind, damaged or without a molecule, or ``<out>.parts`` has parts of another run. The
+            message names file and row, or what differs.
         ModuleNotFoundError: pyarrow is needed and not installed.
     """
     out, batch_size = Path(out), size("batch_size", batch_size)
     if level not in get_args(Level):
         raise InputError(f"level must be one of {', '.join(get_args(Level))}, got {level!r}")
-    if out.suffix.lower() not in WRITERS:
-        raise InputError(f"{out}: the name must end in {', '.join(WRITERS)}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {out.parent} to write {out.name} to")
-    is_table = ending_of(data) in (*TABLES, ".parquet")
-    if smiles_column is not None and not is_table:
-        raise InputError(f"{data} has no columns: smiles_column is for tables")
-    file = _TableFile(data, encoding, smiles_column) if is_table else MoleculeFile(data, encoding)
-    if next(iter(file), None) is None:
-        raise InputError(f"{file.path} holds no molecule")
+    check_readout(readout)
+    if level == "atom" and readout != "cls":
+        raise InputError(f"readout {readout!r} is of molecules: atoms have vectors of their own")
+    check_output(out)
+    file = open_molecules(data, encoding, smiles_column)
     options = _options(getattr(model, "recipe", None), num_conformers)
     encoder = getattr(model, "encoder", model)
-    work = _Work(encoder, file, options, batch_size, precision)
-    part_of = _of_atoms if level == "atom" else _of_molecules
+    work = _Work(encoder, level, readout, batch_size, precision)
+    made = FileRows(file, options, sees_graph(encoder), level == "atom", workers)
+    number, part_of = _AT_ONCE[level], _of_atoms if level == "atom" else _of_molecules
+    identity = {
+        "input": sha256_of(file.path),
+        "encoding": encoding,
+        "smiles_column": smiles_column,
+        "recipe": options.to_dict(),
+        **_identity_of(work),
+        "rows": number,
+    }
     rows: Counter[str] = Counter()
-    with WRITERS[out.suffix.lower()](out) as write, rdBase.BlockLogs():
-        for first, chunk in _chunks(file, options, workers, _AT_ONCE[level]):
-            rows.update(_status(row) for row in chunk)
-            write(part_of(work, first, chunk))
-    return EmbedReport(out, rows, encoder.config["hidden_channels"])
+    with Parts(out, identity) as parts, rdBase.BlockLogs():
+        first = parts.number * number
+        for chunk in made.chunks(number, first):
+            columns, x = part_of(work, first, chunk)
+            status, reason = [row.status for row in chunk], [row.reason for row in chunk]
+            parts.add(columns | {"status": status, "reason": reason}, x=x)
+            first += len(chunk)
+        with WRITERS[out.suffix.lower()](out) as write:
+            for lines in _lines(parts):
+                rows.update(lines.status)
+                write(lines)
+    return EmbedReport(out, rows, vector_size(encoder, readout))
 
 
 def _options(recipe: dict | None, num_conformers: int | None) -> Options:
@@ -183,67 +172,56 @@ def _options(recipe: dict | None, num_conformers: int | None) -> Options:
     return replace(options, num_conformers=num_conformers)
 
 
-def _chunks(
-    file: MoleculeFile | _TableFile, options: Options, workers: int | None, number: int
-) -> Iterator[tuple[int, list[Row]]]:
-    """Yields rows in the order of the file, some at a time, and the number of the first."""
-    bar = tqdm(desc="embedding", total=file.count(), unit="mol", delay=1.0, disable=None)
-    with bar, WorkerPool(workers or available_cores()) as pool:
-        made = pool.map(make_row, ((file.read, record, options) for record in file))
-        first = 0
-        while chunk := list(islice(made, number)):
-            yield first, chunk
-            first += len(chunk)
-            bar.update(len(chunk))
+def _identity_of(work: _Work) -> dict[str, Any]:
+    """Returns what the vectors of a molecule with coordinates depend on."""
+    return {
+        "weights": of_weights(work.encoder),
+        "level": work.level,
+        "readout": work.readout,
+        "batch_size": work.batch_size,
+        "precision": hardware_precision(work.precision),
+        "device": next(work.encoder.parameters()).device.type,
+        "versions": f"molae_pyg {__version__}, rdkit {rdBase.rdkitVersion}",
+    }
 
 
-def _status(row: Row) -> str:
-    return "ok" if row.z is not None else "invalid" if row.status == "invalid" else "failed"
+def _lines(parts: Parts) -> Iterator[Lines]:
+    for columns, arrays in parts:
+        status, reason = columns.pop("status"), columns.pop("reason")
+        yield Lines(columns, arrays["x"], status, reason)
 
 
-def _of_molecules(work: _Work, first: int, chunk: list[Row]) -> Part:
+def _of_molecules(
+    work: _Work, first: int, chunk: list[FileRow]
+) -> tuple[dict[str, list[Any]], np.ndarray]:
     """Returns a line a row, with its vector; NaN without a molecule."""
     x = work.nothing(len(chunk))
-    found = work.mean(chunk, lambda z, pos, batch: work.encoder(z, pos, batch).molecule)
-    x[[row.z is not None for row in chunk]] = found
-    status, reason = [_status(row) for row in chunk], [row.reason for row in chunk]
+    x[[row.data is not None for row in chunk]] = work.vectors(chunk)
     columns = {
-        "row": np.arange(first, first + len(chunk)),
+        "row": list(range(first, first + len(chunk))),
         "smiles": [row.smiles for row in chunk],
-        "molae_status": status,
-        "molae_reason": reason,
+        "molae_status": [row.status for row in chunk],
+        "molae_reason": [row.reason for row in chunk],
     }
-    return Part(columns, x, status, reason)
+    return columns, x
 
 
-def _of_atoms(work: _Work, first: int, chunk: list[Row]) -> Part:
+def _of_atoms(
+    work: _Work, first: int, chunk: list[FileRow]
+) -> tuple[dict[str, list[Any]], np.ndarray]:
     """Returns a line an atom, with its vector, and a line for each row without a molecule."""
-    x = work.mean(chunk, lambda z, pos, batch: work.encoder(z, pos, batch).x, "atom")  # [N, C]
+    x = work.vectors(chunk)  # [N, C]
     columns = {key: [] for key in ("row", "molae_status", "molae_reason", "atom", "element")}
     vectors = []
     for number, row in enumerate(chunk, first):
-        if row.z is None:
-            atoms, vector = [(None, "")], work.nothing(1)
-        else:
-            atoms, order = _named_atoms(work, row)
-            vector, x = x[: len(row.z)][order], x[len(row.z) :]
+        atoms, vector = [(None, "")], work.nothing(1)
+        if row.data is not None:
+            atoms, vector = row.atoms, x[: row.data.num_nodes][row.order]
+            x = x[row.data.num_nodes :]
         columns["row"] += [number] * len(atoms)
-        columns["molae_status"] += [_status(row)] * len(atoms)
+        columns["molae_status"] += [row.status] * len(atoms)
         columns["molae_reason"] += [row.reason] * len(atoms)
         columns["atom"] += [atom for atom, _ in atoms]
         columns["element"] += [element for _, element in atoms]
         vectors.append(vector)
-    status, reason = [_status(row) for row in chunk], [row.reason for row in chunk]
-    return Part(columns, np.concatenate(vectors), status, reason)
-
-
-def _named_atoms(work: _Work, row: Row) -> tuple[list[tuple[int, str]], np.ndarray]:
-    """Returns number and element of each atom in the input's order, and where it is in the row."""
-    if row.atom_map is None:
-        raise InputError(f"{work.file.path}: its records do not number atoms: use level='molecule'")
-    places = row.atom_map
-    if work.file.read is parse_smiles:
-        _, places = atoms_of(row.smiles, row.atom_map, not work.options.remove_hydrogens)
-    order = np.argsort(places, kind="stable")
-    symbols = [element_of(z) for z in row.z[order].tolist()]
-    return list(zip(places[order].tolist(), symbols, strict=True)), order
+    return columns, np.concatenate(vectors)

@@ -9,6 +9,7 @@ from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.chem.options import Options
 from molae_pyg.cli import main
 from molae_pyg.inference import embed
+from molae_pyg.inference.parts import Parts
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, fit
 
@@ -59,6 +60,24 @@ def test_a_folder_of_molae_train(table):
     model = MolAE.from_pretrained("molae-small")
     expected = embed(model, ["CCO", "OC"], 2, cache=False)
     assert np.allclose(found, expected, atol=0.02)  # may be in bf16
+
+
+def test_the_readout(table, capsys):
+    out = table.with_name("out.npz")
+    words = ["embed", str(table), str(out), "--workers", "1", "--readout"]
+    assert main([*words, "cls,mean"]) == 0
+    assert np.load(out)["x"].shape == (3, 2 * 192)
+    assert main([*words, "mean", "--level", "atom"]) == 1
+    assert "atoms have vectors of their own" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_that_the_command_resumes(table, monkeypatch, capsys):
+    def stop(*args, **arrays):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Parts, "add", stop)
+    assert main(["embed", str(table), str(table.with_name("out.csv")), "--workers", "1"]) == 130
+    assert capsys.readouterr().err.endswith("embed: stopped; the same command resumes\n")
 
 
 def test_faults_of_the_user_are_one_line(table, capsys):

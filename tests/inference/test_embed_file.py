@@ -11,8 +11,10 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from molae_pyg import MolAE, MolAEPredictor, from_smiles
+from molae_pyg.chem.graph import mol_graph
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.inference import embed, embed_file
+from molae_pyg.nn.graph_bias import Graph
 
 module = sys.modules[embed_file.__module__]  # its name is that of the function
 SMILES = ["CCO", "C1CC", "c1ccccc1CCO", "", "OCC", "[H]OC", "CCCCCCC", "C"]
@@ -151,6 +153,70 @@ def test_the_recipe_of_the_model_is_followed(tmp_path):
     one = read(run(predictor, tmp_path / "data.smi", num_conformers=1))
     assert np.allclose(one.filter(regex="^x"), each[0].molecule, atol=1e-5)
     assert not np.allclose(one.filter(regex="^x"), expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def graph_model() -> MolAE:
+    """A model whose graph channel has an effect."""
+    torch.manual_seed(0)
+    model = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8, graph=True).eval()
+    for weights in model.encoder.graph_bias.parameters():
+        torch.nn.init.normal_(weights, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("readout", ["cls", "mean", "cls, mean"])
+def test_encoders_with_a_graph_see_it(graph_model, table, readout):
+    good = [smiles for row, smiles in enumerate(SMILES) if row not in BAD]
+    expected = embed(graph_model, good, cache=False, precision="32-true", readout=readout)
+    x = read(run(graph_model, table, readout=readout)).drop(BAD).filter(regex="^x")
+    assert np.allclose(x, expected, atol=1e-5)
+    data = [from_smiles(smiles, num_conformers=1) for smiles in good]
+    without = embed(graph_model, data, precision="32-true", readout=readout)
+    assert not np.allclose(x, without, atol=1e-3)
+
+
+def test_records_of_an_sd_file_have_their_graph(graph_model, tmp_path):
+    mol = Chem.AddHs(Chem.MolFromSmiles("O=C(C)Nc1ccccc1"))
+    AllChem.EmbedMolecule(mol, randomSeed=7)
+    order = np.random.default_rng(0).permutation(mol.GetNumAtoms()).tolist()
+    mol = Chem.RenumberAtoms(mol, order)
+    with Chem.SDWriter(str(tmp_path / "data.sdf")) as writer:
+        writer.write(mol)
+    heavy = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 1]
+    (read_back,) = Chem.SDMolSupplier(str(tmp_path / "data.sdf"), removeHs=False)
+    bare = Chem.RemoveHs(read_back)
+    graph = mol_graph(bare)
+    pos = torch.tensor(read_back.GetConformer().GetPositions()[heavy], dtype=torch.float)
+    z = torch.tensor([atom.GetAtomicNum() for atom in bare.GetAtoms()])
+    ends, kinds = torch.from_numpy(graph.bond_index).long(), torch.from_numpy(graph.bond_type)
+    edges, types = torch.cat([ends, ends.flip(0)], 1), torch.cat([kinds, kinds])
+    graph = Graph(torch.from_numpy(graph.atom), edges, types)
+    with torch.no_grad():
+        expected = graph_model.encoder(z, pos, graph=graph)
+    atoms = read(run(graph_model, tmp_path / "data.sdf", level="atom"))
+    assert atoms.atom.astype(int).tolist() == heavy
+    assert np.allclose(atoms.filter(regex="^x"), expected.x, atol=1e-4)
+    assert np.allclose(
+        read(run(graph_model, tmp_path / "data.sdf")).filter(regex="^x"),
+        expected.molecule,
+        atol=1e-4,
+    )
+
+
+def test_a_row_whose_graph_cannot_be_made_has_a_reason(graph_model, tmp_path):
+    graph_model.recipe = Options(num_conformers=1, remove_hydrogens=False).to_dict()
+    (tmp_path / "data.smi").write_text("CCO\n[H][H]\n")
+    found = read(run(graph_model, tmp_path / "data.smi"))
+    del graph_model.recipe
+    assert found.molae_status.tolist() == ["failed", "ok"]
+    assert "with hydrogens removed" in found.molae_reason[0]
+
+
+def test_the_readout_is_of_molecules(model, table):
+    assert read(run(model, table, readout="cls, mean")).filter(regex="^x").shape == (8, 128)
+    with pytest.raises(InputError, match="atoms have vectors of their own"):
+        run(model, table, level="atom", readout="mean")
 
 
 def test_the_column_of_a_table_and_a_parquet_file(model, table):

@@ -1,0 +1,161 @@
+"""The molecules of a file with their conformers, row by row, in bounded memory."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+from tqdm.auto import tqdm
+
+from molae_pyg.chem.graph import add_graph
+from molae_pyg.chem.options import InputError, Options, as_input_errors
+from molae_pyg.chem.parsing import parse_smiles
+from molae_pyg.chem.records import Record
+from molae_pyg.chem.rows import Row, make_row
+from molae_pyg.chem.sdf import smiles_of_record
+from molae_pyg.chem.smiles import checked_smiles
+from molae_pyg.chem.workers import WorkerPool, available_cores
+from molae_pyg.inference.explain import atoms_of, element_of
+from molae_pyg.store.sources import MoleculeFile
+from molae_pyg.tables.formats import open_table
+from molae_pyg.tables.text_file import TABLES, ending_of
+
+
+class TableFile:
+    """The SMILES of a table; what :class:`~molae_pyg.store.sources.MoleculeFile` is for others."""
+
+    read = staticmethod(parse_smiles)
+
+    def __init__(self, path: str | os.PathLike, encoding: str, smiles_column: str | None):
+        self.path, self.encoding, self.smiles_column = Path(path), encoding, smiles_column
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+
+    def __iter__(self) -> Iterator[str]:
+        with as_input_errors(), open_table(self.path, self.encoding, self.smiles_column) as rows:
+            index = rows.smiles_index()
+            for cells in rows:
+                yield cells[index].strip()
+
+    def count(self) -> None:
+        return None
+
+
+def open_molecules(
+    path: str | os.PathLike, encoding: str = "utf-8", smiles_column: str | None = None
+) -> MoleculeFile | TableFile:
+    """Opens a file of molecules.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        InputError: It is of an unknown kind, or has no molecule or no columns.
+    """
+    is_table = ending_of(path) in (*TABLES, ".parquet")
+    if smiles_column is not None and not is_table:
+        raise InputError(f"{path} has no columns: smiles_column is for tables")
+    file = TableFile(path, encoding, smiles_column) if is_table else MoleculeFile(path, encoding)
+    if next(iter(file), None) is None:
+        raise InputError(f"{file.path} holds no molecule")
+    return file
+
+
+class FileRow(NamedTuple):
+    """A row of a file."""
+
+    status: str  #: ``"ok"``, ``"invalid"`` (no molecule) or ``"failed"`` (no coordinates).
+    reason: str  #: Why there is no molecule, or what departs from the recipe.
+    smiles: str
+    data: Data | None  #: ``z``, ``conformers`` and, if it is wanted, the graph.
+    #: Number and element of each atom in the order of the input.
+    atoms: list[tuple[int, str]] | None
+    order: np.ndarray | None  #: Where these atoms are in ``data``.
+
+
+class FileRows:
+    """The rows of a file, some at a time.
+
+    Args:
+        file: The file.
+        options: How molecules are made.
+        graph: Whether molecules get their graph.
+        atoms: Whether atoms are numbered as in the input.
+        workers: Number of processes that make conformers; default: one a core.
+    """
+
+    def __init__(
+        self,
+        file: MoleculeFile | TableFile,
+        options: Options,
+        graph: bool,
+        atoms: bool,
+        workers: int | None = None,
+    ):
+        self.file, self.options, self.graph, self.atoms = file, options, graph, atoms
+        self.workers = workers
+
+    def chunks(self, number: int, first: int = 0) -> Iterator[list[FileRow]]:
+        """Yields rows in the order of the file.
+
+        Args:
+            number: Number of rows at a time.
+            first: Number of rows that are skipped.
+        """
+        records: deque[Record] = deque()  # of the rows that are being made
+
+        def arguments() -> Iterator[tuple]:
+            for record in islice(self.file, first, None):
+                records.append(record)
+                yield self.file.read, record, self.options
+
+        count = self.file.count()
+        bar = tqdm(desc="embedding", total=count, initial=first, unit="mol", delay=1, disable=None)
+        with bar, WorkerPool(self.workers or available_cores()) as pool:
+            made = pool.map(make_row, arguments())
+            while rows := list(islice(made, number)):
+                yield [self._row(row, records.popleft()) for row in rows]
+                bar.update(len(rows))
+
+    def _row(self, row: Row, record: Record) -> FileRow:
+        nothing = FileRow("invalid", row.reason, row.smiles, None, None, None)
+        if row.z is None:
+            return nothing if row.status == "invalid" else nothing._replace(status="failed")
+        if row.atom_map is None and (self.graph or self.atoms):
+            raise InputError(
+                f"{self.file.path}: its records do not number atoms, which vectors of atoms and an "
+                "encoder with a graph need"
+            )
+        data = Data(
+            z=torch.from_numpy(row.z),
+            conformers=torch.from_numpy(row.conformers),
+            num_nodes=len(row.z),
+        )
+        try:
+            if self.graph:
+                add_graph(self._in_smiles(data, row, record))
+        except ValueError as error:
+            return nothing._replace(status="failed", reason=str(error))
+        atoms, order = self._named_atoms(row) if self.atoms else (None, None)
+        return FileRow("ok", row.reason, row.smiles, data, atoms, order)
+
+    def _in_smiles(self, data: Data, row: Row, record: Record) -> Data:
+        """Adds a SMILES, and where the atoms are in it."""
+        if self.file.read is parse_smiles:
+            data.smiles, places = checked_smiles(row.smiles), row.atom_map
+        else:
+            data.smiles, of_record = smiles_of_record(record)
+            places = np.where(row.atom_map < 0, -1, of_record[row.atom_map])
+        data.atom_map = torch.from_numpy(places)
+        return data
+
+    def _named_atoms(self, row: Row) -> tuple[list[tuple[int, str]], np.ndarray]:
+        places = row.atom_map
+        if self.file.read is parse_smiles:
+            _, places = atoms_of(row.smiles, row.atom_map, not self.options.remove_hydrogens)
+        order = np.argsort(places, kind="stable")
+        symbols = [element_of(z) for z in row.z[order].tolist()]
+        return list(zip(places[order].tolist(), symbols, strict=True)), order
