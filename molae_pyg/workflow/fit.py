@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from molae_pyg import checkpoint
 from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.options import InputError
+from molae_pyg.chem.workers import available_cores
 from molae_pyg.datasets import CSVDataset
 from molae_pyg.durable import FolderLock
 from molae_pyg.evaluation.runs import write_arrays
@@ -229,11 +232,12 @@ def _fit_folds(
         names += [name for name in (DESCRIPTORS, ECFP) if name not in names]
     features = make_features(names, data.smiles, data, encoder, folder / "features")
     y, types = data.y.numpy().astype(float), data.task_types
-    for part in tqdm(np.unique(fold).tolist(), "folds", disable=None):
+
+    def fit_fold(part: int) -> None:
         place = folder / f"fold-{part}"
         place.mkdir(exist_ok=True)
         if (place / "predicted.npz").is_file():
-            continue
+            return
         train = np.flatnonzero(fold != part) if settings.folds > 1 else np.arange(len(y))
         test = np.flatnonzero(fold == part) if settings.folds > 1 else np.zeros(0, int)
         inner = _inner_folds(data, train, settings)
@@ -247,6 +251,14 @@ def _fit_folds(
             found[MODEL] = FoldModel(place).predict(held_out, data[test])
             found |= fit_baselines(features, y, types, train, test, inner, settings.seed)
         write_arrays(place / "predicted.npz", found)
+
+    parts, bar = np.unique(fold).tolist(), {"desc": "folds", "disable": None}
+    with threadpool_limits(1, "blas"):  # its threads wait for each other if the cores are busy
+        if settings.frozen:
+            thread_map(fit_fold, parts, max_workers=available_cores(), **bar)
+        else:
+            for part in tqdm(parts, **bar):
+                fit_fold(part)
 
 
 def _inner_folds(data: CSVDataset, rows: np.ndarray, settings: FitSettings) -> np.ndarray:
