@@ -13,6 +13,7 @@ from rdkit import Chem, rdBase
 _EXTENSION = re.compile(r"\|[^|]*\|")
 # RDKit stores a charge in 8 bits and an isotope in 16 and silently changes larger ones.
 _OVERFLOW = re.compile(r"\[(?:0*\d{5,}|[^\]]*[+-]\d{3,})[^\]]*\]")
+_REACTION = re.compile(r"(?<!-)>.*(?<!-)>")  # a dative bond is written ->
 
 
 @contextmanager
@@ -67,7 +68,8 @@ def checked_smiles(smiles: object) -> str:
     RDKit stops at a blank or a character that is not ASCII and silently ignores the rest.
 
     Raises:
-        ValueError: If it is no string, is empty, or has a part that RDKit ignores.
+        ValueError: If it is no string, is empty, is an InChI or a reaction, or has a part that
+            RDKit ignores.
     """
     if not isinstance(smiles, str):
         raise ValueError(f"a SMILES string is needed, not {type(smiles).__name__}")
@@ -77,6 +79,10 @@ def checked_smiles(smiles: object) -> str:
     first, *others = stripped.split(None, 1)
     if others and not _EXTENSION.fullmatch(others[0]):
         raise ValueError(f"{_short(others[0])} follows a blank after {_short(first)}")
+    if first.startswith("InChI="):
+        raise ValueError("an InChI, not a SMILES: convert it")
+    if _REACTION.search(first):
+        raise ValueError("a reaction (with >), not a molecule")
     for place, character in enumerate(first):
         if not "!" <= character <= "~":
             raise ValueError(f"character {character!r} at position {place + 1} is no SMILES")

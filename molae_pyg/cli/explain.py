@@ -42,7 +42,7 @@ def _explain(
 ) -> int:
     from molae_pyg.analysis import explain_page, write_contributions
     from molae_pyg.chem.options import InputError, as_input_errors
-    from molae_pyg.tables.formats import smiles_of
+    from molae_pyg.tables.formats import check_apart, smiles_of
 
     page = Path(output)
     if page.suffix.lower() != ".html":
@@ -51,12 +51,13 @@ def _explain(
         raise FileNotFoundError(f"{output}: there is no such folder")
     if draw < 1:
         raise InputError(f"--draw must be at least 1, got {draw}")
+    table = page.with_suffix(".csv")
+    check_apart(data, page, table)
     with as_input_errors():
         molecules = smiles_of(data, encoding, smiles)
         if not molecules:
             raise InputError(f"{data} has no rows")
     found, facts = _explanations(model, molecules)
-    table = page.with_suffix(".csv")
     write_contributions(found, table)
     facts = [("Model", model), ("Table", data), *facts]
     explain_page(found, page, "What the predictions come from", most=draw, facts=facts)

@@ -35,13 +35,14 @@ def _predict(
     encoding: str,
 ) -> int:
     from molae_pyg.chem.options import InputError, as_input_errors
-    from molae_pyg.tables.formats import read_cells, smiles_of
+    from molae_pyg.tables.formats import check_apart, read_cells, smiles_of
     from molae_pyg.workflow import FittedModel
     from molae_pyg.workflow.output import check_output, scores_of, write_beside
 
     if not 0 < alpha < 1:
         raise InputError(f"--alpha must be between 0 and 1, got {alpha}")
     check_output(output)
+    check_apart(data, output)
     fitted = FittedModel.load(model)
     with as_input_errors():
         cells = read_cells(data, encoding, smiles)

@@ -28,6 +28,7 @@ from molae_pyg.inference.readouts import (
 )
 from molae_pyg.inference.vector_files import WRITERS, Lines, check_output
 from molae_pyg.nn.arguments import size
+from molae_pyg.tables.formats import check_apart
 
 _AT_ONCE = {"molecule": 512, "atom": 128}  # rows of a part, which are in memory together
 
@@ -135,6 +136,7 @@ def embed_file(
     if level == "atom" and readout != "cls":
         raise InputError(f"readout {readout!r} is of molecules: atoms have vectors of their own")
     check_output(out)
+    check_apart(data, out)
     file = open_molecules(data, encoding, smiles_column)
     options = _options(getattr(model, "recipe", None), num_conformers)
     encoder = getattr(model, "encoder", model)

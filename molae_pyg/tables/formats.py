@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from rdkit import rdBase
 
+from molae_pyg.chem.options import InputError
 from molae_pyg.chem.sdf import sdf_blocks, smiles_of_record, unpacked
 from molae_pyg.tables.text_file import LINE, LISTS, TableRows, ending_of, lines_of_text
 
@@ -22,6 +23,15 @@ class Cells(NamedTuple):
 
     columns: list[str]
     rows: list[list[str]]
+
+
+def check_apart(data: str | os.PathLike, *outputs: str | os.PathLike) -> None:
+    """Checks that no output would replace the file that is read (ValueError)."""
+    for path in outputs:
+        if os.path.exists(path) and os.path.exists(data) and os.path.samefile(path, data):
+            raise InputError(
+                f"{os.fspath(path)} would replace the file that is read: give another name"
+            )
 
 
 def read_cells(

@@ -170,10 +170,10 @@ class TableRows:
         if self._smiles_column is not None:
             return self.indices([self._smiles_column])[0]
         if self._smiles is None:
-            raise ValueError(
-                f"{self._path}: found no SMILES column; name it with smiles_column, or call it "
-                f"{SMILES_NAMES[0]!r} in the file. Columns: {self.columns}"
-            )
+            names, remedy = self.columns, "name it with smiles_column= (--smiles)"
+            if all(SMILES.fullmatch(name) or _is_number(name) for name in names):
+                remedy = "its first line looks like a row: write a line of names, such as smiles,y"
+            raise ValueError(f"{self._path}: found no SMILES column; {remedy}. Columns: {names}")
         return self.indices([self.columns[self._smiles]])[0]
 
     def _sample(self, lines: Iterator[str]) -> list[str]:

@@ -27,10 +27,11 @@ from molae_pyg.inference.readouts import sees_graph
 from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, with_graph
-from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.model import FittedModel, Outcomes
 from molae_pyg.workflow.scores import MODEL
 
 _AT_ONCE = 64  # molecules whose copies are in memory together
+_MOST_ATOMS = 150  # of a molecule; the descriptors of the copies of a larger one take minutes
 _BATCH, _PRECISION = 64, "32-true"  # contributions are small differences
 _EPS = 1e-6  # probabilities are kept this far from 0 and 1
 #: Descriptors by partial charges, which a dummy atom has not: they keep their values.
@@ -52,7 +53,7 @@ def explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
 
 
 def _explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
-    outcomes = model.molecules(smiles, with_coordinates=True)
+    outcomes = _without_large(model.molecules(smiles, with_coordinates=True))
     hydrogens = not model.info["recipe"]["remove_hydrogens"]
     parts: list[np.ndarray] = []
     if outcomes.molecules:
@@ -68,6 +69,19 @@ def _explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
     values = [part[0] - part[1:] for part in parts]
     predictions = [part[0] for part in parts]
     return explanations_of(blank, rows, outcomes.molecules, predictions, values, hydrogens)
+
+
+def _without_large(outcomes: Outcomes) -> Outcomes:
+    """Leaves out molecules that have too many atoms to explain, with a reason."""
+    status, reason = list(outcomes.status), list(outcomes.reason)
+    sizes = np.array([data.num_nodes for data in outcomes.molecules], int)
+    for row, number in zip(outcomes.kept, sizes, strict=True):
+        if number > _MOST_ATOMS:
+            status[row] = "failed"
+            reason[row] = f"{number} atoms: molecules of more than {_MOST_ATOMS} are not explained"
+    is_small = sizes <= _MOST_ATOMS
+    molecules = [outcomes.molecules[place] for place in np.flatnonzero(is_small)]
+    return Outcomes(status, reason, outcomes.kept[is_small], molecules)
 
 
 def _without_atoms(copies: Copies, smiles: Sequence[str]) -> list[str]:

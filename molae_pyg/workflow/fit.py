@@ -144,6 +144,8 @@ def fit(
         raise InputError("targets of several classes and bounds cannot be learned yet")
     check_names(targets)
     _check_labels(table.y.numpy(), table.task_names)
+    if folder.is_file():
+        raise InputError(f"{folder} is a file: a folder is needed")
     folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(folder):
         place = ModelFolder(folder, identity)
