@@ -47,6 +47,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
     add("--weights", metavar="NAME", help="default: molae-graph; of fine-tuning molae-small")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
+    what = "of fine-tuning: try N settings in each fold, on rows inside its training rows"
+    add("--tune", type=int, default=0, metavar="N", help=what)
     add("--seed", type=int, default=0, metavar="N", help="default: 0")
     add_table_flags(parser)
 
@@ -57,11 +59,12 @@ def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.tables.reading import read_table
     from molae_pyg.workflow import FitSettings, fit
     from molae_pyg.workflow.output import cells_of, summary
+    from molae_pyg.workflow.tuning import tuned_lines
 
     training = dict(map(_setting, flags["set"]))
     if flags["epochs"] is not None:
         training["epochs"] = flags["epochs"]
-    names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed")
+    names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
     settings = FitSettings(**{name: flags[name] for name in names}, training=training)
     targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
     with as_input_errors():
@@ -79,6 +82,8 @@ def _train(data: str, model: str, **flags: Any) -> None:
     with resumable():
         fitted = fit(table, model, settings, cells, data)
     print(f"\n{summary(fitted)}\n")
+    for line in tuned_lines(fitted.info.get("tuned", [])):
+        print(line)
     print(f"{model}/predictions.csv  the table with out-of-fold predictions")
     print(f"{model}/metrics.csv      all scores")
     print(f"Predict new molecules: molae predict {model} NEW.csv OUT.csv")

@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from molae_pyg.chem.options import InputError
 from molae_pyg.datasets import CSVDataset
 from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.inference import predict
+from molae_pyg.metrics import choosing_metric
 from molae_pyg.models import MolAEPredictor
 from molae_pyg.training import Finetuning, finetune
 from molae_pyg.workflow.features import read_arrays
 from molae_pyg.workflow.folds import group_folds, make_folds
 from molae_pyg.workflow.readout import Readout, fit_readout
+from molae_pyg.workflow.tuning import space_of, tune
 
 if TYPE_CHECKING:
     from molae_pyg.workflow.fit import FitSettings
@@ -105,31 +108,26 @@ def fit_finetuned(
 
     A tenth of the training rows chooses the epoch. With features beside the encoder a read-out is
     fitted to the other training rows, and the prediction is a weighted average of both; the same
-    tenth chooses the weight of each target. Rows of the fold that is held out have no part in it.
+    tenth chooses the weight of each target, and with ``settings.tune`` the settings. Rows of the
+    fold that is held out have no part in it.
     """
     y, types = data.y.numpy().astype(float), data.task_types
     valid = _valid_rows(data, train, settings)
     rest = np.setdiff1d(train, valid)
-    chosen = {**TRAINING, **settings.training}
-    head = {name: chosen.pop(name, default) for name, default in HEAD.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        model = MolAEPredictor(
-            load_encoder(settings.weights),
-            data.num_tasks,
-            task_names=data.task_names,
-            task_type=types,
-            **head,
+    changes: dict[str, Any] = {}
+    if settings.tune:
+        changes = tune(
+            settings.tune,
+            space_of(settings.training),
+            {**asdict(Finetuning()), **HEAD, **TRAINING},
+            lambda changes, place: _finetuned(data, rest, valid, settings, changes, place)[1],
+            metric_of(data, settings),
+            folder,
+            folder / _FINETUNED,
+            settings.seed,
         )
-    try:
-        finetune(
-            model, data[rest], data[valid], folder / _FINETUNED, Finetuning(**chosen),
-            settings.seed, recipe=data.recipe,
-        )  # fmt: skip
-    except ValueError as error:
-        raise InputError(
-            f"{error}. A read-out of the frozen encoder needs fewer (--frozen)"
-        ) from None
+    # After tuning, the run of the best trial is there and is read.
+    model, _ = _finetuned(data, rest, valid, settings, changes, folder / _FINETUNED)
     if settings.features == "none":
         return
     inner = group_folds(np.arange(len(rest)), min(3, len(rest)), settings.seed, "rows")
@@ -139,6 +137,43 @@ def fit_finetuned(
     finetuned = predict(model.to(DEVICE), data[valid]).astype(float)
     share = _best_share(y[valid], finetuned, of_features)
     write_arrays(folder / _SHARE, {"share": share})
+
+
+def metric_of(data: CSVDataset, settings: "FitSettings") -> str:
+    """Returns the score that chooses epoch and settings."""
+    return choosing_metric(data.task_types, data.num_tasks, settings.training.get("metric"))
+
+
+def _finetuned(
+    data: CSVDataset,
+    train: np.ndarray,
+    valid: np.ndarray,
+    settings: "FitSettings",
+    changes: dict[str, Any],
+    folder: Path,
+) -> tuple[MolAEPredictor, dict[str, float]]:
+    """Fine-tunes a model with changed settings in a folder; returns it and its scores."""
+    chosen = {**TRAINING, **settings.training, **changes}
+    head = {name: chosen.pop(name, default) for name, default in HEAD.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = MolAEPredictor(
+            load_encoder(settings.weights),
+            data.num_tasks,
+            task_names=data.task_names,
+            task_type=data.task_types,
+            **head,
+        )
+    try:
+        scores = finetune(
+            model, data[train], data[valid], folder, Finetuning(**chosen),
+            settings.seed, recipe=data.recipe,
+        )  # fmt: skip
+    except ValueError as error:
+        raise InputError(
+            f"{error}. A read-out of the frozen encoder needs fewer (--frozen)"
+        ) from None
+    return model, scores
 
 
 def _best_share(y: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -31,12 +31,13 @@ from molae_pyg.workflow.features import (
     blocks_of,
     make_features,
 )
-from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen
+from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen, metric_of
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import group_folds, make_folds
 from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.output import cells_of, write_results
 from molae_pyg.workflow.scores import MODEL, fit_baselines
+from molae_pyg.workflow.tuning import check_optuna, chosen_in
 
 _INNER = 3  # folds of the cross-validation that chooses read-out and penalty
 
@@ -59,6 +60,8 @@ class FitSettings:
         seed: Seed of folds, conformers and initial weights.
         training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
             ``readout`` and ``pooler_dropout``.
+        tune: Number of trials of other settings of fine-tuning in each fold, see
+            :func:`~molae_pyg.workflow.tuning.tune`. default: 0, none.
 
     Raises:
         ValueError: A setting is unknown or out of range.
@@ -72,6 +75,7 @@ class FitSettings:
     weights: str | None = None
     seed: int = 0
     training: dict[str, Any] = field(default_factory=dict)
+    tune: int = 0
 
     def __post_init__(self) -> None:
         if self.weights is None:
@@ -81,6 +85,7 @@ class FitSettings:
             size("folds", self.folds)
             size("conformers", self.conformers)
             size("seed", self.seed, least=0)
+            size("tune", self.tune, least=0)
             Finetuning(**{k: v for k, v in self.training.items() if k not in HEAD})
         except TypeError as error:  # an unknown name
             known = [*HEAD, *Finetuning.__dataclass_fields__]
@@ -96,6 +101,11 @@ class FitSettings:
         if self.training and self.frozen:
             raise InputError(
                 f"{', '.join(self.training)}: only fine-tuning has such settings (--finetune)"
+            )
+        if self.tune and self.frozen:
+            raise InputError(
+                "only fine-tuning has settings to tune (--finetune): features, kernel and penalty "
+                "of the read-out are always chosen by cross-validation inside the training rows"
             )
 
 
@@ -126,6 +136,8 @@ def fit(
         BlockingIOError: Another process trains in the folder.
     """
     settings = settings or FitSettings()
+    if settings.tune:
+        check_optuna()
     folder = Path(folder)
     cells = cells or cells_of(table)
     encoder = load_encoder(settings.weights).eval()
@@ -157,6 +169,10 @@ def fit(
         fold = _folds(data, settings, cells)
         place.start(targets, data, fold, name)
         _fit_folds(data, fold, settings, encoder, folder)
+        if settings.tune:
+            metric, places = metric_of(data, settings), range(fold.max() + 1)
+            tuned = [chosen_in(folder / f"fold-{part}", metric) for part in places]
+            place.add({"tuned": tuned})
         model = FittedModel(folder)
         write_results(model, cells)
         place.finish()

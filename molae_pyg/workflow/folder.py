@@ -129,6 +129,11 @@ class ModelFolder:
         }
         self._write()
 
+    def add(self, facts: dict[str, Any]) -> None:
+        """Writes what is known after the fit."""
+        self.content |= facts
+        self._write()
+
     def finish(self) -> None:
         """Marks the model as whole."""
         self.content["done"] = True

@@ -118,6 +118,7 @@ def test_lists_and_packed_tables(folder, predict, tmp_path):
         ("train {f}/a.csv {t}/m --targets size --set lr", "--set takes KEY=VALUE"),
         ("train {f}/a.csv {t}/m --targets size --finetune --set lr=fast", "lr must be a number"),
         ("train {f}/a.csv {t}/m --targets size --finetune --set x=1", "Known settings"),
+        ("train {f}/a.csv {t}/m --targets size --tune 5", "only fine-tuning has settings to tune"),
         ("train {f}/a.csv {t}/m --targets amine --task-type regression", "is not a number"),
         ("predict {t} {f}/a.csv {t}/o.csv", "holds no model of molae train"),
         ("predict {f}/m {f}/a.csv {t}/o.xlsx", "the name must end in .csv or .tsv"),
