@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from molae_pyg.cli import main as molae
 from molae_pyg.evaluation.config import config_path
 
 ROOT = Path(__file__).parents[1]
@@ -18,6 +19,14 @@ PAGES = [README, *(p for p in sorted(DOCS.rglob("*.md")) if "_build" not in p.pa
 
 BLOCK = re.compile(r"^```(?P<kind>[^\s`]+)[^\n]*\n(?P<code>.*?)^```$", re.S | re.M)
 LINK = re.compile(r"\[[^\]]+\]\((?!\w+:)(?P<path>[^)#\s]+)[^)]*\)")
+
+
+TINY = """
+data: {num_conformers: 1, add_2d: false}
+model: {hidden_channels: 32, ffn_channels: 64, heads: 4, num_layers: 1, num_decoder_layers: 1}
+training: {steps: 2, pair_budget: 800, warmup_steps: 1, validate_every: 1}
+"""
+VERBS = ("train", "predict", "explain", "embed", "compare", "pretrain", "prepare", "merge")
 
 
 def name(page: Path) -> str:
@@ -72,6 +81,23 @@ COMMANDS = {
 def test_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(page, "python")
+
+
+@pytest.mark.slow
+def test_commands_page_runs(tmp_path, monkeypatch, capsys):
+    """Runs all commands of the page in their order; pre-training gets a small model."""
+    page = DOCS / "commands.md"
+    matplotlib.use("Agg")
+    monkeypatch.chdir(tmp_path)
+    run(page, "python")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    for program, *words in commands(page):
+        assert program == "molae"
+        more = ["--config", "tiny.yaml"] if words[0] == "pretrain" else []
+        assert molae([*words, *more]) == 0, words
+    assert "2 of 3 rows predicted, 1 invalid: see molae_reason" in capsys.readouterr().out
+    used = {words[1] for words in commands(page)}
+    assert used == set(VERBS), "each command has an example"
 
 
 @pytest.mark.slow

@@ -47,7 +47,6 @@ def in_batches(
     Args:
         model: The model that ``function`` uses, on the device to compute on.
         function: Returns one row per molecule of a batch, ``[B, ...]``, or per atom ``[N, ...]``.
-            With :func:`mean_over_conformers` it is the mean over their conformers.
         molecules: ``Data``; at least one.
         num_atoms: Number of atoms of each molecule ``[n]``.
         batch_size: Number of molecules of a batch.
@@ -72,19 +71,3 @@ def in_batches(
     result = np.empty_like(found)
     result[order] = found
     return result
-
-
-def mean_over_conformers(
-    function: Callable[[Tensor, Tensor, Tensor], Tensor],
-) -> Callable[[Batch], Tensor]:
-    """Returns a function of batches that is the mean of another over conformers.
-
-    Args:
-        function: A function of ``z [N]``, ``pos [N, 3]`` and ``batch [N]``.
-    """
-
-    def mean(batch: Batch) -> Tensor:
-        conformers = batch.conformers.unbind(1)  # K times [N, 3]
-        return sum(function(batch.z, pos, batch.batch) for pos in conformers) / len(conformers)
-
-    return mean

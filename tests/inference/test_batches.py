@@ -6,7 +6,7 @@ import torch
 from chains import molecules
 from torch import nn
 
-from molae_pyg.inference.batches import in_batches, mean_over_conformers
+from molae_pyg.inference.batches import in_batches
 
 
 class Noting(nn.Module):
@@ -22,6 +22,16 @@ class Noting(nn.Module):
         self.states.append((self.training, self.drop.training, torch.is_grad_enabled()))
         first = batch.diff(prepend=batch.new_tensor([-1])).bool()
         return self.drop(pos[first, :1]) * self.scale  # [B, 1]
+
+
+def mean_over_conformers(function):
+    """A function of batches that is the mean of another over conformers."""
+
+    def mean(batch):
+        conformers = batch.conformers.unbind(1)  # K times [N, 3]
+        return sum(function(batch.z, pos, batch.batch) for pos in conformers) / len(conformers)
+
+    return mean
 
 
 @pytest.fixture
