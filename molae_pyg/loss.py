@@ -134,6 +134,27 @@ def _mean(x: Tensor) -> Tensor:
     return x.sum() / max(x.numel(), 1)
 
 
+def denoising_loss(
+    direction: Tensor, noise: Tensor, batch: Tensor, batch_size: int
+) -> tuple[Tensor, Tensor]:
+    r"""Transformer-M's denoising loss: one minus the cosine of predicted and true noise.
+
+    .. math::
+        L_b = \mathrm{mean}_{i \in b} \left( 1 - \cos(o_i, \epsilon_i) \right)
+
+    Args:
+        direction: Predicted direction ``[N, 3]``.
+        noise: Noise that was added ``[N, 3]``; an atom without noise has cosine 0.
+        batch: Molecule of each atom ``[N]``, sorted.
+        batch_size: Number of molecules B.
+
+    Returns:
+        The loss of each molecule ``[B]``, and the cosine of each atom ``[N]``.
+    """
+    cosine = F.cosine_similarity(direction, noise, dim=1)  # [N]
+    return scatter(1 - cosine, batch, dim_size=batch_size, reduce="mean"), cosine
+
+
 PropertyLoss = Literal["mse", "mae", "smooth_l1", "bce"]
 
 #: Elementwise losses by name; those of standardised values, and bce of logits and classes.

@@ -32,7 +32,7 @@ LEVELS = (
     },
     {"chem", "checkpoint", "loss"},
     {"official_file", "splits"},
-    {"official_checkpoint"},
+    {"official_checkpoint", "official_transformer_m"},
     {"tables", "models"},
     {"store"},
     {"datasets"},

@@ -88,8 +88,27 @@ def add_graph(data: Data) -> Data:
     Raises:
         ValueError: The atoms of ``smiles`` are not those of ``z``.
     """
-    mol = sanitised(data.smiles)
-    graph, place = mol_graph(mol), data.atom_map.tolist()
+    mol, place, row = atom_rows(data)
+    graph = mol_graph(mol)
+    ends = row[graph.bond_index]  # [2, m], -1: an atom that was removed
+    kept = (ends >= 0).all(0)
+    ends, kinds = torch.from_numpy(ends[:, kept]), torch.from_numpy(graph.bond_type[kept])
+    data.atom = torch.from_numpy(graph.atom[place])
+    data.edge_index = torch.cat([ends, ends.flip(0)], dim=1)
+    data.bond_type = torch.cat([kinds, kinds])
+    return data
+
+
+def atom_rows(data: Data) -> tuple[Chem.Mol, list[int], np.ndarray]:
+    """The molecule of ``data.smiles``, and which of its atoms are the rows of ``data``.
+
+    Returns:
+        The molecule, the atom of each row, and the row of each atom (-1: it was removed).
+
+    Raises:
+        ValueError: The atoms of ``smiles`` are not those of ``z``.
+    """
+    mol, place = sanitised(data.smiles), data.atom_map.tolist()
     numbers = [atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()]  # a dummy atom is MAX_Z
     if min(place, default=-1) < 0 or [numbers[i] for i in place] != data.z.tolist():
         raise ValueError(
@@ -98,13 +117,7 @@ def add_graph(data: Data) -> Data:
         )
     row = np.full(len(numbers), -1)
     row[place] = np.arange(len(place))
-    ends = row[graph.bond_index]  # [2, m], -1: an atom that was removed
-    kept = (ends >= 0).all(0)
-    ends, kinds = torch.from_numpy(ends[:, kept]), torch.from_numpy(graph.bond_type[kept])
-    data.atom = torch.from_numpy(graph.atom[place])
-    data.edge_index = torch.cat([ends, ends.flip(0)], dim=1)
-    data.bond_type = torch.cat([kinds, kinds])
-    return data
+    return mol, place, row
 
 
 def batch_graph(batch: Data) -> Graph:

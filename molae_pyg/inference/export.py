@@ -53,6 +53,8 @@ class DenseEncoder(nn.Module):
 
     def __init__(self, encoder: MolAEEncoder):
         super().__init__()
+        if type(encoder) is not MolAEEncoder:  # its forward is written out below
+            raise ValueError(f"a {type(encoder).__name__} cannot be exported, only a MolAEEncoder")
         self.encoder = encoder
 
     def forward(

@@ -10,6 +10,8 @@ from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.models.predictor import MolAEPredictor, PropertyModel
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.models.reference import ReferenceMolAE
+from molae_pyg.models.transformer_m import TransformerM, TransformerMOutput
+from molae_pyg.models.transformer_m_encoder import TransformerMEncoder, TransformerMEncoding
 from molae_pyg.models.uni_mol import UniMol, UniMolOutput
 from molae_pyg.nn.graph_bias import GraphClozeOutput
 
@@ -30,6 +32,10 @@ __all__ = [
     "Pretrained",
     "PropertyModel",
     "ReferenceMolAE",
+    "TransformerM",
+    "TransformerMEncoder",
+    "TransformerMEncoding",
+    "TransformerMOutput",
     "UniMol",
     "UniMolOutput",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.mol_ae import MolAE, MolAEDecoder
 from molae_pyg.models.positioned import PositionedEncoder
+from molae_pyg.models.transformer_m_encoder import TransformerMEncoder
 from molae_pyg.nn.checks import check_molecules
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
@@ -94,8 +95,10 @@ class FullMolAE(MolAEEncoder):
         return EncoderOutput(slots.flat(dec.x), dec.x[:, 0], dec.x[:, 1], dec)
 
 
-def build_encoder(config: Mapping[str, Any]) -> MolAEEncoder:
+def build_encoder(config: Mapping[str, Any]) -> MolAEEncoder | TransformerMEncoder:
     """Returns the encoder, with new weights, whose ``config`` is given."""
+    if "drop_path" in config:
+        return TransformerMEncoder(**config)
     if "num_decoder_layers" in config:
         return FullMolAE(**config)
     return (PositionedEncoder if "position_layer" in config else MolAEEncoder)(**config)

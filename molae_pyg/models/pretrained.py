@@ -82,11 +82,15 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
         "AblatedMolAE": models.ReferenceMolAE,  # it reads both
         "ReferenceMolAE": models.ReferenceMolAE,
         "MolAEPredictor": models.MolAEPredictor,
+        "TransformerM": models.TransformerM,
         "UniMol": models.UniMol,
         "AtomPredictor": models.AtomPredictor,
     }
     saved = checkpoint.saved_class(folder)
     if saved in having_one:
         return checkpoint.load(having_one[saved], folder).encoder
-    encoders = {name: getattr(models, name) for name in ("FullMolAE", "PositionedEncoder")}
+    encoders = {
+        name: getattr(models, name)
+        for name in ("FullMolAE", "PositionedEncoder", "TransformerMEncoder")
+    }
     return checkpoint.load(encoders.get(saved, cls), folder)

@@ -106,7 +106,8 @@ class GraphBias(ShowsArguments, nn.Module):
         self, graph: Graph, every: Slots, kept: Slots, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         _check(graph, every.batch.numel())
-        codes = pair_codes(_dense_bonds(graph, every), _is_atom(every))  # [B, L, L]
+        bonds = dense_bonds(graph.edge_index, graph.bond_type, every)
+        codes = pair_codes(bonds, _is_atom(every))  # [B, L, L]
         x = self.atoms(graph.atom)  # [N, C]
         if keep is not None:
             x = x[keep]
@@ -132,12 +133,15 @@ def _is_atom(slots: Slots) -> Tensor:
     return slots.mask & (number >= NUM_SPECIAL)
 
 
-def _dense_bonds(graph: Graph, slots: Slots) -> Tensor:
-    """Types of the bonds ``[B, L, L]``, symmetric."""
+def dense_bonds(edge_index: Tensor, kinds: Tensor, slots: Slots) -> Tensor:
+    """Types or features of the bonds, ``[E]`` or ``[E, F]`` -> ``[B, L, L]`` or ``[B, L, L, F]``.
+
+    They are symmetric, and 0 where there is no bond.
+    """
     batch_size, length = slots.mask.shape
-    first, second = graph.edge_index
-    bonds = graph.bond_type.new_zeros(batch_size, length, length, dtype=torch.long)
-    molecule, kinds = slots.batch[first], graph.bond_type.long()
+    first, second = edge_index
+    bonds = kinds.new_zeros(batch_size, length, length, *kinds.shape[1:], dtype=torch.long)
+    molecule, kinds = slots.batch[first], kinds.long()
     bonds[molecule, slots.slot[first], slots.slot[second]] = kinds
     bonds[molecule, slots.slot[second], slots.slot[first]] = kinds
     return bonds

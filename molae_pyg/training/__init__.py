@@ -7,6 +7,7 @@ from molae_pyg.training.objectives import (
     ClozeModule,
     PretrainingModule,
     cloze_objective,
+    transformer_m_objective,
     uni_mol_objective,
 )
 from molae_pyg.training.pretraining import pretrain
@@ -35,5 +36,6 @@ __all__ = [
     "plan_batches",
     "polynomial_decay",
     "pretrain",
+    "transformer_m_objective",
     "uni_mol_objective",
 ]

@@ -16,7 +16,9 @@ from torch_geometric.data import Batch
 
 from molae_pyg.chem.elements import token_table
 from molae_pyg.fingerprint import digest
-from molae_pyg.loss import cloze_loss, distance_pairs
+from molae_pyg.loss import cloze_loss, denoising_loss, distance_pairs
+from molae_pyg.models.transformer_m import ogb_graph
+from molae_pyg.models.transformer_m_encoder import ONLY_3D
 from molae_pyg.nn.heads import DistanceHead
 from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.schedule import configure_adam
@@ -53,6 +55,37 @@ def uni_mol_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         What :func:`cloze_objective` does, without norms of a decoder.
     """
     return _rebuilt(model, batch, self_distances=model.config["rule"] == "2024")
+
+
+def transformer_m_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """Transformer-M's objective: the direction of noise and, if there are labels, a property.
+
+    Args:
+        model: :class:`~molae_pyg.models.TransformerM`.
+        batch: Molecules with ``z, pos, batch, pos_noisy, mode`` of
+            :class:`~molae_pyg.transforms.DenoiseAtoms`, and optionally ``y`` (one number for each
+            molecule, NaN: missing, in units of about 1) and the graph of
+            :func:`~molae_pyg.chem.ogb_graph.add_ogb_graph`.
+
+    Returns:
+        ``loss``, the sum of ``denoising`` (of the molecules that are shown in 3D only) and
+        ``property`` (mean absolute error), both divided by the number of molecules of the batch;
+        and ``cosine``, the mean over the atoms that count.
+    """
+    size, only_3d = batch.num_graphs, batch.mode == ONLY_3D  # [B]
+    out = model(batch.z, batch.pos_noisy, batch.batch, ogb_graph(batch), batch.mode, size)
+    noise = batch.pos_noisy - batch.pos
+    each, cosine = denoising_loss(out.direction, noise, batch.batch, size)
+    terms = {"denoising": (each * only_3d).sum() / size}
+    if batch.get("y") is not None:
+        y = batch.y.reshape(size)
+        known = ~y.isnan()
+        terms["property"] = (out.y - y)[known].abs().sum() / size
+    terms["loss"] = sum(terms.values())
+    counts = only_3d[batch.batch]  # [N]
+    if counts.any():
+        terms["cosine"] = cosine[counts].detach().mean()
+    return terms
 
 
 def _rebuilt(model: nn.Module, batch: Batch, self_distances: bool = False) -> dict[str, Tensor]:

@@ -2,5 +2,13 @@
 
 from molae_pyg.transforms.atoms import CropAtoms, RemoveHydrogens, SampleConformer
 from molae_pyg.transforms.cloze import ClozeDrop, CoordinateNoise
+from molae_pyg.transforms.denoising import DenoiseAtoms
 
-__all__ = ["ClozeDrop", "CoordinateNoise", "CropAtoms", "RemoveHydrogens", "SampleConformer"]
+__all__ = [
+    "ClozeDrop",
+    "CoordinateNoise",
+    "CropAtoms",
+    "DenoiseAtoms",
+    "RemoveHydrogens",
+    "SampleConformer",
+]

@@ -14,7 +14,7 @@ from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor, from_smiles
 from molae_pyg.chem.graph import add_graph, batch_graph
 from molae_pyg.inference import export_onnx, export_program
 from molae_pyg.inference.export import dense
-from molae_pyg.models import PropertyModel
+from molae_pyg.models import PositionedEncoder, PropertyModel
 
 READOUTS = ["cls", "mean", "sum", "max", "atomwise"]
 #: One molecule, one atom, one atom and molecules of several sizes.
@@ -248,3 +248,9 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"need onnx and onnxscript: .*molae_pyg\[onnx\]"):
         export_onnx(encoder(), tmp_path / "model.onnx")
+
+
+def test_an_encoder_with_another_forward_is_refused(tmp_path):
+    encoder = PositionedEncoder(16, 16, 4, 1, num_gaussians=8).eval()
+    with pytest.raises(ValueError, match="a PositionedEncoder cannot be exported"):
+        export_onnx(encoder, tmp_path / "encoder.onnx")

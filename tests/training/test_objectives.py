@@ -11,9 +11,18 @@ from torch import nn
 from torch_geometric.transforms import Compose
 from torch_geometric.utils import scatter
 
+from molae_pyg import CoordinateNoise
 from molae_pyg.fingerprint import of_weights
-from molae_pyg.training import Pretraining, PretrainingModule, pretrain
+from molae_pyg.models import TransformerM, UniMol
+from molae_pyg.training import (
+    Pretraining,
+    PretrainingModule,
+    pretrain,
+    transformer_m_objective,
+    uni_mol_objective,
+)
 from molae_pyg.training.objectives import objective_identity
+from molae_pyg.transforms import DenoiseAtoms
 
 NO_CHANGE = Compose([])
 FEW = Pretraining(steps=12, validate_every=4, pair_budget=3000, lr=2e-3, warmup_steps=5)
@@ -77,6 +86,21 @@ def test_any_model_and_objective_are_trained_killed_and_resumed(folder, tmp_path
     assert {"train_total", "train_largest", "val_total", "val_largest"} < set(whole)
     assert pretrain(again := sizes(), *call, tmp_path / "killed", FEW, NO_CHANGE) == scores
     assert of_weights(again) == of_weights(resumed)
+
+
+@pytest.mark.parametrize(
+    ("model", "objective", "transform", "names"),
+    [
+        (UniMol.tiny, uni_mol_objective, CoordinateNoise(), {"token", "coordinate_rmsd"}),
+        (TransformerM.tiny, transformer_m_objective, DenoiseAtoms(modes=(0, 0, 1)), {"cosine"}),
+    ],
+)
+def test_other_systems_are_pretrained(folder, tmp_path, model, objective, transform, names):
+    torch.manual_seed(0)
+    built = model()
+    scores = pretrain(built, objective, *split(folder), tmp_path, FEW, transform)
+    assert {f"val_{name}" for name in names | {"total"}} <= scores.keys()
+    assert of_weights(type(built).from_pretrained(tmp_path / "model")) == of_weights(built)
 
 
 def test_another_objective_in_the_folder_is_refused(folder, tmp_path):

@@ -20,6 +20,7 @@ from molae_pyg.transforms import (
 OTHER = {
     "ratio": 0.3, "noise": 0.25, "kind": "normal", "keep": 0.2, "random": 0.1,
     "max_atoms": 7, "trailing_only": True, "atom_fields": ("y", "charge"),
+    "modes": (1, 1, 2),
 }  # fmt: skip
 ALL = [getattr(transforms, name) for name in transforms.__all__]
 CORRUPTING = [ClozeDrop, CoordinateNoise]
@@ -54,6 +55,7 @@ def test_reprs_of_the_defaults_do_not_change():
         "ClozeDrop(0.15, noise=1.0, kind='uniform', keep=0.05)",
         "CoordinateNoise(1.0, kind='uniform', ratio=0.15, keep=0.05, random=0.05)",
         "CropAtoms(256)",
+        "DenoiseAtoms(0.2, modes=(0.2, 0.2, 0.6))",
         "RemoveHydrogens(trailing_only=False)",
         "SampleConformer()",
     ]

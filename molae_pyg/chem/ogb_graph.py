@@ -1,0 +1,87 @@
+"""The integer features of the Open Graph Benchmark, which Transformer-M reads."""
+
+from collections.abc import Sequence
+
+import torch
+from rdkit import Chem
+from rdkit.Chem.rdchem import BondStereo, BondType, ChiralType, HybridizationType
+from torch_geometric.data import Data
+
+from molae_pyg.chem.graph import atom_rows
+
+_CHIRALITY = (
+    ChiralType.CHI_UNSPECIFIED,
+    ChiralType.CHI_TETRAHEDRAL_CW,
+    ChiralType.CHI_TETRAHEDRAL_CCW,
+    ChiralType.CHI_OTHER,
+)
+_HYBRIDISATION = (
+    HybridizationType.SP,
+    HybridizationType.SP2,
+    HybridizationType.SP3,
+    HybridizationType.SP3D,
+    HybridizationType.SP3D2,
+)
+_TYPES = (BondType.SINGLE, BondType.DOUBLE, BondType.TRIPLE, BondType.AROMATIC)
+_STEREO = (
+    BondStereo.STEREONONE,
+    BondStereo.STEREOZ,
+    BondStereo.STEREOE,
+    BondStereo.STEREOCIS,
+    BondStereo.STEREOTRANS,
+    BondStereo.STEREOANY,
+)
+
+
+def _place(known: Sequence, value: object) -> int:
+    """Place of a value; one behind the last for values that are not listed."""
+    return known.index(value) if value in known else len(known)
+
+
+def _atom(atom: Chem.Atom) -> tuple[int, ...]:
+    return (
+        _place(range(1, 119), atom.GetAtomicNum()),
+        _place(_CHIRALITY, atom.GetChiralTag()),
+        _place(range(11), atom.GetTotalDegree()),
+        _place(range(-5, 6), atom.GetFormalCharge()),
+        _place(range(9), atom.GetTotalNumHs()),
+        _place(range(5), atom.GetNumRadicalElectrons()),
+        _place(_HYBRIDISATION, atom.GetHybridization()),
+        int(atom.GetIsAromatic()),
+        int(atom.IsInRing()),
+    )
+
+
+def _bond(bond: Chem.Bond) -> tuple[int, ...]:
+    return (
+        _place(_TYPES, bond.GetBondType()),
+        _place(_STEREO, bond.GetStereo()),
+        int(bond.GetIsConjugated()),
+    )
+
+
+def add_ogb_graph(data: Data) -> Data:
+    """Adds the graph of ``data.smiles`` to a molecule of :func:`~molae_pyg.from_smiles`, in place.
+
+    Adds ``x [n, 9]``, ``edge_index [2, 2 m]`` and ``edge_attr [2 m, 3]``, int64, the features of
+    the Open Graph Benchmark: of atoms the element, chirality, degree, charge, hydrogens, radical
+    electrons, hybridisation, whether aromatic, whether in a ring; of bonds the type, stereo label
+    and whether conjugated. A value that is not listed there has the last number.
+
+    Args:
+        data: A molecule with ``z``, ``smiles`` and ``atom_map``.
+
+    Raises:
+        ValueError: The atoms of ``smiles`` are not those of ``z``.
+    """
+    mol, place, row = atom_rows(data)
+    data.x = torch.tensor([_atom(mol.GetAtomWithIdx(i)) for i in place]).view(-1, 9)
+    ends, features = [], []
+    for bond in mol.GetBonds():
+        first, second = row[bond.GetBeginAtomIdx()], row[bond.GetEndAtomIdx()]
+        if min(first, second) >= 0:  # else to an atom that was removed
+            ends += [(first, second), (second, first)]
+            features += [_bond(bond)] * 2
+    data.edge_index = torch.tensor(ends, dtype=torch.long).view(-1, 2).T.contiguous()
+    data.edge_attr = torch.tensor(features, dtype=torch.long).view(-1, 3)
+    return data

@@ -1,0 +1,422 @@
+"""Transformer-M against recordings of its official code, its corrections, and its symmetries."""
+
+import json
+from functools import cache
+
+import goldens
+import pytest
+import torch
+from symmetry import motions
+from torch_geometric.data import Batch, Data
+
+from molae_pyg import MolAEEncoder, MolAEPredictor, from_smiles
+from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.chem.ogb_graph import add_ogb_graph
+from molae_pyg.inference import embed
+from molae_pyg.loss import denoising_loss
+from molae_pyg.models import TransformerM, TransformerMEncoder
+from molae_pyg.models.transformer_m import ogb_graph
+from molae_pyg.nn.graph_bias import Graph
+from molae_pyg.official_file import OfficialFile
+from molae_pyg.official_transformer_m import load_transformer_m, official_names
+from molae_pyg.training import transformer_m_objective
+from molae_pyg.transforms import DenoiseAtoms
+
+FOLDER = goldens.FOLDER / "objectives"
+VARIANTS = {
+    "eval_clean": None, "eval_noise": None, "eval_nopos": None, "train_mixed": [0, 1, 2],
+    "train_all3d": [2, 2, 2], "train_all2d": [1, 1, 1], "train_allboth": [0, 0, 0],
+    **{f"single{i}_mode2": [2] for i in range(3)},
+}  # fmt: skip
+TARGETS = torch.tensor([1.25, -0.5, 2.0])
+
+
+@cache
+def meta(size: str) -> dict:
+    name = "meta" if size == "tiny" else "base_meta"
+    return json.loads((FOLDER / f"transformer_m/{name}.json").read_text())
+
+
+@cache
+def official_file(size: str) -> OfficialFile:
+    scope: dict = {}
+    exec((FOLDER / "fill_rule.py").read_text(), scope)
+    tiny = json.loads((FOLDER / "transformer_m/state_dict_shapes.json").read_text())
+    shapes = tiny if size == "tiny" else meta("base")["shapes"]
+    weights = {k: torch.from_numpy(v) for k, v in scope["fill"](shapes).items()}
+    return OfficialFile(size, weights, {})
+
+
+def load(size: str = "tiny") -> TransformerM:
+    return load_transformer_m(TransformerM, official_file(size)).eval()
+
+
+def recorded_batch(noise: bool = True, molecule: int | None = None) -> Data:
+    """The recorded molecules; noise is that of the recording."""
+    arrays = goldens.arrays("objectives/transformer_m/inputs")
+    count = arrays["num_atoms"]
+    valid = torch.arange(arrays["pos"].size(1)) < count[:, None]  # [B, n]
+    unit = goldens.arrays("objectives/transformer_m/noise")["unit_normal"]
+    pos = arrays["pos"][valid]
+    batch = Data(
+        z=arrays["raw_node_feat"][:, 0] + 1,
+        x=arrays["raw_node_feat"],
+        edge_index=arrays["raw_edge_index"],
+        edge_attr=arrays["raw_edge_attr"],
+        pos=pos,
+        pos_noisy=pos + 0.2 * unit[valid] * noise,
+        batch=torch.repeat_interleave(torch.arange(3), count),
+    )
+    if molecule is not None:
+        batch = batch.subgraph(batch.batch == molecule)
+        batch.batch = torch.zeros_like(batch.batch)
+    batch.num_graphs = int(batch.batch.max()) + 1
+    return batch
+
+
+def losses(model: TransformerM, data: Data, mode: torch.Tensor | None, y: torch.Tensor) -> dict:
+    """The recorded sums; in evaluation every molecule has a denoising loss."""
+    if mode is not None:
+        data.mode, data.y = mode, y
+        terms = transformer_m_objective(model, data)
+        return {k: terms[k] * len(y) for k in ("property", "denoising", "loss")}
+    out = model(data.z, data.pos_noisy, data.batch, ogb_graph(data))
+    noise = data.pos_noisy - data.pos
+    denoising = denoising_loss(out.direction, noise, data.batch, len(y))[0].sum()
+    if not data.pos_noisy.any():
+        denoising = denoising * 0  # the official code has no such loss without positions
+    terms = {"property": (out.y - y).abs().sum(), "denoising": denoising}
+    return {**terms, "loss": sum(terms.values())}
+
+
+def assert_recorded(size: str, variant: str, mode: list[int] | None, atol: float) -> None:
+    model = load(size)
+    single = int(variant[6]) if variant.startswith("single") else None
+    data = recorded_batch("clean" not in variant, single)
+    if variant == "eval_nopos":
+        data.pos = data.pos_noisy = torch.zeros_like(data.pos)
+    mode = None if mode is None else torch.tensor(mode)
+    theirs = goldens.arrays(f"objectives/transformer_m/{variant}")
+    out = model(data.z, data.pos_noisy, data.batch, ogb_graph(data), mode)
+    difference = {"graph_out": (out.y - theirs["graph_out"][:, 0, 0]).abs().max().item()}
+    if "atom_output" in theirs:
+        shown = torch.ones(data.num_graphs) if mode is None else (mode == 2).float()
+        valid = torch.zeros(theirs["atom_output"].shape[:2], dtype=torch.bool)
+        for b, n in enumerate(data.batch.bincount().tolist()):
+            valid[b, :n] = True
+        direction = out.direction * shown[data.batch][:, None]
+        difference["atom"] = (direction - theirs["atom_output"][valid]).abs().max().item()
+    print(size, variant, difference)
+    assert max(difference.values()) < atol, difference
+    recorded = meta(size)["variants"][variant]
+    y = TARGETS if single is None else TARGETS[single : single + 1]
+    terms = losses(model, data, mode, y)
+    assert terms["property"].item() == pytest.approx(recorded["losses"]["loss"], abs=2 * atol)
+    half = recorded["losses"]["node_output_loss"]  # rounded to 16 bits there
+    assert terms["denoising"].item() == pytest.approx(half, rel=1e-3)
+    model.zero_grad()
+    terms["loss"].backward()
+    mine = {}
+    for key, parameter in model.named_parameters():
+        names = official_names(key)
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        mine.update(zip(names, gradient.chunk(len(names)), strict=True))
+    assert mine.keys() == recorded["grad_norms"].keys()
+    for name, norm in recorded["grad_norms"].items():
+        assert mine[name].norm().item() == pytest.approx(norm or 0.0, rel=1e-3, abs=1e-3), name
+
+
+@pytest.mark.parametrize(("variant", "mode"), VARIANTS.items())
+def test_recorded_outputs_losses_and_gradients(variant, mode):
+    assert_recorded("tiny", variant, mode, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variant", "mode"), [("base_eval_noise", None), ("base_train_mixed", [0, 1, 2])]
+)
+def test_recorded_at_the_published_size(variant, mode):
+    assert_recorded("base", variant, mode, 1e-4)
+
+
+@pytest.mark.parametrize("variant", ["eval_clean", "eval_noise", "train_mixed"])
+def test_recorded_states_inside(variant):
+    model, data, seen = load(), recorded_batch(variant != "eval_clean"), {}
+    encoder = model.encoder
+    for name, part in {
+        "bias_2d": encoder.path_bias, "bias_3d": encoder.distance_bias, "norm": encoder.input_norm,
+        **{f"layer{i}": layer for i, layer in enumerate(encoder.layers)},
+    }.items():  # fmt: skip
+        part.register_forward_hook(lambda _, args, out, name=name: seen.update({name: (args, out)}))
+    mode = None if VARIANTS[variant] is None else torch.tensor(VARIANTS[variant])
+    with torch.no_grad():
+        enc = encoder(data.z, data.pos_noisy, data.batch, graph=ogb_graph(data), mode=mode)
+    theirs = goldens.arrays(f"objectives/transformer_m/{variant}")
+    mask = enc.state.mask  # [B, n + 1]
+    pairs, inner = mask[:, :, None] & mask[:, None, :], mask[:, 1:]
+    atoms = inner[:, :, None] & inner[:, None, :]
+    shown = torch.ones(3, 2) if mode is None else torch.tensor([[1, 1], [1, 0], [0, 1]]).float()
+    bias_2d, (bias_3d, node) = seen["bias_2d"][1], seen["bias_3d"][1]
+    for name, mine, recorded, channel in (
+        ("bias_2d", bias_2d, theirs["bias_2d"][..., 1:, 1:], 0),
+        ("bias_3d", bias_3d, theirs["bias_3d"], 1),
+    ):  # recorded before or after a channel is hidden
+        place = atoms & shown[:, channel].bool()[:, None, None]
+        a, b = (x.permute(0, 2, 3, 1)[place] for x in (mine, recorded))
+        assert (a - b).abs().max() < 1e-5, name
+    a, b = (x.permute(0, 2, 3, 1)[pairs] for x in (enc.state.pair, theirs["attn_bias"]))
+    assert (a - b).abs().max() < 1e-5
+    entered = [seen[f"layer{i}"][0][0] for i in range(2)] + [enc.state.x]
+    assert (entered[0] - theirs["layer0_in"])[mask].abs().max() < 1e-5
+    for ours, recorded in zip(entered, theirs["inner_states"], strict=True):
+        assert (ours - recorded)[mask].abs().max() < 1e-5
+    on = shown[:, 1].bool()[:, None] & inner
+    scale = encoder.distance_bias.NODE_SCALE
+    assert (node - scale * theirs["merged"])[on].abs().max() < 1e-5
+    vector = enc.pos[:, None, :] - enc.pos[:, :, None]
+    unit = vector / (vector.norm(dim=-1, keepdim=True) + 1e-5)
+    on = atoms & shown[:, 1].bool()[:, None, None]
+    assert (unit - theirs["delta_pos"])[on].abs().max() < 1e-5
+
+
+def small(name: str) -> tuple[Data, dict]:
+    """One of the small recorded molecules, with features made here."""
+    arrays = goldens.arrays("objectives/transformer_m/data_extra")
+    theirs = {k.split("/", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
+    z = theirs["node_feat"][:, 0] + 1
+    data = Data(z=z, smiles=SMILES[name], atom_map=torch.arange(len(z)), num_nodes=len(z))
+    return add_ogb_graph(data), theirs
+
+
+SMILES = {
+    "tetrahydrofuran": "C1CCOC1", "dimethyl_ether_middle": "O(C)C",
+    "sodium_acetate": "CC(=O)[O-].[Na+]", "methane": "C", "butene": r"C/C=C\C",
+    "fluoro_aniline": "Nc1ccc(F)cc1", "chiral": "N[C@@H](C)C(=O)O",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMILES)
+def test_features_are_those_of_the_benchmark(name):
+    data, theirs = small(name)
+    assert torch.equal(data.x, theirs["node_feat"])
+    assert torch.equal(data.edge_index, theirs["edge_index"])
+    assert torch.equal(data.edge_attr, theirs["edge_feat"])
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("name", ["tetrahydrofuran", "sodium_acetate", "butene", "chiral"])
+def test_small_molecules_with_and_without_the_path_error(name, corrected):
+    model, (data, _) = load(), small(name)
+    model.encoder.path_bias.reference = not corrected
+    arrays = goldens.arrays("objectives/transformer_m/extra_molecules")
+    with torch.no_grad():
+        out = model(data.z, arrays[f"{name}/pos"], None, ogb_graph(data))
+    end = "_corrected_paths" if corrected else ""
+    assert (out.y - arrays[f"{name}/graph_out{end}"][0]).abs() < 1e-5
+    assert (out.direction - arrays[f"{name}/atom_output{end}"]).abs().max() < 1e-5
+
+
+def test_published_sizes():
+    def count(model):
+        return sum(p.numel() for p in model.parameters())
+
+    assert count(TransformerM(reference=True)) == 49_574_628
+    assert count(TransformerM(num_layers=18, reference=True)) == 70_854_372
+
+
+def corrected(seed: int = 0, **settings) -> TransformerM:
+    torch.manual_seed(seed)
+    sizes = {"hidden_channels": 32, "ffn_channels": 48, "heads": 4, "num_layers": 2}
+    model = TransformerM(**(sizes | {"num_gaussians": 16} | settings))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def test_the_corrected_head_turns_and_that_of_the_reference_does_not():
+    data = recorded_batch()
+    z, pos, batch, graph = data.z, data.pos_noisy.double(), data.batch, ogb_graph(data)
+    for model, turns in ((corrected().double(), True), (load().double(), False)):
+        with torch.no_grad():
+            out = model(z, pos, batch, graph)
+            off = 0.0
+            for name, move in motions():
+                moved = model(z, move(pos), batch, graph)
+                torch.testing.assert_close(moved.y, out.y, atol=1e-9, rtol=0, msg=name)
+                turned = move(out.direction) - move(torch.zeros(1, 3).double())
+                off = max(off, (moved.direction - turned).abs().max().item())
+        assert (off < 1e-9) == turns, off
+
+
+def test_batched_is_alone_and_padding_does_not_matter():
+    model, data = corrected(), recorded_batch()
+    mode = torch.tensor([0, 1, 2])
+    with torch.no_grad():
+        out = model(data.z, data.pos_noisy, data.batch, ogb_graph(data), mode)
+        for i in range(3):
+            one = recorded_batch(molecule=i)
+            alone = model(one.z, one.pos_noisy, None, ogb_graph(one), mode[i : i + 1])
+            torch.testing.assert_close(alone.y[0], out.y[i], atol=1e-5, rtol=0)
+            mine = out.direction[data.batch == i]
+            torch.testing.assert_close(alone.direction, mine, atol=1e-5, rtol=0)
+
+
+def test_the_order_of_atoms_does_not_matter():
+    """Of an acyclic molecule, which has one path between two atoms."""
+    model, (data, _) = corrected().double(), small("chiral")
+    torch.manual_seed(0)
+    pos, order = torch.randn(len(data.z), 3).double(), torch.randperm(len(data.z))
+    with torch.no_grad():
+        out = model(data.z, pos, None, ogb_graph(data))
+        graph = Graph(data.x[order], order.argsort()[data.edge_index], data.edge_attr)
+        permuted = model(data.z[order], pos[order], None, graph)
+    torch.testing.assert_close(permuted.y, out.y, atol=1e-9, rtol=0)
+    torch.testing.assert_close(permuted.direction, out.direction[order], atol=1e-9, rtol=0)
+
+
+def test_a_molecule_without_coordinates_is_a_graph_to_the_corrected_model_alone():
+    data = recorded_batch(noise=False)
+    data.pos[data.batch == 1] = 0
+    one = recorded_batch(noise=False, molecule=1)
+    for model, same in ((corrected(), True), (load(), False)):
+        with torch.no_grad():
+            y = model(data.z, data.pos, data.batch, ogb_graph(data)).y
+            alone = model(one.z, torch.zeros_like(one.pos), None, ogb_graph(one)).y
+        assert torch.allclose(y[1], alone[0], atol=1e-5) == same
+
+
+def test_single_atoms_and_equal_widths_are_no_error():
+    model = corrected(num_gaussians=32)  # as wide as the channels
+    one, _ = small("methane")
+    batch = Batch.from_data_list([one, one])
+    out = model(batch.z, torch.randn(2, 3), batch.batch, ogb_graph(batch))
+    assert out.y.isfinite().all()
+    assert (out.direction == 0).all()
+
+
+def test_a_hidden_channel_has_no_influence():
+    model, data = corrected(), recorded_batch()
+    graph = ogb_graph(data)
+    changed = Graph(graph.atom, graph.edge_index[:, :10], graph.bond_type[:10])
+    with torch.no_grad():
+        for mode, pos, other in (
+            (1, torch.randn_like(data.pos), graph),  # a graph only: positions may change
+            (2, data.pos_noisy, changed),  # in 3D only: bonds may change
+        ):
+            modes = torch.full((3,), mode)
+            a = model(data.z, data.pos_noisy, data.batch, graph, modes)
+            b = model(data.z, pos, data.batch, other, modes)
+            torch.testing.assert_close(a.y, b.y, atol=1e-6, rtol=0)
+
+
+def test_true_coordinates_are_not_an_input():
+    model, data = corrected(), recorded_batch()
+    data.mode, seen = torch.full((3,), 2), []
+    model.register_forward_hook(lambda _, args, out: seen.append(out.direction))
+    transformer_m_objective(model, data)
+    data.pos = torch.randn_like(data.pos)
+    transformer_m_objective(model, data)
+    assert torch.equal(*seen)
+
+
+def test_paths_are_dropped_molecule_by_molecule():
+    for reference, axis in ((False, 0), (True, 1)):
+        model = TransformerM.tiny()
+        model = TransformerM(**model.config | {"drop_path": 0.5, "reference": reference}).train()
+        drop = model.encoder.layers[-1].drop
+        torch.manual_seed(0)
+        kept = drop(torch.ones(50, 40, 3))[..., 0] > 0
+        assert torch.equal(kept, kept.select(1 - axis, 0).unsqueeze(1 - axis).expand(50, 40))
+        assert 0.3 < kept.float().mean() < 0.7
+
+
+def molecules() -> list[Data]:
+    smiles = ["CCO", "c1ccccc1O", "CC(=O)N", "C1CCOC1", "CCN(C)C", "OCC=O", "CC#N", "FC(F)C"]
+    found = []
+    for i, text in enumerate(smiles):
+        data = add_ogb_graph(from_smiles(text))
+        data.y = torch.tensor([float(i % 3 - 1)])
+        found.append(data)
+    return found
+
+
+def test_the_loss_falls_on_eight_molecules():
+    torch.manual_seed(1)
+    batch = DenoiseAtoms(modes=(0.25, 0.25, 0.5))(Batch.from_data_list(molecules()))
+    assert set(batch.mode.tolist()) == {0, 1, 2}
+    model = TransformerM(32, 64, 4, 2, 16, 0.0, 0.0, 0.0, 0.0)
+    optimizer, course = torch.optim.Adam(model.parameters(), lr=5e-3), []
+    for _ in range(80):
+        terms = transformer_m_objective(model, batch)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        course.append({k: v.item() for k, v in terms.items()})
+    for name in ("loss", "property", "denoising"):
+        assert course[-1][name] < 0.6 * course[0][name], (name, course[0], course[-1])
+    assert course[-1]["cosine"] > 0.5
+
+
+def test_labels_and_graphs_may_be_missing():
+    torch.manual_seed(0)
+    batch = Batch.from_data_list(molecules())
+    batch.y[2] = float("nan")
+    batch = DenoiseAtoms()(batch)
+    assert transformer_m_objective(TransformerM.tiny(), batch)["property"].isfinite()
+    bare = Batch.from_data_list([Data(z=m.z, pos=m.pos) for m in molecules()])
+    terms = transformer_m_objective(TransformerM.tiny(), DenoiseAtoms(modes=(0, 0, 1))(bare))
+    assert terms.keys() == {"loss", "denoising", "cosine"}
+    with pytest.raises(ValueError, match=r"shown in 3D only \(mode 2\)"):
+        transformer_m_objective(TransformerM.tiny(), DenoiseAtoms()(bare))
+
+
+def test_wrong_inputs_are_errors():
+    model, data = corrected(), recorded_batch()
+    with pytest.raises(ValueError, match=r"expected mode \[3\], got \[2\]"):
+        model(data.z, data.pos, data.batch, ogb_graph(data), torch.tensor([0, 1]))
+    wrong = Graph(data.x[:, :6], data.edge_index, data.edge_attr)
+    with pytest.raises(ValueError, match=r"expected graph.atom \[42, 9\] .*got \[42, 6\]"):
+        model(data.z, data.pos, data.batch, wrong)
+    drop = torch.zeros(42, dtype=torch.bool)
+    with pytest.raises(ValueError, match="atoms cannot be left out of a graph"):
+        model.encoder(data.z, data.pos, data.batch, drop, graph=ogb_graph(data))
+
+
+def test_saved_read_embedded_and_fine_tuned(tmp_path):
+    model, data = TransformerM.tiny(), recorded_batch()
+    model.save_pretrained(tmp_path / "model")
+    again = TransformerM.from_pretrained(tmp_path / "model")
+    goldens.assert_same_weights(model, again)
+    encoder = MolAEEncoder.from_pretrained(tmp_path / "model")
+    assert type(encoder) is TransformerMEncoder
+    encoder.save_pretrained(tmp_path / "encoder")
+    assert type(MolAEEncoder.from_pretrained(tmp_path / "encoder")) is TransformerMEncoder
+    predictor = MolAEPredictor(encoder).eval()
+    predictor.save_pretrained(tmp_path / "predictor")
+    read = MolAEPredictor.from_pretrained(tmp_path / "predictor")
+    expected = predictor(data.z, data.pos, data.batch)
+    assert torch.equal(read(data.z, data.pos, data.batch), expected)
+    left = torch.arange(42) % 3 == 0
+    assert predictor(data.z, data.pos, data.batch, drop_mask=left).isfinite().all()
+    vectors = embed(model.eval(), [Data(z=m.z, pos=m.pos) for m in molecules()])
+    assert vectors.shape == (8, 64)
+
+
+def test_official_file_round_trip(tmp_path):
+    weights = official_file("tiny").weights
+    torch.save({"model": weights}, tmp_path / "file.pt")
+    model = TransformerM.from_official(tmp_path / "file.pt")
+    assert model.config["reference"]
+    back = model.to_official()
+    assert back.keys() == weights.keys()
+    assert all(torch.equal(back[key], weights[key]) for key in weights)
+    with pytest.raises(ValueError, match="only a model with reference=True"):
+        TransformerM.tiny().to_official()
+    for content, message in (
+        (goldens.weights("tiny"), "is no Transformer-M model"),
+        (weights | {"encoder.more": torch.zeros(1)}, "1 unknown keys: encoder.more"),
+        ({k: v for k, v in weights.items() if "embed_out" not in k}, "lacks encoder.embed_out"),
+        (weights | {"encoder.layer_norm.bias": torch.zeros(7)}, r"\[7\] instead of \[32\]"),
+    ):
+        torch.save({"model": content}, tmp_path / "other.pt")
+        with pytest.raises(CheckpointError, match=message):
+            TransformerM.from_official(tmp_path / "other.pt")
