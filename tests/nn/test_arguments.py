@@ -102,8 +102,21 @@ SHOWN = [
         f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, "
         "num_gaussians=16, dropout=0.2, attn_dropout=0.3, gaussian_init='intended', "
         "ablation={'drop': False, 'decoder_position': False, 'decoder_token': 'encoder', "
-        "'decoder_pair': 'noisy'}, decoder_ffn_channels=20)"
+        "'decoder_pair': 'noisy', 'position_layer': 4, 'order': 'random'}, "
+        "decoder_ffn_channels=20)"
         for name in ("AblatedMolAE", "ReferenceMolAE")
+    ),
+    "FullMolAE(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.2, "
+    "attn_dropout=0.3, gaussian_init='intended', graph=True, num_decoder_layers=3, "
+    "decoder_ffn_channels=20)",
+    "PositionedEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.2, "
+    "attn_dropout=0.3, gaussian_init='intended', position_layer=1, order='random')",
+    "UniMol(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.2, "
+    "attn_dropout=0.3, gaussian_init='intended', position=True, rule='2024')",
+    *(
+        f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.3, "
+        "attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, reference=True)"
+        for name in ("TransformerM", "TransformerMEncoder")
     ),
     "MolAEPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
     "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', graph=False), num_tasks=2, "
