@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference import predict
-from molae_pyg.models import MolAE, MolAEEncoder, PropertyModel
+from molae_pyg.models import MolAEEncoder, PropertyModel
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune
 
@@ -85,7 +85,8 @@ def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEE
     """Returns an encoder with pre-trained or random weights.
 
     Args:
-        weights: Name of shipped weights, folder, official ``.pt`` file, or ``"random"``.
+        weights: Name of shipped weights, folder (of a saved model, or of ``molae train``), official
+            ``.pt`` file, or ``"random"``.
         settings: Arguments of :class:`~molae_pyg.MolAEEncoder` that replace those of the weights,
             such as ``dropout``. (default: :obj:`None`)
     """
@@ -96,7 +97,7 @@ def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEE
         encoder, report = MolAEEncoder.from_official(weights)
         print(f"{weights}: {len(report.missing)} missing, {len(report.unexpected)} unexpected keys")
     else:
-        encoder = MolAE.from_pretrained(weights).encoder
+        encoder = MolAEEncoder.from_pretrained(weights)
     changed = MolAEEncoder(**{**encoder.config, **settings})
     changed.load_state_dict(encoder.state_dict())
     return changed

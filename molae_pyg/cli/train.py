@@ -28,28 +28,34 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("model", metavar="MODEL", help="folder to write")
     add("--targets", metavar="A,B", help="columns to learn; default: the only one that can be")
     add("--task-type", choices=("regression", "classification"), help="default: from the labels")
-    add("--folds", type=int, default=5, metavar="N", help="1: all rows, no estimate; default: 5")
-    add("--split", default="scaffold", help="scaffold (default), random or column:NAME")
+    what = "take targets and settings of an earlier training; other flags have priority"
+    add("--like", metavar="MODEL", help=what)
+    add("--folds", type=int, metavar="N", help="1: all rows, no estimate; default: 5")
+    add("--split", help="scaffold (default), random or column:NAME")
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
-        "--frozen", action="store_true", default=True, help="read-out of the encoder; the default"
+        "--frozen", action="store_true", default=None, help="read-out of the encoder; the default"
     )
     how.add_argument(
-        "--finetune", dest="frozen", action="store_false", help="train the encoder too (slow)"
+        "--finetune",
+        dest="frozen",
+        action="store_false",
+        default=None,
+        help="train the encoder too (slow)",
     )
     add(
         "--features",
         choices=("none", "descriptors", "ecfp", "both", "auto"),
-        default="auto",
         help="beside the encoder; auto (default) chooses in each fold",
     )
-    add("--conformers", type=int, default=1, metavar="K", help="of a molecule; default: 1")
+    add("--conformers", type=int, metavar="K", help="of a molecule; default: 1")
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
-    add("--weights", metavar="NAME", help="default: molae-graph; of fine-tuning molae-small")
+    what = "name or folder; default: molae-graph; of fine-tuning molae-small"
+    add("--weights", metavar="NAME|MODEL", help=what)
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
     what = "of fine-tuning: try N settings in each fold, on rows inside its training rows"
-    add("--tune", type=int, default=0, metavar="N", help=what)
-    add("--seed", type=int, default=0, metavar="N", help="default: 0")
+    add("--tune", type=int, metavar="N", help=what)
+    add("--seed", type=int, metavar="N", help="default: 0")
     add_table_flags(parser)
 
 
@@ -57,7 +63,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.chem.options import as_input_errors
     from molae_pyg.tables.formats import read_cells
     from molae_pyg.tables.reading import read_table
-    from molae_pyg.workflow import FitSettings, fit
+    from molae_pyg.workflow import FitSettings, FittedModel, fit
     from molae_pyg.workflow.output import cells_of, summary
     from molae_pyg.workflow.tuning import tuned_lines
 
@@ -65,8 +71,14 @@ def _train(data: str, model: str, **flags: Any) -> None:
     if flags["epochs"] is not None:
         training["epochs"] = flags["epochs"]
     names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
-    settings = FitSettings(**{name: flags[name] for name in names}, training=training)
+    given = {name: flags[name] for name in names if flags[name] is not None}
     targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
+    if flags["like"]:
+        earlier = FittedModel.load(flags["like"])
+        known = earlier.info["identity"]["settings"]
+        training, given = known["training"] | training, known | given
+        targets = targets or [target.name for target in earlier.targets]
+    settings = FitSettings(**given | {"training": training})
     with as_input_errors():
         if data == CHEMBL:
             from molae_pyg.datasets import ChEMBLActivities

@@ -1,6 +1,7 @@
 """Saved models: folders, weights that ship with the package, and the Hugging Face hub."""
 
 import os
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
@@ -76,7 +77,7 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
     """See :meth:`MolAEEncoder.from_pretrained <molae_pyg.models.MolAEEncoder.from_pretrained>`."""
     from molae_pyg import models  # they import the encoder
 
-    folder = model_files.find_folder(name_or_path)
+    folder = _of_training(model_files.find_folder(name_or_path))
     having_one = {
         "MolAE": models.MolAE,
         "AblatedMolAE": models.ReferenceMolAE,  # it reads both
@@ -94,3 +95,11 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
         for name in ("FullMolAE", "PositionedEncoder", "TransformerMEncoder")
     }
     return checkpoint.load(encoders.get(saved, cls), folder)
+
+
+def _of_training(folder: Path) -> Path:
+    """Returns the folder of the encoder in a folder of ``molae train``; any other as it is."""
+    if not (folder / "model.json").is_file():
+        return folder
+    finetuned = folder / "fold-0" / "finetuned" / "model"
+    return finetuned if finetuned.is_dir() else folder / "encoder"

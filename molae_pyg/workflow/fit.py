@@ -55,8 +55,9 @@ class FitSettings:
         features: Features beside the encoder: ``"none"``, ``"descriptors"``, ``"ecfp"``,
             ``"both"``, or ``"auto"`` (default), which chooses in each fold.
         conformers: Number of conformers of a molecule. default: 1.
-        weights: Name of shipped weights, folder, or official ``.pt`` file. default:
-            ``"molae-graph"`` if frozen, ``"molae-small"`` to be fine-tuned.
+        weights: Name of shipped weights, folder (of a saved model, or of an earlier training), or
+            official ``.pt`` file. default: ``"molae-graph"`` if frozen, ``"molae-small"`` to be
+            fine-tuned.
         seed: Seed of folds, conformers and initial weights.
         training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
             ``readout`` and ``pooler_dropout``.

@@ -72,3 +72,22 @@ def test_other_settings_in_the_same_folder_say_what_differs(
     assert said.code == 1
     assert message in said.err
     assert (model / "model.json").read_bytes() == before
+
+
+def test_settings_of_an_earlier_training(molae, solubility, model, quick, tmp_path):
+    """A larger table is learned in the same way, with one setting changed."""
+    assert molae("train", solubility, tmp_path / "m", "--like", model, "--seed", 3).code == 0
+    words = ["--targets", "logS,soluble", *quick, "--seed", 3]
+    said = molae("train", solubility, tmp_path / "m", *words)  # the same run: it is done
+    assert said.code == 0, said.err
+    said = molae("train", solubility, tmp_path / "n", "--like", tmp_path / "absent")
+    assert (said.code, "absent holds no model of molae train" in said.err) == (1, True)
+
+
+def test_training_goes_on_from_an_earlier_one(molae, solubility, model, tmp_path):
+    """The encoder of a model is the start of another one."""
+    words = ["--like", model, "--targets", "logS", "--weights", model]
+    said = molae("train", solubility, tmp_path, *words)
+    assert said.code == 0, said.err
+    again, first = (read_rows(folder / "predictions.csv") for folder in (tmp_path, model))
+    assert [row["molae_fold"] for row in again] == [row["molae_fold"] for row in first]
