@@ -1,4 +1,4 @@
-"""Pre-trains Mol-AE with the 3D Cloze Test on a conformer store or a file of molecules.
+"""Pre-trains Mol-AE, or another system, on a conformer store or a file of molecules.
 
     molae prepare molecules.smi store
     python -m molae_pyg.evaluation.pretraining store --config pretrain_small
@@ -17,11 +17,12 @@ import json
 import os
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
@@ -35,14 +36,40 @@ from molae_pyg.evaluation.config import (
 )
 from molae_pyg.evaluation.flags import add_pretraining, make_parser
 from molae_pyg.evaluation.runs import environment
-from molae_pyg.models import AblatedMolAE, MolAE
+from molae_pyg.models import AblatedMolAE, MolAE, TransformerM, UniMol
 from molae_pyg.store import ConformerStore, prepare
-from molae_pyg.training import Pretraining, cloze_objective, pretrain
-from molae_pyg.transforms import ClozeDrop
+from molae_pyg.training import (
+    Pretraining,
+    cloze_objective,
+    pretrain,
+    transformer_m_objective,
+    uni_mol_objective,
+)
+from molae_pyg.training.objectives import Objective
+from molae_pyg.transforms import ClozeDrop, CoordinateNoise, DenoiseAtoms
 
 PICTURES = 2  # held-out molecules that are drawn, true and rebuilt
 MOLECULES, SEEDS = 20, 5  # that are tried for them, as no atom of a small molecule may be dropped
 WRITTEN = ("metrics.json", "environment.json", "report.html")
+
+
+class System(NamedTuple):
+    """A model and how it is pre-trained."""
+
+    model: type[nn.Module]
+    objective: Objective
+    transform: type[BaseTransform]
+    settings: dict[str, Any]  #: Arguments of the model that the name of the system sets.
+
+
+#: Names of ``objective`` in the settings. With a section ``noise`` in place of ``cloze``, Mol-AE
+#: receives masked and moved atoms, which an ablation with ``drop: false`` shows to its encoder.
+SYSTEMS = {
+    "cloze": System(AblatedMolAE, cloze_objective, ClozeDrop, {}),
+    "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
+    "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
+    "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}),
+}
 
 
 def run_pretraining(
@@ -61,7 +88,8 @@ def run_pretraining(
         config: Sections ``data``, ``model``, ``training`` and, optionally, ``cloze``: arguments of
             :func:`~molae_pyg.datasets.prepare`, :class:`~molae_pyg.MolAE` (with ``ablation``:
             of :class:`~molae_pyg.models.AblatedMolAE`), :class:`~molae_pyg.training.Pretraining`
-            and :class:`~molae_pyg.ClozeDrop`.
+            and :class:`~molae_pyg.ClozeDrop`. ``objective`` is a name of :data:`SYSTEMS`; the
+            section ``noise`` has the arguments of its transform.
         output: Folder of the results.
         held_out: Share of the molecules to validate on.
         held_out_of: Number of the first molecules that these are drawn from; default: all.
@@ -79,12 +107,13 @@ def run_pretraining(
     store = _open_store(source, output, config["data"])
     train, valid = _hold_out(store, source, held_out, held_out_of, seed)
     L.seed_everything(seed, verbose=False)
-    model = _build(config["model"], weights)
+    system = SYSTEMS[config.get("objective", "cloze")]
+    model = _build(config["model"], weights, system)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{model}: {parameters:,} parameters; {len(train)} molecules, {len(valid)} held out")
-    transform = ClozeDrop(**config.get("cloze", {}))
+    transform = _transform(config, system)
     settings = Pretraining(**config["training"])
-    metrics = pretrain(model, cloze_objective, train, valid, output, settings, transform, seed)
+    metrics = pretrain(model, system.objective, train, valid, output, settings, transform, seed)
     if rank_zero_only.rank > 0:
         return metrics
     print("held-out molecules:")
@@ -93,7 +122,8 @@ def run_pretraining(
     for name, content in (("metrics", metrics), ("environment", environment())):
         text = json.dumps(content, indent=2) + "\n"
         write_durably(output / f"{name}.json", text.encode())
-    _draw(model, valid, transform, output, seed)
+    if not isinstance(model, TransformerM):  # it rebuilds no atoms
+        _draw(model, valid, transform, output, seed)
     report = training_report(output)
     print(f"written to {output}: model, logs, metrics.csv, metrics.json, {report.name}")
     return metrics
@@ -137,10 +167,20 @@ def _hold_out(
     return store[~held_out], store[held_out]
 
 
-def _build(settings: dict[str, Any], weights: str | None) -> MolAE:
+def _build(
+    settings: dict[str, Any], weights: str | None, system: System = SYSTEMS["cloze"]
+) -> nn.Module:
     """Returns the model of the weights, or a new one of the settings."""
-    cls = AblatedMolAE if "ablation" in settings else MolAE
-    return cls.from_pretrained(weights) if weights else cls(**settings)
+    cls = MolAE if system.model is AblatedMolAE and "ablation" not in settings else system.model
+    return cls.from_pretrained(weights) if weights else cls(**settings, **system.settings)
+
+
+def _transform(config: dict[str, Any], system: System) -> BaseTransform:
+    """Returns the transform of the section ``noise``, or that of ``cloze``."""
+    if "noise" in config or system.transform is not ClozeDrop:
+        cls = CoordinateNoise if system.transform is ClozeDrop else system.transform
+        return cls(**config.get("noise", {}))
+    return ClozeDrop(**config.get("cloze", {}))
 
 
 def _draw(
@@ -179,12 +219,20 @@ def pretrain_as_asked(args: argparse.Namespace) -> None:
     """Checks the settings and trains."""
     path = config_path(args.config)
     config = read_yaml(path)
+    name = config.get("objective", "cloze")
+    if name not in SYSTEMS:
+        raise ValueError(f"{path}: objective must be one of {', '.join(SYSTEMS)}, not {name!r}")
+    system = SYSTEMS[name]
+    own = {"cloze": ClozeDrop, "noise": CoordinateNoise}
     known = {
+        "objective": None,
         "data": arguments(prepare, "source", "store"),
-        "model": arguments(AblatedMolAE),
-        "cloze": ClozeDrop,
+        "model": arguments(system.model, *system.settings),
         "training": Pretraining,
+        **(own if name == "cloze" else {"noise": system.transform}),
     }
+    if {"cloze", "noise"} <= config.keys():
+        raise ValueError(f"{path} has both cloze and noise: atoms are dropped, or moved")
     check(config, known, path, needed=("data", "model", "training"))
     more = (args.held_out, args.held_out_of, args.weights, args.seed)
     run_pretraining(args.input, config, args.output, *more)

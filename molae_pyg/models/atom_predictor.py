@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.models.full import build_encoder
 from molae_pyg.models.predictor import PropertyModel
 from molae_pyg.nn.arguments import ShowsArguments
 from molae_pyg.nn.readout import PropertyHead
@@ -47,7 +48,7 @@ class AtomPredictor(ShowsArguments, PropertyModel):
     ):
         super().__init__(num_tasks, task_names)
         self.register_buffer("element_mean", torch.zeros(MAX_Z + 1, num_tasks))
-        self.encoder = encoder if isinstance(encoder, MolAEEncoder) else MolAEEncoder(**encoder)
+        self.encoder = encoder if isinstance(encoder, nn.Module) else build_encoder(encoder)
         self.head = PropertyHead(
             self.encoder.config["hidden_channels"], num_tasks, pooler_dropout, "atomwise"
         )

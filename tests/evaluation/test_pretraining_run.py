@@ -1,11 +1,16 @@
 """Parts of a pre-training run by a configuration; test_scripts.py runs it as a whole."""
 
+import json
+from argparse import Namespace
+
 import numpy as np
 import pytest
+import yaml
 from chains import chain_store
 
 from molae_pyg import AblatedMolAE, MolAE
-from molae_pyg.evaluation.pretraining import _build, _hold_out
+from molae_pyg.evaluation.pretraining import _build, _hold_out, pretrain_as_asked
+from molae_pyg.models import TransformerM, UniMol
 from molae_pyg.store import ConformerStore
 
 SIZE = {
@@ -35,3 +40,47 @@ def test_molecules_are_held_out_of_the_first_ones(tmp_path):
     assert len(_hold_out(store, "chains", 0.001, None, seed=3)[1]) == 1
     with pytest.raises(ValueError, match="chains: 1 molecules, pre-training needs two"):
         _hold_out(store[:1], "chains", 0.1, None, seed=3)
+
+
+SECTIONS = {"data": {"num_conformers": 1}, "training": {"steps": 2, "pair_budget": 2000}}
+TINY = {"hidden_channels": 16, "ffn_channels": 16, "heads": 2, "num_layers": 1, "num_gaussians": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "sections", "cls"),
+    [
+        ("uni-mol", {"noise": {"noise": 0.5}}, UniMol),
+        ("uni-mol-pe", {}, UniMol),
+        ("transformer-m", {"noise": {"modes": [0, 0, 1]}}, TransformerM),
+        ("cloze", {"model": {**TINY, "ablation": {"drop": False}}, "noise": {}}, AblatedMolAE),
+    ],
+)
+def test_the_objective_is_chosen_in_the_settings(tmp_path, name, sections, cls):
+    config = {"objective": name, "model": TINY, **SECTIONS, **sections}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
+    args = Namespace(
+        config=str(tmp_path / "settings.yaml"), input=str(chain_store(tmp_path / "store")),
+        output=str(tmp_path / "out"), held_out=0.1, held_out_of=None, weights=None, seed=0,
+    )  # fmt: skip
+    pretrain_as_asked(args)
+    model = cls.from_pretrained(tmp_path / "out/model")
+    assert model.config.get("position", False) == (name == "uni-mol-pe")
+    run = json.loads((tmp_path / "out/run.json").read_text())["identity"]
+    shown = "DenoiseAtoms" if name == "transformer-m" else "CoordinateNoise"
+    assert run["transform"].startswith(shown)
+    assert (tmp_path / "out/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": "bert"}, "objective must be one of cloze, uni-mol, uni-mol-pe, transf"),
+        ({"objective": "uni-mol", "cloze": {}}, "unknown key cloze"),
+        ({"objective": "uni-mol-pe", "model": {"position": False}}, "unknown key position"),
+        ({"cloze": {}, "noise": {}}, "both cloze and noise"),
+    ],
+)
+def test_settings_that_do_not_fit_the_objective(tmp_path, change, message):
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"model": {}, **SECTIONS, **change}))
+    with pytest.raises(ValueError, match=message):
+        pretrain_as_asked(Namespace(config=str(tmp_path / "settings.yaml")))
