@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rdkit import Chem
+from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.chem.elements import MAX_Z
@@ -76,6 +77,27 @@ def _atom_row(atom: Chem.Atom, rings: Chem.RingInfo) -> tuple[int, ...]:
     )
 
 
+#: Fields of a ``Data`` with a graph.
+GRAPH_FIELDS = ("atom", "edge_index", "bond_type")
+
+
+class ReadGraph(NamedTuple):
+    """The graph of a SMILES, with atomic numbers ``[n]``; those of dummy atoms are ``MAX_Z``."""
+
+    numbers: np.ndarray
+    graph: MolGraph
+
+
+def read_graph(smiles: str) -> ReadGraph:
+    """Reads the graph of a SMILES.
+
+    Raises:
+        ValueError: It is no valid SMILES.
+    """
+    mol = sanitised(smiles)
+    return ReadGraph(_numbers(mol), mol_graph(mol))
+
+
 def add_graph(data: Data) -> Data:
     """Adds the graph of ``data.smiles`` to a molecule of :func:`~molae_pyg.from_smiles`, in place.
 
@@ -88,14 +110,33 @@ def add_graph(data: Data) -> Data:
     Raises:
         ValueError: The atoms of ``smiles`` are not those of ``z``.
     """
-    mol, place, row = atom_rows(data)
-    graph = mol_graph(mol)
+    return put_graph(data, read_graph(data.smiles), data.atom_map)
+
+
+def put_graph(data: Data, read: ReadGraph, atom_map: Tensor) -> Data:
+    """Adds the graph of a SMILES to a molecule, in place, see :func:`add_graph`.
+
+    Args:
+        data: The molecule, with ``z [n]`` and ``smiles``.
+        read: What :func:`read_graph` returns.
+        atom_map: Place of each atom in the SMILES ``[n]``.
+    """
+    graph, place = read.graph, atom_map.numpy()
+    row = _rows(data, read.numbers, place)
     ends = row[graph.bond_index]  # [2, m], -1: an atom that was removed
     kept = (ends >= 0).all(0)
     ends, kinds = torch.from_numpy(ends[:, kept]), torch.from_numpy(graph.bond_type[kept])
     data.atom = torch.from_numpy(graph.atom[place])
     data.edge_index = torch.cat([ends, ends.flip(0)], dim=1)
     data.bond_type = torch.cat([kinds, kinds])
+    return data
+
+
+def put_no_graph(data: Data) -> Data:
+    """Adds unknown features ``[n, 6]`` and no bonds to a molecule, in place."""
+    data.atom = torch.zeros(data.z.numel(), len(ATOM_FEATURES), dtype=torch.uint8)
+    data.edge_index = torch.zeros(2, 0, dtype=torch.long)
+    data.bond_type = torch.zeros(0, dtype=torch.uint8)
     return data
 
 
@@ -108,16 +149,26 @@ def atom_rows(data: Data) -> tuple[Chem.Mol, list[int], np.ndarray]:
     Raises:
         ValueError: The atoms of ``smiles`` are not those of ``z``.
     """
-    mol, place = sanitised(data.smiles), data.atom_map.tolist()
-    numbers = [atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()]  # a dummy atom is MAX_Z
-    if min(place, default=-1) < 0 or [numbers[i] for i in place] != data.z.tolist():
+    mol, place = sanitised(data.smiles), data.atom_map.numpy()
+    return mol, place.tolist(), _rows(data, _numbers(mol), place)
+
+
+def _numbers(mol: Chem.Mol) -> np.ndarray:
+    return np.array([atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()], np.int64)
+
+
+def _rows(data: Data, numbers: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Returns the row of each atom of the SMILES, see :func:`atom_rows`."""
+    z = data.z.cpu().numpy()
+    is_in = len(place) == len(z) > 0 and ((place >= 0) & (place < len(numbers))).all()
+    if not (is_in and np.array_equal(numbers[place], z)):
         raise ValueError(
             f"the atoms of {data.smiles!r} are not those of z: the graph needs the molecule as "
             "from_smiles makes it, with hydrogens removed"
         )
     row = np.full(len(numbers), -1)
     row[place] = np.arange(len(place))
-    return mol, place, row
+    return row
 
 
 def batch_graph(batch: Data) -> Graph:

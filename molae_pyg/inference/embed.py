@@ -20,6 +20,7 @@ from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference.batches import in_batches
 from molae_pyg.inference.cache import EmbeddingCache, cache_folder
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.molecules import (
     Checker,
     HeldOutItems,
@@ -32,10 +33,10 @@ from molae_pyg.inference.precision import precision as hardware_precision
 from molae_pyg.inference.readouts import (
     EmbedReadout,
     check_readout,
-    sees_graph,
     vector_size,
     vectors_of,
 )
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.arguments import size
 
 OnError = Literal["raise", "nan"]
@@ -60,7 +61,8 @@ def embed(
     Args:
         model: An encoder, or a model with an ``encoder``, such as :class:`~molae_pyg.MolAE`.
         molecules: n SMILES (a list, column or generator), or ``Data`` with ``conformers [n, K, 3]``
-            or ``pos [n, 3]`` (a list or a data set).
+            or ``pos [n, 3]`` (a list or a data set). An encoder with a graph channel receives the
+            graph of molecules with ``smiles``; a warning says if some have none.
         num_conformers: Number of conformers that are made for each SMILES, default: 1. ``Data``
             are averaged over all of theirs.
         batch_size: Number of molecules of a forward pass, default: 32.
@@ -129,7 +131,8 @@ def _of_data(encoder: nn.Module, molecules: Molecules, how: _How, lost: _Lost) -
     """Does what :func:`embed` does, for PyG Data."""
     check_list(molecules, "molecules")
     check = Checker("molecules")
-    items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
+    graphs = Graphs(sees_graph(encoder), getattr(molecules, "recipe", None))
+    items = HeldOutItems(molecules, next(encoder.parameters()).dtype, graphs=graphs)
     if lost.raises:
         num_atoms = checked_sizes(molecules, check)
         return _encode(encoder, items, num_atoms, how, "embedding")

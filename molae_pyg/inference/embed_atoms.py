@@ -4,6 +4,7 @@ import numpy as np
 from torch import nn
 
 from molae_pyg.inference.batches import in_batches
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.molecules import (
     Checker,
     HeldOutItems,
@@ -12,6 +13,7 @@ from molae_pyg.inference.molecules import (
     checked_sizes,
 )
 from molae_pyg.inference.readouts import vectors_of
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.arguments import size
 
 
@@ -35,7 +37,8 @@ def embed_atoms(
     encoder = getattr(model, "encoder", model)
     check_list(molecules, "molecules")
     sizes = checked_sizes(molecules, Checker("molecules"))
-    items = HeldOutItems(molecules, next(encoder.parameters()).dtype)
+    graphs = Graphs(sees_graph(encoder), getattr(molecules, "recipe", None))
+    items = HeldOutItems(molecules, next(encoder.parameters()).dtype, graphs=graphs)
     vectors = vectors_of(encoder, "atoms")
     batch_size = size("batch_size", batch_size)
     return in_batches(

@@ -22,11 +22,11 @@ from molae_pyg.inference.precision import precision as hardware_precision
 from molae_pyg.inference.readouts import (
     EmbedReadout,
     check_readout,
-    sees_graph,
     vector_size,
     vectors_of,
 )
 from molae_pyg.inference.vector_files import WRITERS, Lines, check_output
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.arguments import size
 from molae_pyg.tables.formats import check_apart
 

@@ -22,9 +22,11 @@ from rdkit import Chem
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from molae_pyg.chem.graph import GRAPH_FIELDS
 from molae_pyg.chem.options import DUMMY_Z
 from molae_pyg.chem.smiles import checked_smiles, plain_mol, sanitised
 from molae_pyg.inference.batches import in_batches
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.molecules import (
     Checker,
     HeldOutItems,
@@ -34,6 +36,7 @@ from molae_pyg.inference.molecules import (
 )
 from molae_pyg.inference.predict import by_recipe
 from molae_pyg.models import PropertyModel
+from molae_pyg.models.encoding import graph_input, sees_graph
 from molae_pyg.nn.arguments import size
 
 #: Status of a row with a molecule, by its outcome in the featurizer's report.
@@ -124,11 +127,14 @@ def leave_one_out(
 
     Arguments and errors are those of :func:`explain`, for ``Data``.
     """
-    copies = Copies(molecules, models[0].mean.dtype)
+    recipe = getattr(molecules, "recipe", None) or models[0].recipe
+    graphs = Graphs(any(sees_graph(model) for model in models), recipe)
+    copies = Copies(molecules, models[0].mean.dtype, graphs)
 
     def of_model(model: PropertyModel) -> np.ndarray:
         def without(batch: Batch, pos: Tensor) -> Tensor:
-            return model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask)
+            graph = graph_input(model, batch)
+            return model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask, **graph)
 
         return copies.apply(model, without, batch_size, precision)  # [copies, T]
 
@@ -144,14 +150,20 @@ class Copies(torch.utils.data.Dataset):
     Args:
         molecules: ``Data`` with ``conformers`` or ``pos``.
         dtype: Type of the coordinates.
+        graphs: Adds the graph if a model sees it; default: no graph is added.
 
     Raises:
         ValueError: A molecule cannot be used.
     """
 
-    def __init__(self, molecules: Molecules, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        molecules: Molecules,
+        dtype: torch.dtype = torch.float32,
+        graphs: Graphs | None = None,
+    ):
         self.num_atoms = checked_sizes(molecules, Checker("molecules"))  # [n]
-        self.items = HeldOutItems(molecules, dtype)
+        self.items = HeldOutItems(molecules, dtype, graphs=graphs)
         self.first = np.concatenate([[0], np.cumsum(self.num_atoms + 1)])  # copy of each molecule
 
     def __len__(self) -> int:
@@ -161,8 +173,7 @@ class Copies(torch.utils.data.Dataset):
         row, left_out = self.place(index)
         item = self.items[row]
         drop_mask = torch.arange(item.z.numel()) == left_out
-        names = ("z", "conformers", "atom", "edge_index", "bond_type")  # the last three: the graph
-        kept = {name: item[name] for name in names if name in item}
+        kept = {name: item[name] for name in ("z", "conformers", *GRAPH_FIELDS) if name in item}
         return Data(drop_mask=drop_mask, num_nodes=len(drop_mask), **kept)
 
     def place(self, index: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from torch.export import Dim, ExportedProgram
 from molae_pyg._version import __version__
 from molae_pyg.chem.elements import CLS, PAD, SEP
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.dense import NUM_SPECIAL
 from molae_pyg.nn.graph_bias import ATOM_SIZES, pair_codes
 
@@ -87,7 +88,7 @@ class DensePredictor(nn.Module):
         predictor: The predictor, used as it is, not copied.
 
     Shapes:
-        z ``[B, N]``, pos ``[B, N, 3]`` in Å -> ``[B, T]`` in real units, or probabilities of
+        The inputs of :class:`DenseEncoder` -> ``[B, T]`` in real units, or probabilities of
         classes.
     """
 
@@ -96,8 +97,10 @@ class DensePredictor(nn.Module):
         self.predictor = predictor
         self.encoder = DenseEncoder(predictor.encoder)
 
-    def forward(self, z: Tensor, pos: Tensor) -> Tensor:
-        molecule, atom = self.encoder(z, pos)  # [B, C], [B, N, C]
+    def forward(
+        self, z: Tensor, pos: Tensor, features: Tensor | None = None, bonds: Tensor | None = None
+    ) -> Tensor:
+        molecule, atom = self.encoder(z, pos, features, bonds)  # [B, C], [B, N, C]
         y = self.predictor.head.of_padded(atom, molecule, z > 0)  # [B, T]
         return self.predictor.probabilities(y * self.predictor.std + self.predictor.mean)
 
@@ -116,8 +119,12 @@ class DenseEnsemble(nn.Module):
         super().__init__()
         self.predictors = nn.ModuleList(DensePredictor(p) for p in predictors)
 
-    def forward(self, z: Tensor, pos: Tensor) -> Tensor:
-        return torch.stack([predictor(z, pos) for predictor in self.predictors]).mean(0)
+    def forward(
+        self, z: Tensor, pos: Tensor, features: Tensor | None = None, bonds: Tensor | None = None
+    ) -> Tensor:
+        graph = (features, bonds)
+        predicted = [p(z, pos, *graph) if _takes_graph(p) else p(z, pos) for p in self.predictors]
+        return torch.stack(predicted).mean(0)
 
 
 def dense(model: nn.Module | Sequence[MolAEPredictor]) -> nn.Module:
@@ -183,8 +190,8 @@ def export_program(model: nn.Module | Sequence[MolAEPredictor]) -> ExportedProgr
 
 
 def _takes_graph(module: nn.Module) -> bool:
-    """Whether the graph is an input; predictors do not use it."""
-    return isinstance(module, DenseEncoder) and module.encoder.graph_bias is not None
+    """Whether the graph is an input: an encoder in the module has a graph channel."""
+    return any(sees_graph(part) for part in module.modules())
 
 
 def export_onnx(model: nn.Module | Sequence[MolAEPredictor], path: str | os.PathLike) -> None:
@@ -193,9 +200,9 @@ def export_onnx(model: nn.Module | Sequence[MolAEPredictor], path: str | os.Path
     Inputs are ``z`` int64 ``[molecules, atoms]``, atomic numbers with 0 where there is no atom, and
     ``pos`` float32 ``[molecules, atoms, 3]`` in Å. Outputs are ``prediction`` ``[molecules, T]`` of
     a predictor (real units, or probabilities of classes), ``molecule`` ``[molecules, C]`` and
-    ``atom`` ``[molecules, atoms, C]`` of an encoder. One with a graph channel also has the inputs
-    ``features`` and ``bonds`` of :class:`DenseEncoder`, int64. The metadata of the file name the
-    tasks, their types and the recipe of the molecules.
+    ``atom`` ``[molecules, atoms, C]`` of an encoder. A model with a graph channel also has the
+    inputs ``features`` and ``bonds`` of :class:`DenseEncoder`, int64. The metadata of the file name
+    the tasks, their types and the recipe of the molecules.
 
     Needs the packages onnx and onnxscript: ``pip install 'molae_pyg[onnx]'``.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data, Dataset, InMemoryDataset
 
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.models import PropertyModel
 from molae_pyg.seeds import HELD_OUT, number_seed, seeded
 
@@ -137,6 +138,7 @@ class HeldOutItems(torch.utils.data.Dataset):
         labels: Returns the labels of a molecule; default: none, as for predictions.
         conformers: Largest number of conformers of a molecule; default: all.
         needs_coordinates: Whether the model takes coordinates, default: true.
+        graphs: Adds the graph if the model sees it; default: no graph is added.
     """
 
     def __init__(
@@ -146,20 +148,23 @@ class HeldOutItems(torch.utils.data.Dataset):
         labels: Callable[[int], Tensor] | None = None,
         conformers: int | None = None,
         needs_coordinates: bool = True,
+        graphs: Graphs | None = None,
     ):
         self.molecules, self.dtype, self.labels = molecules, dtype, labels
         self.conformers, self.needs_coordinates = conformers, needs_coordinates
+        self.graphs = graphs or Graphs(False)
 
     def __len__(self) -> int:
         return len(self.molecules)
 
     def __getitem__(self, index: int) -> Data:
-        data = copy_of(self.molecules, index, 0, index, HELD_OUT)
+        data = self.graphs(copy_of(self.molecules, index, 0, index, HELD_OUT))
         if self.needs_coordinates and "conformers" not in data:
             data.conformers = data.pos[:, None]  # [n, 1, 3]
         if self.conformers is not None and "conformers" in data:
             data.conformers = data.conformers[:, : self.conformers]  # [n, K, 3]
-        return in_form(data, self.dtype, None if self.labels is None else self.labels(index))
+        labels = None if self.labels is None else self.labels(index)
+        return in_form(data, self.dtype, labels)
 
 
 def copy_of(molecules: Molecules, index: int, *place: int) -> Data:

@@ -12,6 +12,7 @@ from molae_pyg.chem import FeaturizeReport, featurize
 from molae_pyg.chem.options import RECIPE_VERSION, Options
 from molae_pyg.fingerprint import differences
 from molae_pyg.inference.batches import in_batches
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.molecules import (
     Checker,
     HeldOutItems,
@@ -21,6 +22,7 @@ from molae_pyg.inference.molecules import (
     takes_coordinates,
 )
 from molae_pyg.models import PropertyModel
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.arguments import size
 
 
@@ -37,7 +39,8 @@ def predict(
         model: The predictor.
         molecules: ``Data`` with ``conformers [n, K, 3]`` or ``pos [n, 3]``, or SMILES, whose
             conformers are made by ``model.recipe``. A SMILES that gives no molecule has a row of
-            NaN, and a warning names it.
+            NaN, and a warning names it. A model with a graph channel receives the graph of
+            molecules with ``smiles``; another warning says if some have none.
         batch_size: Number of molecules of a forward pass, default: 64.
         precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
@@ -67,7 +70,8 @@ def predict(
     _compare_recipes(model, getattr(molecules, "recipe", None))
     needs = takes_coordinates(model)
     num_atoms = checked_sizes(molecules, Checker("molecules", needs, conformers=conformers))
-    items = HeldOutItems(molecules, model.mean.dtype, None, conformers, needs)
+    graphs = Graphs(sees_graph(model), getattr(molecules, "recipe", None) or model.recipe)
+    items = HeldOutItems(molecules, model.mean.dtype, None, conformers, needs, graphs)
     return in_batches(
         model, model.predict_batch, items, num_atoms, batch_size, precision, "predicting",
         model.level,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.utils import scatter
 
-from molae_pyg.chem.graph import batch_graph
+from molae_pyg.models.encoding import graph_input
 
 #: CLS ``[C]``, the mean over the atoms ``[C]``, or both joined ``[2 C]``.
 EmbedReadout = Literal["cls", "mean", "cls, mean"]
@@ -22,11 +22,6 @@ def check_readout(readout: str) -> None:
 def vector_size(encoder: nn.Module, readout: EmbedReadout) -> int:
     """Number of entries of a vector."""
     return encoder.config["hidden_channels"] * (2 if readout == "cls, mean" else 1)
-
-
-def sees_graph(encoder: nn.Module) -> bool:
-    """Whether an encoder has a graph channel."""
-    return getattr(encoder, "graph_bias", None) is not None
 
 
 def vectors_of(
@@ -49,8 +44,7 @@ def vectors_of(
         return mean if readout == "mean" else torch.cat([out.molecule, mean], dim=1)
 
     def vectors(batch: Batch) -> Tensor:
-        known = sees_graph(encoder) and batch.get("atom") is not None
-        graph = {"graph": batch_graph(batch)} if known else {}
+        graph = graph_input(encoder, batch)
         conformers = batch.conformers.unbind(1)  # K times [N, 3]
         return sum(of_conformer(batch, pos, graph) for pos in conformers) / len(conformers)
 

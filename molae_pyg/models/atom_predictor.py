@@ -10,6 +10,7 @@ from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.models.full import build_encoder
 from molae_pyg.models.predictor import PropertyModel
 from molae_pyg.nn.arguments import ShowsArguments
+from molae_pyg.nn.graph_bias import Graph
 from molae_pyg.nn.readout import PropertyHead
 
 
@@ -65,6 +66,7 @@ class AtomPredictor(ShowsArguments, PropertyModel):
         pos: Tensor,
         batch: Tensor | None = None,
         batch_size: int | None = None,
+        graph: Graph | None = None,
     ) -> Tensor:
         """Predicts values in the units of the targets.
 
@@ -73,11 +75,13 @@ class AtomPredictor(ShowsArguments, PropertyModel):
             pos: Coordinates in Å ``[N, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
             batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
+            graph: Bonds and features of the atoms, which needs an encoder with a graph channel;
+                default: unknown.
 
         Returns:
             ``[N, T]``, in the order of the atoms.
         """
-        out = self.encoder(z, pos, batch, batch_size=batch_size)
+        out = self.encoder(z, pos, batch, batch_size=batch_size, graph=graph)
         return self.head.of_atoms(out.x) * self.std + self.element_mean[z.long()]
 
     def set_scaling(self, y: Tensor, z: Tensor) -> None:

@@ -18,6 +18,18 @@ class Encoding(NamedTuple):
     pair_index: Tensor  #: The atoms of each pair ``[2, P]``, like an ``edge_index``.
 
 
+def sees_graph(model: nn.Module) -> bool:
+    """Returns whether an encoder, or that of a model, has a graph channel."""
+    return getattr(getattr(model, "encoder", model), "graph_bias", None) is not None
+
+
+def graph_input(model: nn.Module, batch: Data) -> dict[str, Graph]:
+    """Returns the argument ``graph`` of a model; none if it or the batch has no graph."""
+    if not sees_graph(model) or batch.get("atom") is None:
+        return {}
+    return {"graph": Graph(batch.atom, batch.edge_index, batch.bond_type)}
+
+
 class Encodes:
     """The method ``encode`` of encoders, and of models with an ``encoder``."""
 
@@ -59,9 +71,7 @@ def _of_data(encoder: nn.Module, data: Data) -> Encoding:
     if conformers.dim() != 3 or conformers.size(1) == 0:
         raise ValueError(f"expected conformers [N, K, 3], got {list(conformers.shape)}")
     batch, batch_size = data.get("batch"), getattr(data, "num_graphs", None)
-    graph = None
-    if encoder.graph_bias is not None and data.get("atom") is not None:
-        graph = Graph(data.atom, data.edge_index, data.bond_type)
+    graph = graph_input(encoder, data).get("graph")
     all_encodings = [
         _of_tensors(encoder, data.z, pos, batch, batch_size, graph) for pos in conformers.unbind(1)
     ]

@@ -10,9 +10,11 @@ from torch_geometric.utils import cumsum, degree
 
 from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
 from molae_pyg.models.encoder import MolAEEncoder
+from molae_pyg.models.encoding import graph_input
 from molae_pyg.models.full import build_encoder
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
+from molae_pyg.nn.graph_bias import Graph
 from molae_pyg.nn.readout import PropertyHead, Readout
 
 
@@ -76,25 +78,33 @@ class PropertyModel(Pretrained, nn.Module):
         columns = zip(y.unbind(1), self.task_types, strict=True)
         return torch.stack([c.sigmoid() if t == "classification" else c for c, t in columns], 1)
 
-    def predict(self, z: Tensor, conformers: Tensor, batch: Tensor | None = None) -> Tensor:
+    def predict(
+        self,
+        z: Tensor,
+        conformers: Tensor,
+        batch: Tensor | None = None,
+        graph: Graph | None = None,
+    ) -> Tensor:
         """Mean prediction over conformers (mean probability, for classification).
 
         Args:
             z: Atomic numbers ``[N]``.
             conformers: Coordinates in Å ``[N, K, 3]``.
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
+            graph: Bonds and features of the atoms, for an encoder with a graph channel; default:
+                unknown.
 
         Returns:
             ``[B, T]``.
         """
-        total = 0
+        total, more = 0, {} if graph is None else {"graph": graph}
         for pos in conformers.unbind(1):  # K times [N, 3]
-            total = total + self.probabilities(self(z, pos, batch))
+            total = total + self.probabilities(self(z, pos, batch, **more))
         return total / conformers.size(1)
 
     def on_batch(self, batch: Batch) -> Tensor:
         """Returns real units or logits ``[B, T]`` of a training batch."""
-        return self(batch.z, batch.pos, batch.batch)
+        return self(batch.z, batch.pos, batch.batch, **graph_input(self, batch))
 
     def predict_batch(self, batch: Batch) -> Tensor:
         """Returns real units or probabilities ``[B, T]`` of a batch as the data set gives it.
@@ -102,7 +112,7 @@ class PropertyModel(Pretrained, nn.Module):
         A batch without ``conformers`` has one conformer, ``pos``.
         """
         conformers = batch.conformers if "conformers" in batch else batch.pos[:, None]  # [N, K, 3]
-        return self.predict(batch.z, conformers, batch.batch)
+        return self.predict(batch.z, conformers, batch.batch, **graph_input(self, batch))
 
     def set_scaling(self, y: Tensor) -> None:
         """Sets mean and standard deviation to those of targets ``[n, T]``, NaN = missing.
@@ -171,6 +181,7 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
         batch: Tensor | None = None,
         batch_size: int | None = None,
         drop_mask: Tensor | None = None,
+        graph: Graph | None = None,
     ) -> Tensor:
         """Predicts values in the units of the targets (regression) or logits (classification).
 
@@ -182,11 +193,14 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
             drop_mask: True = the atom is removed before the first layer, and no readout sees it
                 ``[N]``; the others stay where they are. A molecule without atoms is read from its
                 CLS, or pooled to zeros. Default: no atom is removed.
+            graph: Bonds and features of all atoms, the removed ones included, which needs an
+                encoder with a graph channel; default: unknown.
 
         Returns:
             ``[B, T]``.
         """
-        out = self.encoder(z, pos, batch, drop_mask, batch_size=batch_size)
+        more = {} if graph is None else {"graph": graph}  # not every encoder takes one
+        out = self.encoder(z, pos, batch, drop_mask, batch_size=batch_size, **more)
         batch = torch.zeros_like(z, dtype=torch.long) if batch is None else batch.long()
         if drop_mask is not None:
             batch = batch[~drop_mask]  # one entry for each row of out.x

@@ -27,6 +27,14 @@ class Graph(NamedTuple):
     edge_index: Tensor  #: Atoms of each bond ``[2, E]``; in one direction or in both.
     bond_type: Tensor  #: Types of the bonds ``[E]``, 1 to 5.
 
+    def of_atoms(self, atoms: Tensor) -> "Graph":
+        """Returns the graph of some atoms ``[n]``, with the bonds between them."""
+        place = torch.full_like(self.atom[:, 0], -1, dtype=torch.long)  # [N]
+        place[atoms] = torch.arange(len(atoms), device=place.device)
+        ends = place[self.edge_index]  # [2, E]
+        kept = (ends >= 0).all(0)
+        return Graph(self.atom[atoms], ends[:, kept], self.bond_type[kept])
+
 
 class GraphClozeOutput(NamedTuple):
     """Output of a :class:`~molae_pyg.models.MolAE` with a graph channel: one field more."""
@@ -51,10 +59,10 @@ def pair_codes(bonds: Tensor, real: Tensor) -> Tensor:
 
     Args:
         bonds: Type of the bond between two atoms ``[B, n, n]``, symmetric, 0 where there is none.
-        real: True = an atom, False = padding ``[B, n]``.
+        real: True = an atom with known bonds, False = another, or padding ``[B, n]``.
 
     Returns:
-        int64 ``[B, n, n]``, see :data:`NUM_PAIR_CODES`; 0 where padded.
+        int64 ``[B, n, n]``, see :data:`NUM_PAIR_CODES`; 0 where not real.
     """
     eye = torch.eye(real.size(1), dtype=torch.bool, device=real.device)
     linked = bonds > 0
@@ -77,7 +85,9 @@ class GraphBias(ShowsArguments, nn.Module):
         a^0_{ij} \leftarrow a^0_{ij} + P[g_{ij}] \in \mathbb{R}^H
 
     with :math:`E_f[0] = 0` and :math:`P[0] = 0`: unknown values add nothing. A dropped atom takes
-    its features and its pairs along. Paths between other atoms still lead through it.
+    its features and its pairs along. Paths between other atoms still lead through it. An atom
+    whose features are all unknown has no pairs, so that molecules with and without a graph can be
+    in one batch.
 
     Args:
         channels: Width C.
@@ -106,8 +116,9 @@ class GraphBias(ShowsArguments, nn.Module):
         self, graph: Graph, every: Slots, kept: Slots, keep: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         _check(graph, every.batch.numel())
-        bonds = dense_bonds(graph.edge_index, graph.bond_type, every)
-        codes = pair_codes(bonds, _is_atom(every))  # [B, L, L]
+        known = (graph.atom > 0).any(1)  # [N]
+        known = every.dense(known, known.new_zeros(NUM_SPECIAL))  # [B, L]
+        codes = pair_codes(dense_bonds(graph.edge_index, graph.bond_type, every), known)
         x = self.atoms(graph.atom)  # [N, C]
         if keep is not None:
             x = x[keep]
@@ -125,12 +136,6 @@ class GraphBias(ShowsArguments, nn.Module):
     def pairs(self, codes: Tensor) -> Tensor:
         """Codes ``[B, L, L]`` -> what is added to the pair bias ``[B, H, L, L]``."""
         return (self.pair(codes) * (codes > 0).unsqueeze(-1)).permute(0, 3, 1, 2)
-
-
-def _is_atom(slots: Slots) -> Tensor:
-    """True for atoms, False for CLS, SEP and padding ``[B, L]``."""
-    number = torch.arange(slots.mask.size(1), device=slots.mask.device)
-    return slots.mask & (number >= NUM_SPECIAL)
 
 
 def dense_bonds(edge_index: Tensor, kinds: Tensor, slots: Slots) -> Tensor:

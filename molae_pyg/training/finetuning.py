@@ -17,6 +17,7 @@ from molae_pyg.inference.molecules import Molecules
 from molae_pyg.inference.precision import precision
 from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric, evaluate
 from molae_pyg.models import PropertyModel
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.training.course import CourseLogger
 from molae_pyg.training.molecules import PropertyData, check_labelled
 from molae_pyg.training.property import PropertyModule
@@ -105,7 +106,9 @@ def finetune(
     result at once.
 
     Args:
-        model: A fresh model, with a pre-trained or random encoder.
+        model: A fresh model, with a pre-trained or random encoder. One with a graph channel
+            receives the graph of molecules with ``smiles``, or the one that they have, see
+            :class:`~molae_pyg.inference.graphs.Graphs`.
         train: Molecules with ``conformers [n, K, 3]`` or ``pos [n, 3]``, and ``y [1, T]`` (or
             ``[T]``), NaN = missing. For a model of atoms such as
             :class:`~molae_pyg.models.AtomPredictor`, ``y [n, T]`` (or ``[n]``): a row for each
@@ -153,11 +156,13 @@ def finetune(
         "scale": None if scale is None else digest(torch.as_tensor(scale)),
         "recipe": recipe,
     }
+    if sees_graph(model):  # runs of models without a graph keep their identity
+        identity["graph"] = True
     with RunFolder(folder, identity) as run:
         if run.result is not None:
             result = run.restore(model)
         else:
-            data = PropertyData(train, valid, model, settings, seed)
+            data = PropertyData(train, valid, model, settings, seed, recipe)
             progress = _train(module, data, run, metric)
             if progress.weights is None:
                 raise ValueError(

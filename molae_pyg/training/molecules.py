@@ -1,7 +1,7 @@
 """The molecules of a fine-tuning run: what is checked before the work, and what an epoch takes."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 from molae_pyg.fingerprint import of_molecules
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.molecules import (
     Checker,
     HeldOutItems,
@@ -23,6 +24,7 @@ from molae_pyg.inference.molecules import (
     takes_coordinates,
 )
 from molae_pyg.models import PropertyModel
+from molae_pyg.models.encoding import sees_graph
 from molae_pyg.seeds import CONFORMER, DATA, number_seed, seeded
 from molae_pyg.training.property import plan_parts
 from molae_pyg.training.sampler import PooledBatches
@@ -161,15 +163,23 @@ def _known_labels(molecules: Molecules) -> Tensor | None:
 class TrainingItems(torch.utils.data.Dataset):
     """The molecules of an epoch, each with one conformer; draws depend on seed, epoch and item."""
 
-    def __init__(self, labelled: Labelled, dtype: torch.dtype, seed: int, epoch: int):
+    def __init__(
+        self,
+        labelled: Labelled,
+        dtype: torch.dtype,
+        seed: int,
+        epoch: int,
+        graphs: Graphs | None = None,
+    ):
         self.labelled, self.dtype, self.seed, self.epoch = labelled, dtype, seed, epoch
+        self.graphs = graphs or Graphs(False)
 
     def __len__(self) -> int:
         return len(self.labelled.molecules)
 
     def __getitem__(self, index: int) -> Data:
         place = self.seed, self.epoch, index
-        data = copy_of(self.labelled.molecules, index, *place, DATA)
+        data = self.graphs(copy_of(self.labelled.molecules, index, *place, DATA))
         if "conformers" in data:
             drawn = number_seed(*place, CONFORMER) % data.conformers.size(1)
             data.pos = data.conformers[:, drawn]  # [n, 3]
@@ -187,9 +197,11 @@ class PropertyData(L.LightningDataModule):
         model: PropertyModel,
         settings: Finetuning,
         seed: int,
+        recipe: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.train, self.valid = train, valid
+        self.graphs = Graphs(sees_graph(model), recipe)
         self.settings, self.seed = settings, seed
         self.dtype, self.needs_coordinates = model.mean.dtype, takes_coordinates(model)
 
@@ -199,7 +211,7 @@ class PropertyData(L.LightningDataModule):
         batches = PooledBatches(
             self.train.num_atoms, settings.batch_size, settings.pool, self.seed, epoch
         )
-        items = TrainingItems(self.train, self.dtype, self.seed, epoch)
+        items = TrainingItems(self.train, self.dtype, self.seed, epoch, self.graphs)
         return DataLoader(items, batch_sampler=batches, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader:
@@ -207,7 +219,7 @@ class PropertyData(L.LightningDataModule):
         valid, settings = self.valid, self.settings
         items = HeldOutItems(
             valid.molecules, self.dtype, valid.labels, settings.valid_conformers,
-            self.needs_coordinates,
+            self.needs_coordinates, self.graphs,
         )  # fmt: skip
         order = np.argsort(valid.num_atoms, kind="stable").tolist()
         size = 2 * settings.batch_size

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss, property_loss
 from molae_pyg.metrics import TaskType, choosing_metric, common_type, evaluate, evaluate_tasks
 from molae_pyg.models import MolAEPredictor, PropertyModel
+from molae_pyg.models.encoding import graph_input
 from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.sampler import plan_batches
 from molae_pyg.training.schedule import configure_adam
@@ -53,7 +54,11 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
         pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
     """
     parts = batch.get("parts") or plan_parts(batch, pair_budget)
-    predicted = [model(batch.z[atoms], batch.pos[atoms], mol) for _, atoms, mol in parts]
+    graph = graph_input(model, batch).get("graph")
+    predicted = []
+    for _, atoms, molecule in parts:
+        more = {} if graph is None else {"graph": graph.of_atoms(atoms)}
+        predicted.append(model(batch.z[atoms], batch.pos[atoms], molecule, **more))
     of_atoms = getattr(model, "level", "molecule") == "atom"
     order = torch.cat([part[1 if of_atoms else 0] for part in parts])  # [B] or [N]
     return torch.cat(predicted)[order.argsort()]

@@ -20,13 +20,13 @@ from molae_pyg import checkpoint
 from molae_pyg.baselines.descriptors import NAMES, descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
-from molae_pyg.chem.graph import batch_graph
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.inference.explain import Copies, Explanation, atoms_of, explanations_of
-from molae_pyg.inference.readouts import sees_graph
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
-from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, with_graph
+from molae_pyg.models.encoding import graph_input, sees_graph
+from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
 from molae_pyg.workflow.model import FittedModel, Outcomes
 from molae_pyg.workflow.scores import MODEL
 
@@ -57,10 +57,11 @@ def _explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
     hydrogens = not model.info["recipe"]["remove_hydrogens"]
     parts: list[np.ndarray] = []
     if outcomes.molecules:
-        copies = Copies(outcomes.molecules)
+        encoder = checkpoint.load(MolAEEncoder, model.folder / "encoder").eval().to(DEVICE)
+        copies = Copies(outcomes.molecules, graphs=Graphs(sees_graph(encoder)))
         with rdBase.BlockLogs():
             texts = _without_atoms(copies, [smiles[row] for row in outcomes.kept])
-        features = _features(model, copies, texts)
+        features = _features(model, encoder, copies, texts)
         folds = [fold.predict(features, copies, _by_copies) for fold in model.models]
         parts = copies.by_molecule(_scores(model, np.mean(folds, axis=0)))  # [n_i + 1, T] each
     names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
@@ -113,14 +114,14 @@ def _replaced(mol: Chem.Mol, atom: int, is_aromatic: bool) -> str:
     return Chem.MolToSmiles(edited)
 
 
-def _features(model: FittedModel, copies: Copies, texts: list[str]) -> dict[str, np.ndarray]:
+def _features(
+    model: FittedModel, encoder: MolAEEncoder, copies: Copies, texts: list[str]
+) -> dict[str, np.ndarray]:
     """Returns the blocks of features of each copy ``[copies, F]``."""
     blocks = {name for fold in model.models for name in fold.blocks}
     found = {}
     if ENCODER in blocks:
-        encoder = checkpoint.load(MolAEEncoder, model.folder / "encoder").eval().to(DEVICE)
-        molecules = with_graph(encoder, copies.items.molecules)
-        found[ENCODER] = _vectors(encoder, Copies(molecules))
+        found[ENCODER] = _vectors(encoder, copies)
     if DESCRIPTORS in blocks:
         found[DESCRIPTORS] = values = descriptors(texts)[0]
         whole = np.repeat(copies.first[:-1], copies.num_atoms + 1)  # of each copy
@@ -135,7 +136,7 @@ def _vectors(encoder: MolAEEncoder, copies: Copies) -> np.ndarray:
 
     def function(batch: Batch, pos: Tensor) -> Tensor:
         number, left = batch.num_graphs, ~batch.drop_mask
-        graph = {"graph": batch_graph(batch)} if sees_graph(encoder) else {}
+        graph = graph_input(encoder, batch)
         out = encoder(batch.z, pos, batch.batch, batch.drop_mask, batch_size=number, **graph)
         mean = scatter(out.x, batch.batch[left], dim_size=number, reduce="mean")  # [B, C]
         return torch.cat([out.molecule, mean], dim=1)
@@ -147,7 +148,8 @@ def _by_copies(model: MolAEPredictor, copies: Copies) -> np.ndarray:
     """Returns values or probabilities of each copy ``[copies, T]``."""
 
     def function(batch: Batch, pos: Tensor) -> Tensor:
-        y = model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask)
+        graph = graph_input(model, batch)
+        y = model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask, **graph)
         return model.probabilities(y)
 
     return copies.apply(model, function, _BATCH, _PRECISION)

@@ -16,8 +16,8 @@ from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.chem.rows import parse
 from molae_pyg.durable import write_durably
 from molae_pyg.inference import embed
-from molae_pyg.inference.readouts import sees_graph
 from molae_pyg.models import MolAEEncoder
+from molae_pyg.models.encoding import sees_graph
 
 ENCODER, DESCRIPTORS, ECFP = "encoder", "descriptors", "ecfp"
 
@@ -81,7 +81,6 @@ def make_features(
 
 def _vectors(encoder: MolAEEncoder, molecules: Dataset | Sequence[Data]) -> np.ndarray:
     """Returns CLS and the mean over atoms ``[n, 2 C]``, averaged over conformers."""
-    molecules = with_graph(encoder, molecules)
     return embed(encoder, molecules, readout="cls, mean", precision="32-true")
 
 

@@ -178,9 +178,13 @@ def test_the_graph_is_an_input_of_encoders_that_see_it():
     assert torch.allclose(
         dense(model)(inputs["z"], inputs["pos"]).molecule, blind.molecule, atol=ATOL
     )
-    predictor = MolAEPredictor(model).eval()
-    found = export_program(predictor).module()(inputs["z"], inputs["pos"])
-    assert torch.allclose(found, predictor(batch.z, batch.pos, batch.batch), atol=ATOL)
+    told = MolAEPredictor(model).eval()
+    wanted = told(batch.z, batch.pos, batch.batch, graph=batch_graph(batch))
+    assert (wanted - told(batch.z, batch.pos, batch.batch)).abs().min() > ATOL
+    assert torch.allclose(export_program(told).module()(*inputs.values()), wanted, atol=ATOL)
+    other = MolAEPredictor(encoder()).eval()  # without a graph channel, in the same mean
+    mean = (wanted + other(batch.z, batch.pos, batch.batch)) / 2
+    assert torch.allclose(export_program([told, other]).module()(*inputs.values()), mean, atol=ATOL)
 
 
 @needs_onnx

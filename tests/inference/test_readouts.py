@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Data
 
 from molae_pyg import MolAE, from_smiles
 from molae_pyg.chem.graph import add_graph, batch_graph
@@ -56,9 +57,12 @@ def test_encoder_with_a_graph_channel_receives_the_graph():
 
 def test_data_with_and_without_a_graph():
     model = small(True)
-    plain, told = from_smiles(SMILES[2]), add_graph(from_smiles(SMILES[2]))
-    vectors = [embed_data(model, data) for data in (plain, told)]
-    assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
+    read, told = from_smiles(SMILES[2]), add_graph(from_smiles(SMILES[2]))
+    vectors = [embed_data(model, data) for data in (read, told)]
+    np.testing.assert_array_equal(*vectors)
+    with pytest.warns(UserWarning, match="not their graph"):
+        blind = embed_data(model, Data(z=read.z, pos=read.pos))
+    assert np.abs(vectors[0] - blind).max() > 1e-4
 
 
 def embed_data(model: MolAE, data) -> np.ndarray:

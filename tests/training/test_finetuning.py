@@ -9,7 +9,7 @@ from chains import molecules, predictor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor, from_smiles
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.metrics import evaluate, evaluate_tasks
 from molae_pyg.models import PropertyModel
@@ -135,6 +135,33 @@ def test_a_killed_run_resumes_where_it_was(tmp_path, monkeypatch):
     assert sorted(file.name for file in folder.iterdir()) == [
         "lock", "metrics.csv", "model", "run.json",
     ]  # fmt: skip
+
+
+def with_graph() -> MolAEPredictor:
+    torch.manual_seed(0)
+    return MolAEPredictor(MolAEEncoder(16, 32, 4, 1, num_gaussians=8, graph=True))
+
+
+def test_a_model_with_a_graph_channel_learns_from_the_graph_and_resumes(tmp_path, monkeypatch):
+    """The coordinates are the same for all molecules: only the graph tells charges apart."""
+    table = ["CCO", "CC[O-]", "CCN", "CC[NH3+]", "C=CO", "C=CN"] * 4
+    data = [from_smiles(smiles, num_conformers=2) for smiles in table]
+    for item, smiles in zip(data, table, strict=True):
+        item.conformers = data[0].conformers
+        item.y = torch.tensor([[10.0 * ("-" in smiles) - 10.0 * ("+" in smiles)]])
+    settings = Finetuning(epochs=40, batch_size=6, lr=1e-2, pair_budget=100, precision="32-true")
+    whole = with_graph()
+    expected = finetune(whole, data, data[:6], tmp_path / "whole", settings)
+    assert expected["val_rmse"] < 3  # without the graph at best 4.7: elements alone
+    assert predict(whole, data[:6], precision="32-true").shape == (6, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(PropertyModule, "on_validation_epoch_end", stopping_at(5)[0])
+        with pytest.raises(StopHere):
+            finetune(with_graph(), data, data[:6], tmp_path / "killed", settings)
+    found = finetune(model := with_graph(), data, data[:6], tmp_path / "killed", settings)
+    assert of_weights(model) == of_weights(whole)
+    assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+    assert "graph" in json.loads((tmp_path / "killed" / "run.json").read_text())["identity"]
 
 
 def test_the_seconds_of_a_killed_start_count(tmp_path, monkeypatch):

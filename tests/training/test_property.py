@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg import MolAE, MolAEEncoder, MolAEPredictor, from_smiles
+from molae_pyg.chem.graph import add_graph, batch_graph
 from molae_pyg.training.property import plan_parts, predict_in_parts, task_losses
 
 
@@ -30,6 +31,19 @@ def test_parts_predict_what_the_whole_batch_does(pair_budget):
     for name, p in model.named_parameters():
         if name in expected:
             assert torch.allclose(p.grad, expected[name], atol=1e-10), name
+
+
+def test_parts_of_a_batch_with_a_graph():
+    model = MolAEPredictor(MolAEEncoder(16, 32, 4, 2, 8, graph=True)).double().eval()
+    torch.nn.init.normal_(model.encoder.graph_bias.pair.weight)
+    smiles = ["CCO", "c1ccccc1C(=O)[O-]", "C", "N#CC=CC", "C[N+](C)(C)C"]
+    batch = Batch.from_data_list([add_graph(from_smiles(s)) for s in smiles])
+    batch.pos = batch.pos.double()
+    whole = model(batch.z, batch.pos, batch.batch, graph=batch_graph(batch))
+    assert not torch.allclose(whole, model(batch.z, batch.pos, batch.batch), atol=1e-6)
+    for pair_budget in (1, 100):
+        parts = predict_in_parts(model, batch, pair_budget)
+        assert torch.allclose(parts, whole, atol=1e-12)
 
 
 def test_parts_are_short():
