@@ -12,28 +12,19 @@ centroid of all atoms, the one left out included, as in the cloze test.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from rdkit import Chem
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from molae_pyg.chem.graph import GRAPH_FIELDS
 from molae_pyg.chem.options import DUMMY_Z
 from molae_pyg.chem.smiles import checked_smiles, plain_mol, sanitised
-from molae_pyg.inference.batches import in_batches
+from molae_pyg.inference.copies import Copies
 from molae_pyg.inference.graphs import Graphs
-from molae_pyg.inference.molecules import (
-    Checker,
-    HeldOutItems,
-    Molecules,
-    check_list,
-    checked_sizes,
-)
+from molae_pyg.inference.molecules import Molecules, check_list
 from molae_pyg.inference.predict import by_recipe
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.encoding import graph_input, sees_graph
@@ -140,73 +131,6 @@ def leave_one_out(
 
     parts = copies.by_molecule(np.mean([of_model(model) for model in models], axis=0))
     return np.stack([part[0] for part in parts]), [part[0] - part[1:] for part in parts]
-
-
-class Copies(torch.utils.data.Dataset):
-    """Copies of molecules: each whole first, then without its first atom, its second, ...
-
-    The items are ``Data`` with ``drop_mask``, which is False throughout in whole molecules.
-
-    Args:
-        molecules: ``Data`` with ``conformers`` or ``pos``.
-        dtype: Type of the coordinates.
-        graphs: Adds the graph if a model sees it; default: no graph is added.
-
-    Raises:
-        ValueError: A molecule cannot be used.
-    """
-
-    def __init__(
-        self,
-        molecules: Molecules,
-        dtype: torch.dtype = torch.float32,
-        graphs: Graphs | None = None,
-    ):
-        self.num_atoms = checked_sizes(molecules, Checker("molecules"))  # [n]
-        self.items = HeldOutItems(molecules, dtype, graphs=graphs)
-        self.first = np.concatenate([[0], np.cumsum(self.num_atoms + 1)])  # copy of each molecule
-
-    def __len__(self) -> int:
-        return int(self.first[-1])
-
-    def __getitem__(self, index: int) -> Data:
-        row, left_out = self.place(index)
-        item = self.items[row]
-        drop_mask = torch.arange(item.z.numel()) == left_out
-        kept = {name: item[name] for name in ("z", "conformers", *GRAPH_FIELDS) if name in item}
-        return Data(drop_mask=drop_mask, num_nodes=len(drop_mask), **kept)
-
-    def place(self, index: int) -> tuple[int, int]:
-        """Returns the molecule of a copy, and the atom that it lacks; -1 if it is whole."""
-        row = int(np.searchsorted(self.first, index, side="right")) - 1
-        return row, index - int(self.first[row]) - 1
-
-    def apply(
-        self,
-        model: nn.Module,
-        function: Callable[[Batch, Tensor], Tensor],
-        batch_size: int,
-        precision: str,
-    ) -> np.ndarray:
-        """Returns a function's mean over conformers for each copy, float32 ``[copies, ...]``.
-
-        Args:
-            model: The model that the function uses.
-            function: A function of a batch of copies and one conformer ``[N, 3]``.
-            batch_size: Number of copies of a forward pass.
-            precision: See :func:`~molae_pyg.inference.precision`.
-        """
-
-        def mean(batch: Batch) -> Tensor:
-            conformers = batch.conformers.unbind(1)  # K times [N, 3]
-            return sum(function(batch, pos) for pos in conformers) / len(conformers)
-
-        sizes = np.repeat(self.num_atoms, self.num_atoms + 1)
-        return in_batches(model, mean, self, sizes, batch_size, precision, "explaining")
-
-    def by_molecule(self, values: np.ndarray) -> list[np.ndarray]:
-        """Splits values of copies ``[copies, ...]`` into those of molecules ``[n_i + 1, ...]``."""
-        return [values[first:last] for first, last in pairwise(self.first)]
 
 
 def _explain_smiles(

@@ -21,7 +21,8 @@ from molae_pyg.baselines.descriptors import NAMES, descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
 from molae_pyg.chem.smiles import plain_mol
-from molae_pyg.inference.explain import Copies, Explanation, atoms_of, explanations_of
+from molae_pyg.inference.copies import Copies
+from molae_pyg.inference.explain import Explanation, atoms_of, explanations_of
 from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
