@@ -4,8 +4,8 @@ Command: python benchmarks/beside_others.py
 
 Method: a step (forward, backward) of molae-small on 32 molecules of 24 atoms, in fresh interpreters
 in turn, on idle cores and with one busy process a core beside it; the fastest of five steps of each
-interpreter. Ways: PyTorch as it is, with OMP_WAIT_POLICY=PASSIVE (which the molae command sets), and
-with one thread.
+interpreter. Ways: PyTorch as it is, with OMP_WAIT_POLICY=PASSIVE, which the molae command sets,
+and with one thread.
 """
 
 import argparse
