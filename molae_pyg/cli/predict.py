@@ -35,8 +35,10 @@ def _predict(
     encoding: str,
 ) -> int:
     from molae_pyg.chem.options import InputError, as_input_errors
+    from molae_pyg.tables.atom_lists import read_records
     from molae_pyg.tables.formats import check_apart, read_cells, smiles_of
-    from molae_pyg.workflow import FittedModel
+    from molae_pyg.workflow import AtomModel, FittedModel
+    from molae_pyg.workflow.atom_output import as_texts, atom_scores
     from molae_pyg.workflow.output import check_output, scores_of, write_beside
 
     if not 0 < alpha < 1:
@@ -46,13 +48,14 @@ def _predict(
     fitted = FittedModel.load(model)
     with as_input_errors():
         cells = read_cells(data, encoding, smiles)
-        molecules = smiles_of(data, encoding, smiles)
-    if not molecules:
+        of_atoms = isinstance(fitted, AtomModel)
+        molecules = (read_records if of_atoms else smiles_of)(data, encoding, smiles)
+    if not cells.rows:
         raise InputError(f"{data} has no rows")
     found = fitted.predict(molecules, alpha)
-    for name in write_beside(output, cells, found):
+    for name in write_beside(output, cells, as_texts(found) if of_atoms else found):
         print(f"column {name!r} of {data} is called '{name} (input)' in {output}")
-    for line in scores_of(fitted, data, found, smiles, encoding):
+    for line in (atom_scores if of_atoms else scores_of)(fitted, data, found, smiles, encoding):
         print(line)
     print(_last_line(found["molae_status"].tolist()))
     is_whole = (found["molae_status"] == "ok").all()

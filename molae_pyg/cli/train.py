@@ -61,9 +61,11 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.chem.options import as_input_errors
+    from molae_pyg.tables.atom_lists import has_atom_lists, read_atom_table
     from molae_pyg.tables.formats import read_cells
     from molae_pyg.tables.reading import read_table
-    from molae_pyg.workflow import FitSettings, FittedModel, fit
+    from molae_pyg.workflow import FitSettings, FittedModel, fit, fit_atoms
+    from molae_pyg.workflow.atom_output import atom_summary
     from molae_pyg.workflow.output import cells_of, summary
     from molae_pyg.workflow.tuning import tuned_lines
 
@@ -79,6 +81,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
         training, given = known["training"] | training, known | given
         targets = targets or [target.name for target in earlier.targets]
     settings = FitSettings(**given | {"training": training})
+    of_atoms = False
     with as_input_errors():
         if data == CHEMBL:
             from molae_pyg.datasets import ChEMBLActivities
@@ -86,14 +89,19 @@ def _train(data: str, model: str, **flags: Any) -> None:
             table = ChEMBLActivities.read()
             cells = cells_of(table)
         else:
-            table = read_table(
-                data, flags["smiles"], targets, flags["task_type"], flags["encoding"]
-            )
             cells = read_cells(data, flags["encoding"], flags["smiles"])
+            of_atoms = flags["task_type"] is None and has_atom_lists(
+                cells, targets, flags["smiles"]
+            )
+            where = data, flags["smiles"], targets
+            if of_atoms:
+                table = read_atom_table(*where, flags["encoding"])
+            else:
+                table = read_table(*where, flags["task_type"], flags["encoding"])
     print(_described(table), flush=True)
     with resumable():
-        fitted = fit(table, model, settings, cells, data)
-    print(f"\n{summary(fitted)}\n")
+        fitted = (fit_atoms if of_atoms else fit)(table, model, settings, cells, data)
+    print(f"\n{(atom_summary if of_atoms else summary)(fitted)}\n")
     for line in tuned_lines(fitted.info.get("tuned", [])):
         print(line)
     print(f"{model}/predictions.csv  the table with out-of-fold predictions")

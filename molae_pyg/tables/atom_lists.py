@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from rdkit import rdBase
 
 from molae_pyg.chem.options import Options
 from molae_pyg.chem.rows import parse
 from molae_pyg.chem.sdf import sdf_blocks, smiles_of_record, unpacked
-from molae_pyg.tables.columns import Column, is_missing, no_target, number
+from molae_pyg.tables.cells import is_missing, number
+from molae_pyg.tables.columns import Column, no_target
 from molae_pyg.tables.formats import Cells, open_table
-from molae_pyg.tables.text_file import ending_of
+from molae_pyg.tables.text_file import SMILES_NAMES, ending_of
 
 _LIST = re.compile(r"\[([^\[\]]*)\]")
 _BETWEEN = re.compile(r"\s*[,;]\s*|\s+")
@@ -83,7 +85,7 @@ def numbers_of(cell: str, column: str = "") -> np.ndarray | None:
         if words and (match := _MARK.fullmatch(words[0])):
             missing, words = match[1], words[1:]
     elif match := _LIST.fullmatch(cell.strip()):
-        words = _BETWEEN.split(match[1].strip())
+        words = _BETWEEN.split(match[1].strip()) if match[1].strip() else []
     else:
         return None
     read = [np.nan if is_missing(w) or w == missing else number(w) for w in words]
@@ -93,7 +95,7 @@ def numbers_of(cell: str, column: str = "") -> np.ndarray | None:
 
 
 def has_atom_lists(
-    cells: Cells, targets: Sequence[str] | None = None, smiles_column: int | None = None
+    cells: Cells, targets: Sequence[str] | None = None, smiles_column: str | None = None
 ) -> bool:
     """Whether the targets of a table are values of atoms.
 
@@ -101,20 +103,22 @@ def has_atom_lists(
         cells: The table.
         targets: Names of the targets: one of them is a column of lists. default: None, there is a
             column of lists, and no other column can be a target.
-        smiles_column: Index of the column of the SMILES.
+        smiles_column: Name of the column of the SMILES. default: one of
+            :data:`~molae_pyg.tables.text_file.SMILES_NAMES`.
     """
     lists = list_columns(cells)
     if targets is not None:
         return any(short_name(cells.columns[place]) in map(short_name, targets) for place in lists)
-    others = [i for i in range(len(cells.columns)) if i not in lists and i != smiles_column]
-    return bool(lists) and all(_cannot_be_target(cells, place) for place in others)
+    smiles = SMILES_NAMES if smiles_column is None else (smiles_column.lower(),)
+    others = [i for i, name in enumerate(cells.columns) if name.lower() not in smiles]
+    return bool(lists) and all(_cannot_be_target(cells, i) for i in others if i not in lists)
 
 
 def list_columns(cells: Cells) -> list[int]:
     """Returns the indices of the columns of which at least half of the cells are lists."""
     found = []
     for place, name in enumerate(cells.columns):
-        texts = [row[place] for row in cells.rows if not is_missing(row[place])]
+        texts = [row[place] for row in cells.rows if not _is_empty(row[place])]
         lists = [numbers_of(text, name) for text in texts]
         some = [x for x in lists if x is not None and not np.isnan(x).all()]
         if some and 2 * len(some) >= len(texts):
@@ -155,18 +159,18 @@ def read_atom_table(
         raise ValueError(f"{path} has a header and no rows")
     columns = _chosen(cells, target_columns, path)
     records = _records(path, [row[index].strip() for row in cells.rows])
-    atoms = [atoms_of_record(records, row) for row in range(len(cells.rows))]
+    with rdBase.BlockLogs():
+        atoms = [atoms_of_record(records, row) for row in range(len(cells.rows))]
     values = [np.full((0 if a is None else len(a.z), len(columns)), np.nan) for a in atoms]
     for task, place in enumerate(columns):
         for row, (given, found) in enumerate(zip(cells.rows, atoms, strict=True)):
-            if found is None or is_missing(given[place]):
+            if found is None or _is_empty(given[place]):
                 continue
             where = f"{path}, row {row} (the first is 0), column {cells.columns[place]!r}"
             values[row][:, task] = _aligned(given[place], cells.columns[place], found, where)
     names = [short_name(cells.columns[place]) for place in columns]
-    description = "; ".join(_described(name, task, values, atoms)
-                            for task, name in enumerate(names))  # fmt: skip
-    return AtomTable(records, values, names, description)
+    texts = [_described(name, task, values, atoms) for task, name in enumerate(names)]
+    return AtomTable(records, values, names, "; ".join(texts))
 
 
 def read_records(
@@ -202,6 +206,12 @@ def atoms_of_record(records: Records, row: int) -> Atoms | None:
     return Atoms(np.where(place >= 0, z[place], 1), place)
 
 
+def num_atoms_of(records: Records, row: int) -> int:
+    """Returns the number of atoms of a record that gives a molecule."""
+    places = records.places[row]
+    return len(atoms_of_record(records, row).z if places is None else places)
+
+
 def _chosen(cells: Cells, targets: Sequence[str] | str | None, path: str | Path) -> list[int]:
     """Returns the indices of the target columns."""
     lists = list_columns(cells)
@@ -223,6 +233,10 @@ def _chosen(cells: Cells, targets: Sequence[str] | str | None, path: str | Path)
             "does not. A model has targets of atoms or of molecules, never both: train two models"
         )
     return chosen
+
+
+def _is_empty(cell: str) -> bool:
+    return is_missing(cell) or cell.strip() == "[]"
 
 
 def _aligned(cell: str, column: str, atoms: Atoms, where: str) -> np.ndarray:
@@ -258,7 +272,5 @@ def _described(
     text = f"{name}: atom regression, {number - on_hydrogen:,} values"
     text += f" on {sum(k.any() for k in known):,} molecules"
     if on_hydrogen:
-        text += (
-            f" ({on_hydrogen:,} values of hydrogens, which the model does not see, are left out)"
-        )
+        text += f"; left out: {on_hydrogen:,} values on hydrogens, which the model does not see"
     return text

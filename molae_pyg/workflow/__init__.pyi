@@ -1,3 +1,5 @@
+from .atom_model import AtomModel as AtomModel
+from .atoms import fit_atoms as fit_atoms
 from .fit import FitSettings as FitSettings
 from .fit import fit as fit
 from .folds import make_folds as make_folds

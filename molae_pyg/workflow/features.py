@@ -90,10 +90,10 @@ def with_graph(
     """Returns the molecules with their graph if the encoder has a graph channel."""
     if not sees_graph(encoder):
         return molecules
-    return [add_graph(_with_atom_map(molecules[i])) for i in range(len(molecules))]
+    return [add_graph(with_atom_map(molecules[i])) for i in range(len(molecules))]
 
 
-def _with_atom_map(data: Data) -> Data:
+def with_atom_map(data: Data) -> Data:
     """Adds the place of each atom in the SMILES; molecules of a table do not have it."""
     if "atom_map" not in data:
         molecule = parse(data.smiles, True, Options().time_limit)

@@ -11,12 +11,13 @@ import torch
 from torch_geometric.data import Data
 
 from molae_pyg.baselines.job import DEVICE, load_encoder
+from molae_pyg.checkpoint import saved_class
 from molae_pyg.chem.options import InputError
 from molae_pyg.datasets import CSVDataset
 from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.inference import predict
 from molae_pyg.metrics import choosing_metric
-from molae_pyg.models import MolAEPredictor
+from molae_pyg.models import AtomPredictor, MolAEPredictor
 from molae_pyg.training import Finetuning, finetune
 from molae_pyg.workflow.features import read_arrays
 from molae_pyg.workflow.folds import group_folds, make_folds
@@ -33,7 +34,8 @@ TRAINING = {"epochs": 40, "batch_size": 16, "lr": 5e-4, "patience": 15}
 
 _VALID_PARTS = 10  # one of these parts of the training rows chooses epoch and share
 _SHARES = np.linspace(0, 1, 5)  # of the fine-tuned model in the average
-_READOUT, _FINETUNED, _SHARE = "readout.npz", "finetuned", "share.npz"
+FINETUNED = "finetuned"  # folder of the run
+_READOUT, _SHARE = "readout.npz", "share.npz"
 
 
 class FoldModel:
@@ -44,7 +46,7 @@ class FoldModel:
     """
 
     def __init__(self, folder: Path):
-        self._model_folder = folder / _FINETUNED / "model"
+        self._model_folder = folder / FINETUNED / "model"
         self.is_finetuned = self._model_folder.is_dir()
         self.readout = None
         if (folder / _READOUT).is_file():
@@ -64,7 +66,7 @@ class FoldModel:
         molecules: Sequence[Data],
         by: Callable[[MolAEPredictor, Sequence[Data]], np.ndarray] = predict,
     ) -> np.ndarray:
-        """Returns values or probabilities of class 1 ``[n, T]``.
+        """Returns values or probabilities of class 1 ``[n, T]``, of atoms ``[N, T]``.
 
         Args:
             features: Blocks of the read-out ``[n, F_b]``.
@@ -73,7 +75,9 @@ class FoldModel:
         """
         if not self.is_finetuned:
             return self.readout.predict(features)
-        model = MolAEPredictor.from_pretrained(self._model_folder).to(DEVICE)
+        of_atoms = saved_class(self._model_folder) == AtomPredictor.__name__
+        cls = AtomPredictor if of_atoms else MolAEPredictor
+        model = cls.from_pretrained(self._model_folder).to(DEVICE)
         found = by(model, molecules).astype(float)
         if self.readout is None:
             return found
@@ -123,11 +127,11 @@ def fit_finetuned(
             lambda changes, place: _finetuned(data, rest, valid, settings, changes, place)[1],
             metric_of(data, settings),
             folder,
-            folder / _FINETUNED,
+            folder / FINETUNED,
             settings.seed,
         )
     # After tuning, the run of the best trial is there and is read.
-    model, _ = _finetuned(data, rest, valid, settings, changes, folder / _FINETUNED)
+    model, _ = _finetuned(data, rest, valid, settings, changes, folder / FINETUNED)
     if settings.features == "none":
         return
     inner = group_folds(np.arange(len(rest)), min(3, len(rest)), settings.seed, "rows")

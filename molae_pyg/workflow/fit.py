@@ -166,8 +166,9 @@ def fit(
             return FittedModel.load(folder)
         if not (folder / "encoder").is_dir():
             checkpoint.save(encoder, folder / "encoder")
-        data = _featurized(table, folder, settings, name)
-        fold = _folds(data, settings, cells)
+        data = featurized(table, folder, settings, name)
+        fold = split_into_folds(data, settings, cells)
+        _check_folds(data, fold, settings)
         place.start(targets, data, fold, name)
         _fit_folds(data, fold, settings, encoder, folder)
         if settings.tune:
@@ -180,7 +181,8 @@ def fit(
     return model
 
 
-def _featurized(table: Table, folder: Path, settings: FitSettings, name: str) -> CSVDataset:
+def featurized(table: Table, folder: Path, settings: FitSettings, name: str) -> CSVDataset:
+    """Returns the molecules of a table with conformers, which are kept in the folder."""
     with warnings.catch_warnings():  # of rows without a molecule, which have a status
         warnings.filterwarnings("ignore", message=".*gave no molecule and are left out")
         try:
@@ -203,7 +205,7 @@ def _check_labels(y: np.ndarray, names: Sequence[str]) -> None:
             raise InputError(f"target {name!r} has {different} different labels: two are needed")
 
 
-def _folds(data: CSVDataset, settings: FitSettings, cells: Cells) -> np.ndarray:
+def split_into_folds(data: CSVDataset, settings: FitSettings, cells: Cells) -> np.ndarray:
     """Returns the fold of each molecule ``[n]``."""
     if settings.folds == 1:
         return np.zeros(len(data), np.int64)
@@ -212,16 +214,19 @@ def _folds(data: CSVDataset, settings: FitSettings, cells: Cells) -> np.ndarray:
         number = min(number, len(set(kind)))
         if number < 2:
             raise InputError(f"--split {settings.split}: all rows have the same value")
-    fold = make_folds(data.smiles, kind, number, settings.seed)
+    return make_folds(data.smiles, kind, number, settings.seed)
+
+
+def _check_folds(data: CSVDataset, fold: np.ndarray, settings: FitSettings) -> None:
+    """Checks that each target can be learned without a fold."""
     for name, labels in zip(data.task_names, data.y.numpy().T, strict=True):
-        for part in range(number):
+        for part in range(int(fold.max()) + 1) if settings.folds > 1 else ():
             known = labels[(fold != part) & ~np.isnan(labels)]
             if len(np.unique(known)) < 2:
                 raise InputError(
                     f"without fold {part}, target {name!r} has no two different labels: use more "
                     "folds or another split (--folds, --split)"
                 )
-    return fold
 
 
 def _split(data: CSVDataset, settings: FitSettings, cells: Cells) -> str | list[str]:
@@ -259,7 +264,7 @@ def _fit_folds(
             return
         train = np.flatnonzero(fold != part) if settings.folds > 1 else np.arange(len(y))
         test = np.flatnonzero(fold == part) if settings.folds > 1 else np.zeros(0, int)
-        inner = _inner_folds(data, train, settings)
+        inner = inner_folds(data, train, settings)
         if settings.frozen:
             fit_frozen(features, y, types, train, inner, candidates, settings.seed, place)
         else:
@@ -280,7 +285,7 @@ def _fit_folds(
                 fit_fold(part)
 
 
-def _inner_folds(data: CSVDataset, rows: np.ndarray, settings: FitSettings) -> np.ndarray:
+def inner_folds(data: CSVDataset, rows: np.ndarray, settings: FitSettings) -> np.ndarray:
     """Returns folds of training rows ``[m]``; without enough scaffolds they are random."""
     smiles = [data.smiles[row] for row in rows.tolist()]
     if settings.split == "scaffold":

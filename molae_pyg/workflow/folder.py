@@ -16,7 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,8 @@ class Target(NamedTuple):
     """What is learned."""
 
     name: str
-    #: ``"regression"`` or ``"classification"``.
-    kind: TaskType
+    #: ``"regression"`` or ``"classification"``; ``"atom"``: a number for each atom.
+    kind: TaskType | Literal["atom"]
     #: Names of the classes as they are in the table; empty for numbers.
     classes: list[str]
 
@@ -62,6 +62,7 @@ class Target(NamedTuple):
 ENDINGS = {
     "regression": ("label", "predicted", "low", "high"),
     "classification": ("label", "probability", "predicted", "set"),
+    "atom": ("label", "predicted", "low", "high"),
 }
 
 

@@ -86,6 +86,10 @@ class FittedModel:
             raise InputError(f"{folder} holds no model of molae train: there is no {MODEL_FILE}")
         if not read_json(file).get("done"):
             raise InputError(f"the training in {folder} has not ended: run the same command again")
+        if any(target["kind"] == "atom" for target in read_json(file)["targets"]):
+            from molae_pyg.workflow.atom_model import AtomModel  # a subclass
+
+            return AtomModel(folder)
         return cls(folder)
 
     def __repr__(self) -> str:

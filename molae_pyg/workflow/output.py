@@ -96,11 +96,11 @@ def summary(model: FittedModel) -> str:
             lines.append(f"  90 % intervals contain {whole['coverage_90']:.1%} of the labels")
         if not pd.isna(whole["verdict"]):
             lines.append(f"  molae is {whole['verdict']}")
-    lines.append(f"Predicted from: {_read_from(model)}")
+    lines.append(f"Predicted from: {read_from(model)}")
     return "\n".join(lines)
 
 
-def _read_from(model: FittedModel) -> str:
+def read_from(model: FittedModel) -> str:
     """Returns what the models of the folds read, such as ``encoder, ecfp (5 folds)``."""
     found = Counter(
         ", ".join(["fine-tuned encoder"] * fold.is_finetuned + fold.blocks) for fold in model.models

@@ -22,7 +22,8 @@ BASELINES = {
     "descriptors": "the descriptors alone",
 }
 _TREES = 200
-_TIMES = 1000  # test sets that are drawn for a verdict
+#: Number of test sets that are drawn for a verdict.
+TIMES = 1000
 _LEVEL = 0.95  # share of them in which a better model must be better
 
 
@@ -116,18 +117,24 @@ def verdicts(
         metric = DEFAULT_METRIC[kind]
         sign = -1 if metric in LOWER_IS_BETTER else 1
         drawn = {
-            model: sign * resampled_scores(labels, p[known, task : task + 1], metric, times=_TIMES)
+            model: sign * resampled_scores(labels, p[known, task : task + 1], metric, times=TIMES)
             for model, p in predictions.items()
         }
         best = max(BASELINES, key=lambda model, drawn=drawn: np.nanmean(drawn[model]))
         won, tied = drawn[MODEL] > drawn[best], drawn[MODEL] == drawn[best]
         share = float(np.nanmean(won + tied / 2))
-        found[name] = Verdict(best, share, _sentence(best, share))
+        found[name] = Verdict(best, share, sentence_of(BASELINES[best], share))
     return found
 
 
-def _sentence(baseline: str, share: float) -> str:
-    other, percent = BASELINES[baseline], f"{share:.0%} of {_TIMES:,} resampled test sets"
+def sentence_of(other: str, share: float) -> str:
+    """Returns the verdict in words.
+
+    Args:
+        other: The baseline, such as ``"the ECFP4 forest"``.
+        share: Share of resampled test sets in which the model is better.
+    """
+    percent = f"{share:.0%} of {TIMES:,} resampled test sets"
     if share >= _LEVEL:
         return f"better than {other} (in {percent})"
     if share > 1 - _LEVEL:
