@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
-from tqdm.auto import tqdm
 
 from molae_pyg import checkpoint
 from molae_pyg.baselines.job import load_encoder
@@ -31,7 +30,7 @@ from molae_pyg.workflow.features import blocks_of, with_atom_map
 from molae_pyg.workflow.finetuned import FINETUNED, HEAD, TRAINING, FoldModel, fit_frozen
 from molae_pyg.workflow.fit import FitSettings, featurized, inner_folds, split_into_folds
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
-from molae_pyg.workflow.folds import group_folds
+from molae_pyg.workflow.folds import for_each_fold, group_folds
 from molae_pyg.workflow.scores import MODEL
 
 #: Largest number of training atoms of a read-out and of a forest; of more, some are drawn.
@@ -81,7 +80,8 @@ def fit_atoms(
         name: Name of the data.
 
     Raises:
-        ValueError: As :func:`~molae_pyg.workflow.fit`, or ``features`` are those of molecules.
+        ValueError: As :func:`~molae_pyg.workflow.fit`, or ``features`` or ``tune`` are for targets
+            of molecules.
         BlockingIOError: Another process trains in the folder.
     """
     settings, folder = settings or FitSettings(), Path(folder)
@@ -90,6 +90,8 @@ def fit_atoms(
             f"--features {settings.features}: descriptors are those of molecules; targets of atoms "
             f"take {', '.join(ATOM_CANDIDATES)}"
         )
+    if settings.tune:
+        raise InputError("--tune is for targets of molecules")
     cells = cells or cells_of_atoms(table)
     targets = [Target(task, "atom", []) for task in table.task_names]
     check_names(targets)
@@ -174,11 +176,12 @@ def _check_folds(training: _Training, fold: np.ndarray, names: Sequence[str]) ->
 def _fit_folds(training: _Training, fold: np.ndarray, folder: Path) -> None:
     """Fits the model of each fold and the baselines, those that are not there."""
     settings, atoms, features = training.settings, training.atoms, training.features
-    for part in tqdm(np.unique(fold).tolist(), "folds", disable=None):
+
+    def fit_fold(part: int) -> None:
         place = folder / f"fold-{part}"
         place.mkdir(exist_ok=True)
         if (place / "predicted.npz").is_file():
-            continue
+            return
         held_out = np.flatnonzero(fold == part) if settings.folds > 1 else np.zeros(0, int)
         train = np.setdiff1d(np.arange(len(fold)), held_out)
         if settings.frozen:
@@ -195,6 +198,8 @@ def _fit_folds(training: _Training, fold: np.ndarray, folder: Path) -> None:
                 features[ENVIRONMENT], atoms.z, training.y, rows, test, settings.seed
             )
         write_arrays(place / "predicted.npz", found)
+
+    for_each_fold(fit_fold, fold, side_by_side=settings.frozen)
 
 
 def _fit_readout(training: _Training, train: np.ndarray, folder: Path) -> None:

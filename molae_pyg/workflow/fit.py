@@ -7,14 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
-from tqdm.contrib.concurrent import thread_map
 
 from molae_pyg import checkpoint
 from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.options import InputError
-from molae_pyg.chem.workers import available_cores
 from molae_pyg.datasets import CSVDataset
 from molae_pyg.durable import FolderLock
 from molae_pyg.evaluation.runs import write_arrays
@@ -33,7 +29,7 @@ from molae_pyg.workflow.features import (
 )
 from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen, metric_of
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
-from molae_pyg.workflow.folds import group_folds, make_folds
+from molae_pyg.workflow.folds import for_each_fold, group_folds, make_folds
 from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.output import cells_of, write_results
 from molae_pyg.workflow.scores import MODEL, fit_baselines
@@ -276,13 +272,7 @@ def _fit_folds(
             found |= fit_baselines(features, y, types, train, test, inner, settings.seed)
         write_arrays(place / "predicted.npz", found)
 
-    parts, bar = np.unique(fold).tolist(), {"desc": "folds", "disable": None}
-    with threadpool_limits(1, "blas"):  # its threads wait for each other if the cores are busy
-        if settings.frozen:
-            thread_map(fit_fold, parts, max_workers=available_cores(), **bar)
-        else:
-            for part in tqdm(parts, **bar):
-                fit_fold(part)
+    for_each_fold(fit_fold, fold, side_by_side=settings.frozen)
 
 
 def inner_folds(data: CSVDataset, rows: np.ndarray, settings: FitSettings) -> np.ndarray:

@@ -1,12 +1,16 @@
 """Folds: every molecule is held out once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from molae_pyg.chem.featurizer import canonical_smiles
 from molae_pyg.chem.options import InputError
+from molae_pyg.chem.workers import available_cores
 from molae_pyg.splits import scaffold_groups
 
 
@@ -78,3 +82,20 @@ def group_folds(
         fold_of[group] = fold = int(load.argmin())
         load[fold] += sizes[group]
     return fold_of[members]
+
+
+def for_each_fold(function: Callable[[int], None], fold: np.ndarray, side_by_side: bool) -> None:
+    """Calls a function for each fold, in threads side by side or one fold after another.
+
+    Args:
+        function: Fits the model of a fold.
+        fold: Fold of each molecule ``[n]``.
+        side_by_side: Whether the folds are fitted in threads, one a core.
+    """
+    parts, bar = np.unique(fold).tolist(), {"desc": "folds", "disable": None}
+    with threadpool_limits(1, "blas"):  # its threads wait for each other if the cores are busy
+        if side_by_side:
+            thread_map(function, parts, max_workers=available_cores(), **bar)
+        else:
+            for part in tqdm(parts, **bar):
+                function(part)

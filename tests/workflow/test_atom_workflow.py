@@ -195,7 +195,7 @@ def test_a_killed_run_resumes_with_the_same_predictions(folder, model, tmp_path,
     with pytest.raises(InputError, match="has not ended"):
         FittedModel.load(tmp_path / "m")
     train(folder, tmp_path / "m")
-    assert len(calls) == 4  # one fold was kept
+    assert len(calls) == 4  # the other folds were kept
     again, first = (place / "m" / "predictions.csv" for place in (tmp_path, folder))
     assert again.read_bytes() == first.read_bytes()
     with pytest.raises(InputError, match="seed"):
