@@ -40,6 +40,8 @@ def _explain(
     strict: bool,
     encoding: str,
 ) -> int:
+    from rdkit import rdBase
+
     from molae_pyg.analysis import explain_page, write_contributions
     from molae_pyg.chem.options import InputError, as_input_errors
     from molae_pyg.tables.formats import check_apart, smiles_of
@@ -57,7 +59,8 @@ def _explain(
         molecules = smiles_of(data, encoding, smiles)
         if not molecules:
             raise InputError(f"{data} has no rows")
-    found, facts = _explanations(model, molecules)
+    with rdBase.BlockLogs():  # of atoms that RDKit reads again; rows have reasons
+        found, facts = _explanations(model, molecules)
     write_contributions(found, table)
     facts = [("Model", model), ("Table", data), *facts]
     explain_page(found, page, "What the predictions come from", most=draw, facts=facts)

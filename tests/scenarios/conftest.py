@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from tables_of_users import write_rows
 
 from molae_pyg.cli import main
@@ -35,13 +36,13 @@ class Said(NamedTuple):
 
 
 @pytest.fixture
-def molae(capsys):
-    """Returns a function that runs the command and returns what it said."""
+def molae(capfd):
+    """Returns a function that runs the command and returns what it and RDKit said."""
 
     def run(*words: object) -> Said:
-        capsys.readouterr()
+        capfd.readouterr()
         code = main([str(word) for word in words])
-        return Said(code, *capsys.readouterr())
+        return Said(code, *capfd.readouterr())
 
     return run
 
@@ -50,6 +51,7 @@ def molae(capsys):
 def weights(tmp_path_factory) -> Path:
     """Weights so small that vectors take no time."""
     folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
     model = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8)
     model.save_pretrained(folder)
     return folder
