@@ -4,6 +4,9 @@ from .chem import from_mol as from_mol
 from .chem import from_pdb as from_pdb
 from .chem import from_sdf as from_sdf
 from .chem import from_smiles as from_smiles
+from .estimators import MolAEClassifier as MolAEClassifier
+from .estimators import MolAEFeaturizer as MolAEFeaturizer
+from .estimators import MolAERegressor as MolAERegressor
 from .loss import cloze_loss as cloze_loss
 from .models import AblatedMolAE as AblatedMolAE
 from .models import AtomPredictor as AtomPredictor

@@ -75,7 +75,7 @@ COMMANDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [README, *(DOCS / f"{name}.md" for name in ("quickstart", "tables", "explain"))],
+    [README, *(DOCS / f"{name}.md" for name in ("quickstart", "tables", "explain", "sklearn"))],
     ids=name,
 )
 def test_code_runs(page, tmp_path, monkeypatch):

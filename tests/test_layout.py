@@ -41,6 +41,7 @@ LEVELS = (
     {"analysis", "baselines"},
     {"evaluation"},
     {"workflow"},
+    {"estimators"},
     {"cli"},
     {"__main__"},
 )

@@ -194,13 +194,17 @@ class MoleculeTable(InMemoryDataset):
     def _molecules(
         self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
     ) -> Molecules:
-        if folder is None:
-            molecules = fresh_molecules(smiles, options, workers)
-        else:
-            molecules = stored_molecules(smiles, options, workers, folder, self.name)
+        molecules = self._made(smiles, options, workers, folder)
         if not molecules.report.kept:
             raise ValueError(f"none of {len(smiles)} rows gave a molecule. {molecules.report}")
         return molecules
+
+    def _made(
+        self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
+    ) -> Molecules:
+        if folder is None:
+            return fresh_molecules(smiles, options, workers)
+        return stored_molecules(smiles, options, workers, folder, self.name)
 
     def _fill(self, molecules: Molecules, y: Tensor) -> None:
         data, slices, report = molecules

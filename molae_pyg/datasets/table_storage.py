@@ -49,7 +49,7 @@ def fresh_molecules(smiles: Sequence[str], options: Options, workers: int | None
     """Makes molecules in memory, with the coordinates that a store would give."""
     rows = rows_of(smiles, replace(options, max_atoms=None), workers)
     bar = tqdm(rows, "conformers", len(smiles), unit="mol", delay=1.0, disable=None)
-    return joined(map(_as_stored, bar), smiles, options)
+    return joined(map(as_stored, bar), smiles, options)
 
 
 def stored_molecules(
@@ -97,7 +97,7 @@ def _rows(store: ConformerStore) -> Iterator[Row]:
             yield Row(status, reason)
 
 
-def _as_stored(row: Row) -> Row:
+def as_stored(row: Row) -> Row:
     """Rounds the coordinates as a store does, so that both kinds of table have equal molecules."""
     if row.conformers is None:
         return row

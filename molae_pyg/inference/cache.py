@@ -87,14 +87,21 @@ class EmbeddingCache:
 
     def vectors(self, molecules: Sequence[str]) -> dict[str, np.ndarray]:
         """Returns the vectors ``[C]`` float32 of the canonical SMILES that have one."""
-        columns = ("settings", "molecule", "vector")
-        found = self._select("vectors", columns, self.settings, molecules)
+        found = self.contents(molecules)
         return {molecule: np.frombuffer(vector, "<f4") for molecule, vector in found.items()}
+
+    def contents(self, molecules: Sequence[str]) -> dict[str, bytes]:
+        """Returns the entries of the molecules that have one."""
+        return self._select("vectors", ("settings", "molecule", "vector"), self.settings, molecules)
 
     def keep(self, molecules: Mapping[str, str], vectors: Mapping[str, np.ndarray]) -> None:
         """Saves canonical SMILES by SMILES, and vectors ``[C]`` float32 by canonical SMILES."""
+        self.keep_contents(molecules, {k: v.astype("<f4").tobytes() for k, v in vectors.items()})
+
+    def keep_contents(self, molecules: Mapping[str, str], contents: Mapping[str, bytes]) -> None:
+        """Saves canonical SMILES by SMILES, and entries by molecule."""
         names = [(self.reader, *item) for item in molecules.items()]
-        rows = [(self.settings, key, v.astype("<f4").tobytes()) for key, v in vectors.items()]
+        rows = [(self.settings, *item) for item in contents.items()]
 
         def write() -> None:
             with self._open() as database:

@@ -70,7 +70,7 @@ class Graphs:
         if atom_map is not None:
             return put_graph(data, self._read(smiles), atom_map)
         put_graph(data, self._read(smiles), self._atom_map(smiles))  # a molecule of a table
-        if data.get("status") != "2d" and not _fits(data):
+        if data.get("status") != "2d" and not fits(data):
             raise ValueError(
                 f"the atoms of {smiles!r} may have another order than its coordinates: some of its "
                 "bonds would be longer than bonds are. atom_map tells the place of each atom"
@@ -84,7 +84,7 @@ class Graphs:
         return torch.from_numpy(molecule.atom_map[kept])
 
 
-def _fits(data: Data) -> bool:
+def fits(data: Data) -> bool:
     """Returns whether the bonds have the lengths of bonds in the first conformer."""
     pos = data.conformers[:, 0] if "conformers" in data else data.pos  # [n, 3]
     radius = torch.from_numpy(_RADIUS)[data.z.long()]  # [n]

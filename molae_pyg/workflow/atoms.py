@@ -28,9 +28,10 @@ from molae_pyg.workflow.atom_output import cells_of_atoms, write_atom_results
 from molae_pyg.workflow.atom_scores import fit_atom_baselines
 from molae_pyg.workflow.features import blocks_of, with_atom_map
 from molae_pyg.workflow.finetuned import FINETUNED, HEAD, TRAINING, FoldModel, fit_frozen
-from molae_pyg.workflow.fit import FitSettings, featurized, inner_folds, split_into_folds
+from molae_pyg.workflow.fit import FitSettings, inner_folds, split_into_folds
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds
+from molae_pyg.workflow.outcomes import featurized
 from molae_pyg.workflow.scores import MODEL
 
 #: Largest number of training atoms of a read-out and of a forest; of more, some are drawn.
@@ -111,7 +112,7 @@ def fit_atoms(
             return AtomModel(folder)
         if not (folder / "encoder").is_dir():
             checkpoint.save(encoder, folder / "encoder")
-        data = featurized(_means(table), folder, settings, name)
+        data = featurized(_means(table), folder, settings.options, name)
         fold = split_into_folds(data, settings, cells)
         training = _training(table, data, settings, encoder, folder)
         _check_folds(training, fold, table.task_names)

@@ -29,6 +29,7 @@ from molae_pyg.models import MolAEEncoder, MolAEPredictor
 from molae_pyg.models.encoding import graph_input, sees_graph
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
 from molae_pyg.workflow.model import FittedModel, Outcomes
+from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.scores import MODEL
 
 _AT_ONCE = 64  # molecules whose copies are in memory together
@@ -40,21 +41,23 @@ _CHARGES = ("BCUT2D", "MaxAbsPartial", "MaxPartial", "MinAbsPartial", "MinPartia
 _KEPT = np.array([name.startswith(_CHARGES) for name in NAMES])
 
 
-def explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
+def explain(model: FittedModel, given: Molecules) -> list[Explanation]:
     """Explains molecules; a row that gives no molecule has no atoms and a reason.
 
     Args:
         model: The model.
-        smiles: The molecules.
+        given: The molecules. Those with coordinates need a SMILES whose atoms are known.
     """
     explanations = []
-    for start in range(0, len(smiles), _AT_ONCE):
-        explanations += _explain(model, smiles[start : start + _AT_ONCE])
+    for start in range(0, len(given.smiles), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        explanations += _explain(model, Molecules(*(rows[part] for rows in given)))
     return explanations
 
 
-def _explain(model: FittedModel, smiles: Sequence[str]) -> list[Explanation]:
-    outcomes = _without_large(model.molecules(smiles, with_coordinates=True))
+def _explain(model: FittedModel, given: Molecules) -> list[Explanation]:
+    smiles = given.smiles
+    outcomes = _without_large(model.molecules(given.with_places(), with_coordinates=True))
     hydrogens = not model.info["recipe"]["remove_hydrogens"]
     parts: list[np.ndarray] = []
     if outcomes.molecules:

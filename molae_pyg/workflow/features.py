@@ -11,15 +11,16 @@ from torch_geometric.data import Data, Dataset
 from molae_pyg.baselines.descriptors import descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
-from molae_pyg.chem.graph import add_graph
 from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.chem.rows import parse
 from molae_pyg.durable import write_durably
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference import embed
 from molae_pyg.models import MolAEEncoder
-from molae_pyg.models.encoding import sees_graph
+from molae_pyg.workflow.feature_cache import FeatureCache
 
 ENCODER, DESCRIPTORS, ECFP = "encoder", "descriptors", "ecfp"
+_SLOW = (ENCODER, DESCRIPTORS)  # blocks that a cache is worth while for
 
 #: Blocks of features that are tried together, by the value of ``--features``.
 CANDIDATES: dict[str, list[tuple[str, ...]]] = {
@@ -48,6 +49,8 @@ def make_features(
     molecules: Dataset | Sequence[Data] | None,
     encoder: MolAEEncoder | None,
     folder: Path | None = None,
+    cache: FeatureCache | None = None,
+    keys: Sequence[str | None] = (),
 ) -> dict[str, np.ndarray]:
     """Computes blocks of features, or reads those that a folder has.
 
@@ -57,14 +60,17 @@ def make_features(
         molecules: Their ``Data`` with ``conformers``, for the encoder.
         encoder: The frozen encoder.
         folder: Folder in which the blocks are kept. default: None, nowhere.
+        cache: Cache of vectors and descriptors by molecule. default: none.
+        keys: What molecules are cached by ``[n]``; None: their coordinates are given.
 
     Returns:
         Blocks ``[n, F]`` by name.
     """
-    makers: dict[str, Callable[[], np.ndarray]] = {
-        ENCODER: lambda: _vectors(encoder.to(DEVICE), molecules),
-        DESCRIPTORS: lambda: descriptors(smiles)[0],
-        ECFP: lambda: np.log1p(ecfp4(smiles, counts=True)),
+    every = list(range(len(smiles)))
+    makers: dict[str, Callable[[list[int]], np.ndarray]] = {
+        ENCODER: lambda rows: _vectors(encoder.to(DEVICE), [molecules[row] for row in rows]),
+        DESCRIPTORS: lambda rows: descriptors([smiles[row] for row in rows])[0],
+        ECFP: lambda rows: np.log1p(ecfp4([smiles[row] for row in rows], counts=True)),
     }
     found = {}
     for name in names:
@@ -72,7 +78,14 @@ def make_features(
         if file is not None and file.is_file():
             found[name] = np.load(file, allow_pickle=False).astype(float)
             continue
-        found[name] = makers[name]().astype(np.float32).astype(float)
+        if cache is not None and name in _SLOW:
+            settings = {}
+            if name == ENCODER:
+                settings = {"weights": of_weights(encoder), "recipe": cache.recipe}
+            found[name] = cache.block(name, keys, settings, makers[name])
+        else:
+            found[name] = makers[name](every)
+        found[name] = found[name].astype(np.float32).astype(float)
         if file is not None:
             folder.mkdir(exist_ok=True)
             write_durably(file, array_bytes(found[name].astype(np.float32)))
@@ -82,15 +95,6 @@ def make_features(
 def _vectors(encoder: MolAEEncoder, molecules: Dataset | Sequence[Data]) -> np.ndarray:
     """Returns CLS and the mean over atoms ``[n, 2 C]``, averaged over conformers."""
     return embed(encoder, molecules, readout="cls, mean", precision="32-true")
-
-
-def with_graph(
-    encoder: MolAEEncoder, molecules: Dataset | Sequence[Data]
-) -> Dataset | Sequence[Data]:
-    """Returns the molecules with their graph if the encoder has a graph channel."""
-    if not sees_graph(encoder):
-        return molecules
-    return [add_graph(with_atom_map(molecules[i])) for i in range(len(molecules))]
 
 
 def with_atom_map(data: Data) -> Data:

@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from molae_pyg.baselines.job import DEVICE, load_encoder
 from molae_pyg.checkpoint import saved_class
 from molae_pyg.chem.options import InputError
-from molae_pyg.datasets import CSVDataset
+from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.inference import predict
 from molae_pyg.metrics import choosing_metric
@@ -101,7 +101,7 @@ def fit_frozen(
 
 
 def fit_finetuned(
-    data: CSVDataset,
+    data: MoleculeTable,
     train: np.ndarray,
     settings: "FitSettings",
     candidates: Sequence[tuple[str, ...]],
@@ -143,13 +143,13 @@ def fit_finetuned(
     write_arrays(folder / _SHARE, {"share": share})
 
 
-def metric_of(data: CSVDataset, settings: "FitSettings") -> str:
+def metric_of(data: MoleculeTable, settings: "FitSettings") -> str:
     """Returns the score that chooses epoch and settings."""
     return choosing_metric(data.task_types, data.num_tasks, settings.training.get("metric"))
 
 
 def _finetuned(
-    data: CSVDataset,
+    data: MoleculeTable,
     train: np.ndarray,
     valid: np.ndarray,
     settings: "FitSettings",
@@ -190,7 +190,7 @@ def _best_share(y: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndar
     return _SHARES[errors.argmin(0)]
 
 
-def _valid_rows(data: CSVDataset, train: np.ndarray, settings: "FitSettings") -> np.ndarray:
+def _valid_rows(data: MoleculeTable, train: np.ndarray, settings: "FitSettings") -> np.ndarray:
     """Returns the training rows that choose the epoch: a part with labels that can choose."""
     smiles = [data.smiles[row] for row in train.tolist()]
     parts = min(_VALID_PARTS, len(train))

@@ -1,6 +1,5 @@
 """``molae train``: one model a fold, baselines on the same folds, and a folder that resumes."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,8 +9,8 @@ import numpy as np
 
 from molae_pyg import checkpoint
 from molae_pyg.baselines.job import load_encoder
-from molae_pyg.chem.options import InputError
-from molae_pyg.datasets import CSVDataset
+from molae_pyg.chem.options import InputError, Options
+from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import FolderLock
 from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.fingerprint import digest, of_weights
@@ -20,6 +19,7 @@ from molae_pyg.nn.arguments import size
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
 from molae_pyg.training import Finetuning
+from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import (
     CANDIDATES,
     DESCRIPTORS,
@@ -31,8 +31,10 @@ from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_fro
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds, make_folds
 from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.molecules import Molecules
+from molae_pyg.workflow.outcomes import featurized, without_smiles
 from molae_pyg.workflow.output import cells_of, write_results
-from molae_pyg.workflow.scores import MODEL, fit_baselines
+from molae_pyg.workflow.scores import BASELINES, MODEL, fit_baselines
 from molae_pyg.workflow.tuning import check_optuna, chosen_in
 
 _INNER = 3  # folds of the cross-validation that chooses read-out and penalty
@@ -55,6 +57,8 @@ class FitSettings:
             official ``.pt`` file. default: ``"molae-graph"`` if frozen, ``"molae-small"`` to be
             fine-tuned.
         seed: Seed of folds, conformers and initial weights.
+        baselines: Whether the forest and the descriptors are fitted on the same folds, too.
+            default: true. Else the mean of the labels is the only baseline.
         training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
             ``readout`` and ``pooler_dropout``.
         tune: Number of trials of other settings of fine-tuning in each fold, see
@@ -71,6 +75,7 @@ class FitSettings:
     conformers: int = 1
     weights: str | None = None
     seed: int = 0
+    baselines: bool = True
     training: dict[str, Any] = field(default_factory=dict)
     tune: int = 0
 
@@ -105,6 +110,11 @@ class FitSettings:
                 "of the read-out are always chosen by cross-validation inside the training rows"
             )
 
+    @property
+    def options(self) -> Options:
+        """How molecules are made."""
+        return Options(self.conformers, seed=self.seed)
+
 
 def fit(
     table: Table,
@@ -112,6 +122,8 @@ def fit(
     settings: FitSettings | None = None,
     cells: Cells | None = None,
     name: str = "table",
+    molecules: Molecules | None = None,
+    cache: bool = False,
 ) -> FittedModel:
     """Trains a model for a table, and baselines on the same folds, into a folder.
 
@@ -126,6 +138,12 @@ def fit(
         cells: All cells of the table, which ``predictions.csv`` repeats and which hold the column
             of a split. default: SMILES and labels.
         name: Name of the data, for the report.
+        molecules: Molecules of the rows, of which some have coordinates. Without SMILES, the
+            encoder alone is read and folds are random, and a warning says so. default: conformers
+            are made from the SMILES of the table.
+        cache: Whether conformers and features are kept in the user's cache for other fits, see
+            :class:`~molae_pyg.workflow.feature_cache.FeatureCache`. default: false, they are kept
+            in the folder.
 
     Raises:
         ValueError: The folder holds another model (the message says what differs) or something
@@ -137,6 +155,10 @@ def fit(
         check_optuna()
     folder = Path(folder)
     cells = cells or cells_of(table)
+    if cache and molecules is None:
+        molecules = Molecules.of(table)
+    if molecules is not None and not molecules.has_smiles:
+        settings = without_smiles(settings)
     encoder = load_encoder(settings.weights).eval()
     identity = {
         "settings": asdict(settings),
@@ -145,6 +167,8 @@ def fit(
         "labels": digest(table.y, table.task_names, table.task_types),
         "cells": digest(cells.columns, cells.rows),
     }
+    if molecules is not None and any(molecules.given):
+        identity["molecules"] = molecules.fingerprint()
     targets = [
         Target.of(task, kind, table.y[:, i].numpy(), cells)
         for i, (task, kind) in enumerate(zip(table.task_names, table.task_types, strict=True))
@@ -162,11 +186,13 @@ def fit(
             return FittedModel.load(folder)
         if not (folder / "encoder").is_dir():
             checkpoint.save(encoder, folder / "encoder")
-        data = featurized(table, folder, settings, name)
+        memory = FeatureCache(settings.options) if cache else None
+        data = featurized(table, folder, settings.options, name, molecules, memory)
         fold = split_into_folds(data, settings, cells)
         _check_folds(data, fold, settings)
         place.start(targets, data, fold, name)
-        _fit_folds(data, fold, settings, encoder, folder)
+        keys = molecules.keys(data._data.row.tolist()) if memory else []
+        _fit_folds(data, fold, settings, encoder, folder, memory, keys)
         if settings.tune:
             metric, places = metric_of(data, settings), range(fold.max() + 1)
             tuned = [chosen_in(folder / f"fold-{part}", metric) for part in places]
@@ -177,23 +203,6 @@ def fit(
     return model
 
 
-def featurized(table: Table, folder: Path, settings: FitSettings, name: str) -> CSVDataset:
-    """Returns the molecules of a table with conformers, which are kept in the folder."""
-    with warnings.catch_warnings():  # of rows without a molecule, which have a status
-        warnings.filterwarnings("ignore", message=".*gave no molecule and are left out")
-        try:
-            return CSVDataset.from_table(
-                table,
-                "table.csv",
-                folder,
-                num_conformers=settings.conformers,
-                add_2d=False,
-                seed=settings.seed,
-            )
-        except ValueError as error:
-            raise InputError(f"{name}: {error}") from None
-
-
 def _check_labels(y: np.ndarray, names: Sequence[str]) -> None:
     for name, labels in zip(names, y.T, strict=True):
         different = len(np.unique(labels[~np.isnan(labels)]))
@@ -201,7 +210,7 @@ def _check_labels(y: np.ndarray, names: Sequence[str]) -> None:
             raise InputError(f"target {name!r} has {different} different labels: two are needed")
 
 
-def split_into_folds(data: CSVDataset, settings: FitSettings, cells: Cells) -> np.ndarray:
+def split_into_folds(data: MoleculeTable, settings: FitSettings, cells: Cells) -> np.ndarray:
     """Returns the fold of each molecule ``[n]``."""
     if settings.folds == 1:
         return np.zeros(len(data), np.int64)
@@ -213,7 +222,7 @@ def split_into_folds(data: CSVDataset, settings: FitSettings, cells: Cells) -> n
     return make_folds(data.smiles, kind, number, settings.seed)
 
 
-def _check_folds(data: CSVDataset, fold: np.ndarray, settings: FitSettings) -> None:
+def _check_folds(data: MoleculeTable, fold: np.ndarray, settings: FitSettings) -> None:
     """Checks that each target can be learned without a fold."""
     for name, labels in zip(data.task_names, data.y.numpy().T, strict=True):
         for part in range(int(fold.max()) + 1) if settings.folds > 1 else ():
@@ -225,7 +234,7 @@ def _check_folds(data: CSVDataset, fold: np.ndarray, settings: FitSettings) -> N
                 )
 
 
-def _split(data: CSVDataset, settings: FitSettings, cells: Cells) -> str | list[str]:
+def _split(data: MoleculeTable, settings: FitSettings, cells: Cells) -> str | list[str]:
     """Returns the kind of folds, or the label of each molecule."""
     if not settings.split.startswith("column:"):
         return settings.split
@@ -238,19 +247,23 @@ def _split(data: CSVDataset, settings: FitSettings, cells: Cells) -> str | list[
 
 
 def _fit_folds(
-    data: CSVDataset,
+    data: MoleculeTable,
     fold: np.ndarray,
     settings: FitSettings,
     encoder: MolAEEncoder,
     folder: Path,
+    memory: FeatureCache | None,
+    keys: Sequence[str | None],
 ) -> None:
     """Fits the model of each fold and the baselines, those that are not there."""
     candidates = CANDIDATES[settings.features]
     uses_readout = settings.frozen or settings.features != "none"
     names = blocks_of(candidates) if uses_readout else []
-    if settings.folds > 1:
+    if settings.folds > 1 and settings.baselines:
         names += [name for name in (DESCRIPTORS, ECFP) if name not in names]
-    features = make_features(names, data.smiles, data, encoder, folder / "features")
+    baselines = BASELINES if settings.baselines else ("mean",)
+    place = folder / "features"
+    features = make_features(names, data.smiles, data, encoder, place, memory, keys)
     y, types = data.y.numpy().astype(float), data.task_types
 
     def fit_fold(part: int) -> None:
@@ -269,13 +282,13 @@ def _fit_folds(
         if settings.folds > 1:
             held_out = {name: x[test] for name, x in features.items()}
             found[MODEL] = FoldModel(place).predict(held_out, data[test])
-            found |= fit_baselines(features, y, types, train, test, inner, settings.seed)
+            found |= fit_baselines(features, y, types, train, test, inner, settings.seed, baselines)
         write_arrays(place / "predicted.npz", found)
 
     for_each_fold(fit_fold, fold, side_by_side=settings.frozen)
 
 
-def inner_folds(data: CSVDataset, rows: np.ndarray, settings: FitSettings) -> np.ndarray:
+def inner_folds(data: MoleculeTable, rows: np.ndarray, settings: FitSettings) -> np.ndarray:
     """Returns folds of training rows ``[m]``; without enough scaffolds they are random."""
     smiles = [data.smiles[row] for row in rows.tolist()]
     if settings.split == "scaffold":

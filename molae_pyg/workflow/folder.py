@@ -22,7 +22,7 @@ import numpy as np
 
 from molae_pyg._version import __version__
 from molae_pyg.chem.options import InputError
-from molae_pyg.datasets import CSVDataset
+from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import write_durably
 from molae_pyg.fingerprint import differences
 from molae_pyg.metrics import TaskType
@@ -110,7 +110,9 @@ class ModelFolder:
         """Whether the model is whole."""
         return self.content["done"]
 
-    def start(self, targets: list[Target], data: CSVDataset, fold: np.ndarray, name: str) -> None:
+    def start(
+        self, targets: list[Target], data: MoleculeTable, fold: np.ndarray, name: str
+    ) -> None:
         """Writes what is known before the fit."""
         y = data.y.numpy().astype(float)
         training = {

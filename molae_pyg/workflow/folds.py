@@ -23,7 +23,7 @@ def make_folds(
     """Returns the fold of each molecule.
 
     Args:
-        smiles: The molecules ``[n]``.
+        smiles: The molecules ``[n]``; empty: not known, and different from all others.
         kind: ``"random"``: equal molecules share a fold; ``"scaffold"``: molecules with the same
             Bemis-Murcko scaffold share a fold; or a label of each molecule: molecules with the same
             label share a fold.
@@ -38,7 +38,8 @@ def make_folds(
     """
     if kind == "random":
         same = {}  # a molecule that occurs again must not be held out from itself
-        groups = np.array([same.setdefault(canonical_smiles(s), len(same)) for s in smiles])
+        keys = (canonical_smiles(s) if s else row for row, s in enumerate(smiles))
+        groups = np.array([same.setdefault(key, len(same)) for key in keys])
     elif kind == "scaffold":
         groups = np.empty(len(smiles), np.int64)
         for number, members in enumerate(scaffold_groups(smiles)):

@@ -1,28 +1,28 @@
 """A fitted model: predictions with intervals, from the models of all folds."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rdkit import rdBase
-from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
 from molae_pyg import checkpoint
 from molae_pyg.baselines.forest import ecfp4
-from molae_pyg.chem import featurize
 from molae_pyg.chem.options import InputError, Options
-from molae_pyg.chem.rows import parse
 from molae_pyg.inference import Explanation
 from molae_pyg.inference.uncertainty import Calibration, ConformalInterval, ConformalSet
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.reading import Table
-from molae_pyg.workflow.features import ENCODER, make_features, read_arrays
+from molae_pyg.workflow.feature_cache import FeatureCache
+from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, make_features, read_arrays
 from molae_pyg.workflow.finetuned import FoldModel
 from molae_pyg.workflow.folder import MODEL_FILE, TRAINING_FILE, Target, read_json
+from molae_pyg.workflow.molecules import SOURCES, Molecule, Molecules
+from molae_pyg.workflow.outcomes import Outcomes, outcomes_of
 from molae_pyg.workflow.scores import (
     BASELINES,
     MODEL,
@@ -31,15 +31,6 @@ from molae_pyg.workflow.scores import (
 )
 
 _RECIPE = ("num_conformers", "add_2d", "remove_hydrogens", "max_atoms", "seed", "time_limit")
-
-
-class Outcomes(NamedTuple):
-    """What became of each row: status (ok, invalid, failed), reason, and the usable molecules."""
-
-    status: list[str]
-    reason: list[str]
-    kept: np.ndarray  # rows that are ok
-    molecules: list[Data] | None  # of these rows; None if coordinates are not needed
 
 
 class FittedModel:
@@ -57,9 +48,13 @@ class FittedModel:
         rows: Their rows in the table ``[n]``.
         fold: Their folds ``[n]``.
         y: Their labels ``[n, T]``, NaN = missing.
+        cache: Whether conformers and features of SMILES are kept in the user's cache and taken
+            from there. default: false.
         predictions: Predictions ``[n, T]`` of rows by models that have not seen them, of this model
             (``"molae"``) and of the baselines, by name; empty with one fold.
     """
+
+    cache = False
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -101,11 +96,14 @@ class FittedModel:
         """The models of the folds."""
         return [FoldModel(self.folder / f"fold-{fold}") for fold in range(self.num_folds)]
 
-    def predict(self, molecules: Sequence[str] | Table, alpha: float = 0.1) -> pd.DataFrame:
+    def predict(
+        self, molecules: Iterable[Molecule] | Table | Molecules, alpha: float = 0.1
+    ) -> pd.DataFrame:
         """Predicts molecules; a row that gives no molecule has no prediction and a reason.
 
         Args:
-            molecules: SMILES ``[n]``, or a table.
+            molecules: SMILES ``[n]``, RDKit molecules or ``Data``, whose coordinates are used; or a
+                table.
             alpha: Share of true values that may be outside the intervals and sets. default: 0.1.
 
         Returns:
@@ -115,8 +113,9 @@ class FittedModel:
             ``molae_status`` (ok, invalid, failed), ``molae_reason`` and ``molae_similarity``, the
             Tanimoto similarity (ECFP4) to the nearest training molecule.
         """
-        smiles = molecules.smiles if isinstance(molecules, Table) else list(molecules)
-        outcomes, predicted = self._predict(smiles)  # [F, m, T]
+        given = Molecules.of(molecules)
+        smiles = given.smiles
+        outcomes, predicted = self._predict(given)  # [F, m, T]
         columns: dict[str, np.ndarray] = {}
         for task, target in enumerate(self.targets):
             for name, values in self._of_target(task, predicted[:, :, task], alpha).items():
@@ -125,22 +124,23 @@ class FittedModel:
                 full[outcomes.kept] = values
                 columns[f"{target.name}_{name}"] = full
         similarity = np.full(len(smiles), np.nan)
-        similarity[outcomes.kept] = self.similarity([smiles[row] for row in outcomes.kept])
+        known = [row for row in outcomes.kept if smiles[row]]
+        similarity[known] = self.similarity([smiles[row] for row in known])
         columns |= {"molae_status": outcomes.status, "molae_reason": outcomes.reason}
         return pd.DataFrame(columns | {"molae_similarity": similarity})
 
-    def fold_predict(self, molecules: Sequence[str]) -> np.ndarray:
+    def fold_predict(self, molecules: Iterable[Molecule] | Molecules) -> np.ndarray:
         """Returns values or probabilities of class 1 of each fold's model ``[F, n, T]``.
 
         Rows that give no molecule are NaN. Probabilities are not calibrated.
         """
-        smiles = list(molecules)
-        outcomes, predicted = self._predict(smiles)
-        full = np.full((self.num_folds, len(smiles), len(self.targets)), np.nan)
+        given = Molecules.of(molecules)
+        outcomes, predicted = self._predict(given)
+        full = np.full((self.num_folds, len(given.smiles), len(self.targets)), np.nan)
         full[:, outcomes.kept] = predicted
         return full
 
-    def explain(self, molecules: Sequence[str] | Table) -> list[Explanation]:
+    def explain(self, molecules: Iterable[Molecule] | Table) -> list[Explanation]:
         """Returns what each atom adds to predictions, as :func:`~molae_pyg.inference.explain`.
 
         Predictions are means over the folds; those of classes are log-odds of the calibrated
@@ -148,8 +148,7 @@ class FittedModel:
         """
         from molae_pyg.workflow.explaining import explain  # it takes this class
 
-        smiles = molecules.smiles if isinstance(molecules, Table) else list(molecules)
-        return explain(self, smiles)
+        return explain(self, Molecules.of(molecules))
 
     @property
     def oof(self) -> pd.DataFrame:
@@ -180,8 +179,8 @@ class FittedModel:
 
     def similarity(self, smiles: Sequence[str]) -> np.ndarray:
         """Returns the Tanimoto similarity (ECFP4) to the nearest training molecule ``[m]``."""
-        if not len(smiles):
-            return np.zeros(0)
+        if not len(smiles) or not any(self.smiles):
+            return np.full(len(smiles), np.nan)
         bits, known = ecfp4(smiles), self._fingerprints
         found = np.empty(len(bits))
         for start in range(0, len(bits), 1024):
@@ -193,7 +192,7 @@ class FittedModel:
 
     @cached_property
     def _fingerprints(self) -> np.ndarray:
-        return ecfp4(self.smiles)
+        return ecfp4([smiles for smiles in self.smiles if smiles])
 
     def _of_target(self, task: int, predicted: np.ndarray, alpha: float) -> dict[str, np.ndarray]:
         """Returns the columns of one target from the predictions of each fold ``[F, m]``."""
@@ -214,44 +213,62 @@ class FittedModel:
             sets = np.array(["|".join(names[row]) for row in possible], object)
         return {"probability": mean, "predicted": _classes(target, mean), "set": sets}
 
-    def _predict(self, smiles: Sequence[str]) -> tuple[Outcomes, np.ndarray]:
+    def _predict(self, given: Molecules) -> tuple[Outcomes, np.ndarray]:
         """Returns what became of each row, and the predictions ``[F, m, T]`` of those kept."""
         blocks = list(dict.fromkeys(name for model in self.models for name in model.blocks))
         finetuned = any(model.is_finetuned for model in self.models)
-        outcomes = self.molecules(smiles, ENCODER in blocks or finetuned)
-        kept = [smiles[row] for row in outcomes.kept]
+        needs_smiles = DESCRIPTORS in blocks or ECFP in blocks
+        outcomes = self.molecules(given, ENCODER in blocks or finetuned, needs_smiles)
+        kept = [given.smiles[row] for row in outcomes.kept]
         if not kept:
             return outcomes, np.zeros((self.num_folds, 0, len(self.targets)))
         encoder = None
         if ENCODER in blocks:
             encoder = checkpoint.load(MolAEEncoder, self.folder / "encoder").eval()
-        features = make_features(blocks, kept, outcomes.molecules, encoder)
+        cache, keys = self._cache, given.keys(outcomes.kept)
+        features = make_features(blocks, kept, outcomes.molecules, encoder, None, cache, keys)
         bar = tqdm(self.models, "predicting", leave=False, delay=2, disable=None)
         return outcomes, np.stack([m.predict(features, outcomes.molecules) for m in bar])
 
-    def molecules(self, smiles: Sequence[str], with_coordinates: bool) -> Outcomes:
-        """Reads molecules by the recipe of the model."""
-        options = {name: self.info["recipe"][name] for name in _RECIPE}
+    @property
+    def _options(self) -> Options:
+        return Options(**{name: self.info["recipe"][name] for name in _RECIPE})
+
+    @property
+    def _cache(self) -> FeatureCache | None:
+        return FeatureCache(self._options) if self.cache else None
+
+    def molecules(
+        self, given: Molecules, with_coordinates: bool, with_smiles: bool = False
+    ) -> Outcomes:
+        """Reads molecules by the recipe of the model.
+
+        Args:
+            given: The molecules.
+            with_coordinates: Whether conformers are made.
+            with_smiles: Whether each molecule needs a SMILES, too.
+        """
         if with_coordinates:
-            molecules, report = featurize(smiles, **options, on_error="skip")
-            usable = {"3d": "ok", "2d": "ok"}
-            status = [usable.get(outcome, outcome) for outcome in report.outcomes]
-            return Outcomes(status, report.reasons, np.array(report.kept, int), molecules)
-        status, reason = ["ok"] * len(smiles), [""] * len(smiles)
-        limit = Options(**options).time_limit
-        with rdBase.BlockLogs():
-            for row, text in enumerate(tqdm(smiles, "reading", delay=2, disable=None)):
-                try:
-                    parse(text, True, limit)
-                except ValueError as error:
-                    status[row], reason[row] = "invalid", str(error)
-        kept = np.flatnonzero(np.array(status, object) == "ok")
-        return Outcomes(status, reason, kept, None)
+            self._compare_sources(given)
+        return outcomes_of(given, self._options, self._cache, with_coordinates, with_smiles)
+
+    def _compare_sources(self, given: Molecules) -> None:
+        there, now = self.info["recipe"].get("source", "smiles"), given.source
+        if now and now != there:
+            warnings.warn(
+                f"coordinates of the training molecules are {SOURCES[there]}, those of these "
+                f"molecules are {SOURCES[now]}: this shifts predictions",
+                stacklevel=5,
+            )
 
     def _out_of_fold(self) -> dict[str, np.ndarray]:
-        found = {name: np.full(self.y.shape, np.nan) for name in (MODEL, *BASELINES)}
-        for fold in range(self.num_folds):
-            arrays = read_arrays(self.folder / f"fold-{fold}" / "predicted.npz")
+        parts = [
+            read_arrays(self.folder / f"fold-{fold}" / "predicted.npz")
+            for fold in range(self.num_folds)
+        ]
+        names = [name for name in (MODEL, *BASELINES) if name in parts[0]]
+        found = {name: np.full(self.y.shape, np.nan) for name in names}
+        for arrays in parts:
             for name, predicted in found.items():
                 predicted[arrays["rows"]] = arrays[name]
         return found

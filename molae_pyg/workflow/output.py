@@ -18,7 +18,7 @@ from molae_pyg.tables.formats import Cells, open_table
 from molae_pyg.tables.reading import Table, read_table
 from molae_pyg.tables.text_file import ending_of
 from molae_pyg.workflow.model import FittedModel
-from molae_pyg.workflow.scores import BASELINES, MODEL, score_table, verdicts
+from molae_pyg.workflow.scores import MODEL, score_table, verdicts
 
 
 def write_results(model: FittedModel, cells: Cells) -> None:
@@ -85,7 +85,7 @@ def summary(model: FittedModel) -> str:
         lines.append(
             f"{target.name}: {metric} of {number:,} labels, out of {model.num_folds} folds"
         )
-        for name in (MODEL, *BASELINES):
+        for name in model.predictions:
             some = of_target[of_target["model"] == name].set_index("fold")[metric]
             parts = some.drop("all")
             lines.append(
