@@ -133,6 +133,8 @@ class MoleculeTable(InMemoryDataset):
         # Without a root PyTorch Geometric's `processed_dir` would be "???".
         folder = None if root is None else Path(self.root) / "conformers"
         molecules = self._molecules(smiles, options, workers, folder)
+        if not molecules.report.kept:
+            raise ValueError(f"none of {len(smiles)} rows gave a molecule. {molecules.report}")
         if on_error == "raise":
             molecules.report.raise_first(smiles)
         self.report = molecules.report
@@ -192,14 +194,6 @@ class MoleculeTable(InMemoryDataset):
         return f"{type(self).__name__}({self.name}, {len(self)})"
 
     def _molecules(
-        self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
-    ) -> Molecules:
-        molecules = self._made(smiles, options, workers, folder)
-        if not molecules.report.kept:
-            raise ValueError(f"none of {len(smiles)} rows gave a molecule. {molecules.report}")
-        return molecules
-
-    def _made(
         self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
     ) -> Molecules:
         if folder is None:

@@ -162,7 +162,7 @@ class GivenTable(MoleculeTable):
         self.recipe["source"] = molecules.source
         del self._source
 
-    def _made(
+    def _molecules(
         self, smiles: list[str], options: Options, workers: int | None, folder: Path | None
     ) -> Stored:
         molecules, cache = self._source
