@@ -20,13 +20,7 @@ from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
 from molae_pyg.training import Finetuning
 from molae_pyg.workflow.feature_cache import FeatureCache
-from molae_pyg.workflow.features import (
-    CANDIDATES,
-    DESCRIPTORS,
-    ECFP,
-    blocks_of,
-    make_features,
-)
+from molae_pyg.workflow.features import CANDIDATES, DESCRIPTORS, ECFP, blocks_of, make_features
 from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen, metric_of
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds, make_folds
