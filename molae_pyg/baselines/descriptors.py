@@ -4,6 +4,8 @@ This module loads no torch: workers import it.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rdkit.Chem import Descriptors
@@ -13,6 +15,9 @@ from molae_pyg.chem.conformers import Message
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.chem.worker import Worker, twice
 from molae_pyg.chem.workers import WorkerPool, available_cores
+
+if TYPE_CHECKING:
+    from molae_pyg.datasets.table import MoleculeTable
 
 #: Names of the descriptors, in the order of the columns.
 NAMES = tuple(name for name, _ in Descriptors.descList)
@@ -54,6 +59,12 @@ def descriptors(smiles: Sequence[str], workers: int | None = None) -> tuple[np.n
     undefined = ~np.isfinite(found)
     found[undefined] = 0
     return np.sign(found) * np.log1p(np.abs(found)), int(undefined.sum())
+
+
+@lru_cache(maxsize=1)  # all seeds and models of a data set need the same ones
+def descriptors_of(dataset: "MoleculeTable") -> np.ndarray:
+    """Returns the descriptors of a data set as :func:`descriptors` gives them, ``[n, 217]``."""
+    return descriptors(dataset.smiles)[0]
 
 
 def work(smiles: Sequence[str]) -> Iterator[Message]:

@@ -7,6 +7,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
+from molae_pyg.baselines.descriptors import descriptors_of
 from molae_pyg.baselines.job import Fitted, Job, as_fitted, held_out_rows
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.metrics import TaskType, TaskTypes, one_type_a_task
@@ -22,6 +23,15 @@ def mean(job: Job) -> Fitted:
 def ecfp_forest(job: Job) -> Fitted:
     """Fits random forests on ECFP4."""
     return _fit_smiles(ForestBaseline(job.dataset.task_types, seed=job.seed, **job.settings), job)
+
+
+def forest_both(job: Job) -> Fitted:
+    """Fits random forests on ECFP4 and RDKit's descriptors together."""
+    dataset, split, y = job.dataset, job.split, job.dataset.y.numpy()
+    x = np.hstack([ecfp4(dataset.smiles), descriptors_of(dataset).astype(np.float32)])
+    forest = ForestBaseline(dataset.task_types, seed=job.seed, **job.settings)
+    forest.fit_features(x[split.train], y[split.train])
+    return as_fitted(forest.predict_features(x[held_out_rows(split)]), split)
 
 
 def _fit_smiles(model: "MeanBaseline | ForestBaseline", job: Job) -> Fitted:

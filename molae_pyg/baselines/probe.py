@@ -1,4 +1,7 @@
-"""Models on frozen representations show what an encoder has learned before any fine-tuning."""
+"""Linear models and forests on frozen vectors and descriptors.
+
+On frozen vectors they show what an encoder has learned before any fine-tuning.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,6 +14,8 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.preprocessing import StandardScaler
 from torch_geometric.data import Data, Dataset
 
+from molae_pyg import inference
+from molae_pyg.baselines.descriptors import descriptors_of
 from molae_pyg.baselines.forest import ForestBaseline
 from molae_pyg.baselines.job import (
     DEVICE,
@@ -22,8 +27,6 @@ from molae_pyg.baselines.job import (
     load_encoder,
 )
 from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.inference.batches import in_batches
-from molae_pyg.inference.readouts import vectors_of
 from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, choosing_metric, evaluate
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.splits import scaffold_groups
@@ -35,16 +38,36 @@ PENALTIES = {
 }
 
 NUM_FOLDS = 5  # of the cross-validation that chooses readout and penalty
+_CLIP = 6.0  # standard deviations: some descriptors have values far from all others
 
 
 def frozen_ridge(job: Job) -> Fitted:
     """Fits ridge or logistic regressions on the frozen encoder.
 
     Cross-validation chooses readout and penalty; if there are targets of both types, each type
-    has its own.
+    has its own. The setting ``readout`` leaves no choice of the readout; ``descriptors: true`` adds
+    RDKit's descriptors to the vectors.
     """
+    states = frozen_states(job.settings["weights"], job.dataset)
+    if (readout := job.settings.get("readout")) is not None:
+        if readout not in states:
+            raise ValueError(f"readout must be one of {', '.join(states)}, got {readout!r}")
+        states = {readout: states[readout]}
+    if not job.settings.get("descriptors"):
+        return _linear(job, states)
+    more = descriptors_of(job.dataset)
+    joined = {f"{name}, descriptors": np.hstack([x, more]) for name, x in states.items()}
+    return _linear(job, joined, _CLIP)
+
+
+def descriptors_linear(job: Job) -> Fitted:
+    """Fits ridge or logistic regressions on RDKit's descriptors."""
+    return _linear(job, {"descriptors": descriptors_of(job.dataset)}, _CLIP)
+
+
+def _linear(job: Job, states: dict[str, np.ndarray], clip: float = np.inf) -> Fitted:
+    """Fits ridge or logistic regressions on readouts ``[n, C]``, see :func:`probe`."""
     dataset, split = job.dataset, job.split
-    states = frozen_states(job.settings["weights"], dataset)
     folds = scaffold_folds(dataset.smiles, split.train)
     rows = held_out_rows(split)
     types = np.array(dataset.task_types)
@@ -53,7 +76,7 @@ def frozen_ridge(job: Job) -> Fitted:
         tasks = types == kind
         declared = dataset.metric if dataset.task_type == kind else None  # None: its default
         metric = choosing_metric(kind, int(tasks.sum()), declared)
-        found = probe(states, dataset.y.numpy()[:, tasks], folds, rows, kind, metric)
+        found = probe(states, dataset.y.numpy()[:, tasks], folds, rows, kind, metric, clip)
         predicted[:, tasks] = found.predicted
         chosen = {"readout": found.readout, "penalty": found.penalty}
         facts |= chosen if dataset.task_type != "mixed" else {kind: chosen}
@@ -97,11 +120,8 @@ def embed(
     Returns:
         ``cls`` ``[n, C]``, ``mean`` (over atoms) ``[n, C]``, and ``cls, mean`` ``[n, 2 C]``.
     """
-    molecules = list(molecules)
-
-    num_atoms = [data.z.numel() for data in molecules]
-    vectors = vectors_of(encoder, "cls, mean")
-    both = in_batches(encoder, vectors, molecules, num_atoms, batch_size, "32-true").astype(float)
+    options = {"batch_size": batch_size, "precision": "32-true", "readout": "cls, mean"}
+    both = inference.embed(encoder, molecules, **options).astype(float)
     cls, mean = np.split(both, 2, axis=1)  # [n, C] each
     return {"cls": cls, "mean": mean, "cls, mean": both}
 
@@ -128,6 +148,7 @@ def probe(
     test: np.ndarray,
     task_type: TaskType,
     metric: str,
+    clip: float = np.inf,
 ) -> ProbeResult:
     """Fits one ridge or logistic regression per task on standardised features.
 
@@ -141,6 +162,7 @@ def probe(
         test: Rows to predict.
         task_type: ``"regression"`` or ``"classification"``.
         metric: Name of the score to choose by, see :func:`~molae_pyg.metrics.evaluate`.
+        clip: Largest size of a standardised feature; larger ones are cut to it. default: any.
     """
     sign = -1 if metric in LOWER_IS_BETTER else 1  # from here on, more is better
     development = np.unique(np.concatenate([held_out for _, held_out in folds]))
@@ -151,11 +173,11 @@ def probe(
         x = readouts[name]
         of_folds = []
         for fitted, held_out in folds:
-            predicted = _fit_predict(x, y, fitted, held_out, task_type, penalty)
+            predicted = _fit_predict(x, y, fitted, held_out, task_type, penalty, clip)
             of_folds.append(evaluate(y[held_out], predicted, task_type, scale)[metric])
         scores[name, penalty] = sign * _mean_defined(of_folds, metric)
     name, penalty = max(scores, key=scores.get)
-    predicted = _fit_predict(readouts[name], y, development, test, task_type, penalty)
+    predicted = _fit_predict(readouts[name], y, development, test, task_type, penalty, clip)
     return ProbeResult(name, float(penalty), float(sign * scores[name, penalty]), predicted)
 
 
@@ -174,10 +196,11 @@ def _fit_predict(
     wanted: np.ndarray,
     task_type: TaskType,
     penalty: float,
+    clip: float,
 ) -> np.ndarray:
     """Returns values or probabilities of class 1 of the wanted rows, ``[n, T]``."""
     scaler = StandardScaler().fit(x[fitted])
-    x_fitted, x_wanted = scaler.transform(x[fitted]), scaler.transform(x[wanted])
+    x_fitted, x_wanted = (scaler.transform(x[rows]).clip(-clip, clip) for rows in (fitted, wanted))
     columns = []
     for labels in y[fitted].T:
         known = ~np.isnan(labels)

@@ -50,6 +50,7 @@ _ATTENTIVE_FP = arguments(AttentiveFP, "in_channels", "out_channels", "edge_dim"
 _SCHNET = {"model": arguments(SchNet, "interaction_graph"), **_TRAINED}
 _ENCODER = {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, **_TRAINED}
 _MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
+_FROZEN = Model(probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",))
 _NEEDED = ("model", "training")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
@@ -60,10 +61,17 @@ MODELS: dict[str, Model] = {
     "gin": Model(graphs.gin, {"model": _GIN, **_TRAINED}, _NEEDED),
     "dmpnn": Model(chemprop.dmpnn, "*"),  # chemprop checks its settings
     "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
-    "frozen-ridge": Model(probe.frozen_ridge, ["weights"], ("weights",)),
+    "descriptors-linear": Model(probe.descriptors_linear, []),
+    "forest-both": Model(forest.forest_both, ["num_trees"]),
+    "frozen-ridge": _FROZEN,
+    "frozen-small": _FROZEN,
+    "frozen-graph": _FROZEN,
+    "frozen-small-descriptors": _FROZEN,
+    "frozen-graph-descriptors": _FROZEN,
     "frozen-forest": Model(probe.frozen_forest, ["weights", "num_trees"], ("weights",)),
     "molae-random": _MOLAE,
     "molae-small": _MOLAE,
+    "molae-graph": _MOLAE,
     "molae": _MOLAE,
 }
 

@@ -6,7 +6,19 @@ import torch
 from torch_geometric.data import Data
 
 from molae_pyg import MolAE
-from molae_pyg.baselines.probe import PENALTIES, embed, probe, scaffold_folds
+from molae_pyg.baselines.descriptors import NAMES, descriptors
+from molae_pyg.baselines.forest import ForestBaseline, ecfp4, forest_both
+from molae_pyg.baselines.job import Job
+from molae_pyg.baselines.probe import (
+    PENALTIES,
+    descriptors_linear,
+    embed,
+    frozen_ridge,
+    probe,
+    scaffold_folds,
+)
+from molae_pyg.datasets import MoleculeTable
+from molae_pyg.splits import Split
 
 NAN = float("nan")
 ROWS = np.arange(80)
@@ -113,3 +125,64 @@ def test_embed():
         atoms = sum(out.x.mean(dim=0) for out in outs) / 2
         assert row == pytest.approx(torch.cat([cls, atoms]).numpy(), abs=1e-5)
     assert (np.concatenate([found["cls"], found["mean"]], axis=1) == found["cls, mean"]).all()
+
+
+@pytest.fixture(scope="module")
+def table() -> MoleculeTable:
+    """Chains whose target is a descriptor: the number of their oxygens."""
+    rings = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccoc1", "C1CC1"]
+    smiles = [f"{'C' * n}{'O' * (n % 2)}{ring}" for ring in rings for n in range(1, 9)]
+    y = [float(text.upper().count("O")) for text in smiles]
+    return MoleculeTable(smiles, y, num_conformers=0, task_type="regression", workers=1)
+
+
+SPLIT = Split(np.arange(0, 36), np.arange(36, 42), np.arange(42, 48))
+
+
+def job(table: MoleculeTable, **settings) -> Job:
+    return Job(table, SPLIT, settings, 0, None)
+
+
+def test_descriptors_alone_find_what_is_a_descriptor(table):
+    fitted = descriptors_linear(job(table))
+    assert fitted.facts["readout"] == "descriptors"
+    assert np.abs(fitted.test - table.y[SPLIT.test].numpy()).max() < 0.4
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_frozen_vectors_and_vectors_joined_with_descriptors(table, tmp_path, graph):
+    torch.manual_seed(0)
+    sizes = {"ffn_channels": 16, "heads": 4, "num_layers": 1, "num_gaussians": 8}
+    MolAE(16, **sizes, gaussian_init="intended", graph=graph).save_pretrained(tmp_path / "weights")
+    weights = str(tmp_path / "weights")
+    alone = frozen_ridge(job(table, weights=weights, readout="cls, mean"))
+    assert alone.facts["readout"] == "cls, mean"
+    assert frozen_ridge(job(table, weights=weights)).facts["readout"] in (
+        "cls",
+        "mean",
+        "cls, mean",
+    )
+    both = frozen_ridge(job(table, weights=weights, readout="cls, mean", descriptors=True))
+    assert both.facts["readout"] == "cls, mean, descriptors"
+    assert both.test.shape == (6, 1)
+    assert not np.allclose(both.test, alone.test)
+    with pytest.raises(ValueError, match="readout must be one of cls, mean, cls, mean, got 'sum'"):
+        frozen_ridge(job(table, weights=weights, readout="sum"))
+
+
+def test_large_values_are_cut(x):
+    y = x[:, :1].copy()
+    x[TEST[0]] += [1e6, 0, 0, 0]
+    free = probe({"x": x}, y, FOLDS, TEST, "regression", "rmse").predicted
+    cut = probe({"x": x}, y, FOLDS, TEST, "regression", "rmse", 6.0).predicted
+    assert free[0, 0] > 1e5
+    assert cut[0, 0] == pytest.approx(x[ROWS, 0].mean() + 6 * x[ROWS, 0].std(), rel=0.05)
+    np.testing.assert_allclose(cut[1:], free[1:])
+
+
+def test_forest_on_fingerprints_and_descriptors(table):
+    found = forest_both(job(table, num_trees=5))
+    x = np.hstack([ecfp4(table.smiles), descriptors(table.smiles, 1)[0].astype(np.float32)])
+    assert x.shape == (48, 2048 + len(NAMES))
+    forest = ForestBaseline("regression", num_trees=5).fit_features(x[:36], table.y.numpy()[:36])
+    np.testing.assert_allclose(found.test, forest.predict_features(x[SPLIT.test]))

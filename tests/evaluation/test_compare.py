@@ -20,6 +20,9 @@ models:
   ecfp-forest: {num_trees: 10}
   frozen-ridge: {weights: molae-small}
   frozen-forest: {weights: molae-small, num_trees: 10}
+  descriptors-linear: {}
+  forest-both: {num_trees: 10}
+  frozen-graph-descriptors: {weights: molae-graph, readout: "cls, mean", descriptors: true}
   attentivefp:
     model: {hidden_channels: 16, num_layers: 1, num_timesteps: 1, dropout: 0.1}
     training: &training {epochs: 2, batch_size: 16}
@@ -61,7 +64,7 @@ def test_all_models_but_chemprop(folder, task_type):
     if task_type == "classification":
         write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
     models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
-    models += ["schnet", "molae"]
+    models += ["schnet", "molae", "descriptors-linear", "forest-both", "frozen-graph-descriptors"]
     done = run(folder, *FLAGS, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
     assert done.returncode == 0, done.stdout + done.stderr
     place = folder / "out" / "scaffold" / "my"

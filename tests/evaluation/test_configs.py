@@ -69,7 +69,7 @@ def check_models(config: dict, names: set[str]) -> None:
             settings = models.model_settings(config, model, name)
             Finetuning(**settings.get("training", {}))
             if "molae" in model:
-                assert settings["weights"] in ("random", "molae-small")
+                assert settings["weights"] in ("random", "molae-small", "molae-graph")
                 with torch.device("meta"):
                     encoder = MolAEEncoder(**settings.get("encoder", {}))
                     MolAEPredictor(encoder, **settings["head"])
