@@ -15,7 +15,7 @@ from molae_pyg.inference import embed_atoms
 from molae_pyg.inference.explain import atoms_of
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.atom_lists import Records
-from molae_pyg.workflow.features import ENCODER, array_bytes, with_graph
+from molae_pyg.workflow.features import ENCODER, array_bytes
 
 #: Block of bits that say which substructures are around an atom.
 ENVIRONMENT = "environment"
@@ -130,4 +130,4 @@ def environments(molecules: Sequence[Data]) -> np.ndarray:
 
 
 def _vectors(encoder: MolAEEncoder, molecules: Sequence[Data]) -> np.ndarray:
-    return embed_atoms(encoder, with_graph(encoder, molecules), precision="32-true")
+    return embed_atoms(encoder, molecules, precision="32-true")
