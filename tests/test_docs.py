@@ -75,7 +75,10 @@ COMMANDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [README, *(DOCS / f"{name}.md" for name in ("quickstart", "tables", "explain", "sklearn"))],
+    [
+        README,
+        *(DOCS / f"{name}.md" for name in "quickstart tables explain sklearn objectives".split()),
+    ],
     ids=name,
 )
 def test_code_runs(page, tmp_path, monkeypatch):

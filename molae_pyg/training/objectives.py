@@ -72,8 +72,8 @@ def transformer_m_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]
         ``property`` (mean absolute error), both divided by the number of molecules of the batch;
         and ``cosine``, the mean over the atoms that count.
     """
-    size, only_3d = batch.num_graphs, batch.mode == ONLY_3D  # [B]
-    out = model(batch.z, batch.pos_noisy, batch.batch, ogb_graph(batch), batch.mode, size)
+    size, only_3d, graph = batch.num_graphs, batch.mode == ONLY_3D, ogb_graph(batch)  # [B]
+    out = model(batch.z, batch.pos_noisy, batch.batch, graph, batch.mode, size)
     noise = batch.pos_noisy - batch.pos
     each, cosine = denoising_loss(out.direction, noise, batch.batch, size)
     terms = {"denoising": (each * only_3d).sum() / size}
@@ -82,6 +82,9 @@ def transformer_m_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]
         known = ~y.isnan()
         terms["property"] = (out.y - y)[known].abs().sum() / size
     terms["loss"] = sum(terms.values())
+    if graph is None or "property" not in terms:
+        # Several processes need a gradient of every parameter, also where an input is missing.
+        terms["loss"] = terms["loss"] + 0 * sum(p.sum() for p in model.parameters())
     counts = only_3d[batch.batch]  # [N]
     if counts.any():
         terms["cosine"] = cosine[counts].detach().mean()

@@ -10,7 +10,15 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
-from molae_pyg import AblatedMolAE, ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor, ReferenceMolAE
+from molae_pyg import (
+    AblatedMolAE,
+    ClozeDrop,
+    CoordinateNoise,
+    MolAE,
+    MolAEEncoder,
+    MolAEPredictor,
+    ReferenceMolAE,
+)
 from molae_pyg.models import Ablation, FullMolAE, PositionedEncoder, ablations
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.positions import Positions, number_tokens
@@ -220,6 +228,7 @@ VARIANTS: dict[str, Callable[[], MolAE]] = {
     "inside the decoder": lambda: ablated(position_layer=3, decoder_position=False),
     "behind the decoder": lambda: ablated(position_layer=4, decoder_position=False),
     "random": lambda: ablated(order="random"),
+    "masked and moved": lambda: ablated(drop=False),
     "no decoder layers": lambda: MolAE(32, 64, 4, 2, 0, 16, 0.0, 0.0, "intended"),
 }
 
@@ -234,7 +243,8 @@ def test_the_loss_falls_on_eight_molecules(variant):
     for molecule in molecules:
         molecule.pos = molecule.conformers[:, 0]
     torch.manual_seed(0)
-    batch = ClozeDrop(0.3)(Batch.from_data_list(molecules))
+    transform = CoordinateNoise(ratio=0.3) if "moved" in variant else ClozeDrop(0.3)
+    batch = transform(Batch.from_data_list(molecules))
     model = VARIANTS[variant]()
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-2), []
     for _ in range(30):
@@ -295,3 +305,14 @@ def test_recompute_gives_the_same_gradients():
         grads.append([p.grad for p in model.parameters() if p.grad is not None])
     for a, b in zip(*grads, strict=True):
         torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("layer", [0, 1, 3, 5])
+def test_inputs_are_not_changed(layer, gradients):
+    model, batch = load(Ablation.at_layer(layer, LAYERS, once=True), cls=AblatedMolAE), data()
+    before = {key: value.clone() for key, value in batch.to_dict().items() if key != "num_nodes"}
+    with torch.set_grad_enabled(gradients):
+        first, second = outputs(model, batch), outputs(model, batch)
+    assert all(torch.equal(batch[key], value) for key, value in before.items())
+    assert all(torch.equal(first[key], second[key]) for key in first)

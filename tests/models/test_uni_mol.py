@@ -305,3 +305,15 @@ def test_an_unknown_rule_is_an_error():
 def test_mol_ae_and_uni_mol_have_the_same_encoder():
     mol_ae, uni_mol = MolAE.tiny(), UniMol.tiny()
     assert mol_ae.encoder.config == uni_mol.encoder.config
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("rule", ["corrected", "2022", "2024"])
+def test_inputs_are_not_changed(rule, gradients):
+    model, data = load("tiny", rule), goldens.batch(inputs_of())
+    fields = ("z", "pos", "batch", "drop_mask", "pos_noisy", "z_noisy")
+    before = {key: data[key].clone() for key in fields}
+    with torch.set_grad_enabled(gradients):
+        first, second = (model(*(data[key] for key in fields)) for _ in range(2))
+    assert all(torch.equal(data[key], before[key]) for key in fields)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
