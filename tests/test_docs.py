@@ -72,13 +72,14 @@ COMMANDS = {
 }
 
 
+#: Pages whose Python code runs.
+RUN = ["quickstart", "tables", "explain", "sklearn", "objectives"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [
-        README,
-        *(DOCS / f"{name}.md" for name in "quickstart tables explain sklearn objectives".split()),
-    ],
+    [README, *(DOCS / f"{name}.md" for name in RUN)],
     ids=name,
 )
 def test_code_runs(page, tmp_path, monkeypatch):
