@@ -175,7 +175,7 @@ def colour_of(share: float) -> tuple[float, ...]:
 
 def scale_svg(limit: float, label: str, steps: int = 40) -> str:
     """Returns the colour scale as SVG, with its ends; ``label`` is for those who cannot see it."""
-    left, width, wide = 60, 300, 420  # pixels: of the bar, and of all
+    left, width, wide = 80, 300, 460  # pixels: of the bar, and of all
     parts = []
     for step in range(-steps, steps + 1):
         fill = "".join(f"{round(255 * c):02x}" for c in colour_of(step / steps))

@@ -26,6 +26,15 @@ class Drawing(NamedTuple):
     smiles: str = ""
 
 
+class Answer(NamedTuple):
+    """A result in a box."""
+
+    name: str
+    sentence: str
+    tone: str  #: ``"good"``, ``"even"``, ``"bad"`` or ``"none"``: its colour.
+    anchor: str = ""  #: Anchor of the heading that it leads to.
+
+
 class Page:
     """Collects what a page shows, in order, and writes it as HTML and as Markdown.
 
@@ -44,20 +53,39 @@ class Page:
         self._pictures: dict[str, Picture] = {}  # by the name of the file
         self._drawings: dict[str, str] = {}  # the same
 
-    def heading(self, text: str, level: int = 2) -> None:
-        """Adds a heading; the title of the page has level 1."""
-        self._add("heading", (text, level), f"{'#' * level} {_escaped(text)}")
+    def heading(self, text: str, level: int = 2, anchor: str = "") -> None:
+        """Adds a heading; the title of the page has level 1, and an anchor is our own word."""
+        self._add("heading", (text, level, anchor), f"{'#' * level} {_escaped(text)}")
 
     def text(self, text: str) -> None:
         """Adds a paragraph."""
         self._add("text", text, _escaped(text))
 
-    def table(self, table: pd.DataFrame, bold: Mapping[str, set[str]] | None = None) -> None:
+    def answers(self, answers: Sequence[Answer]) -> None:
+        """Adds results in boxes, each with a link to its heading."""
+        lines = [f"- **{_escaped(name)}**: {_escaped(text)}" for name, text, *_ in answers]
+        self._add("answers", answers, "\n".join(lines))
+
+    def contents(self, links: Sequence[tuple[str, str]]) -> None:
+        """Adds a line of links, each a text and the anchor of a heading."""
+        self._add("contents", links, ", ".join(_escaped(text) for text, _ in links))
+
+    def code(self, text: str) -> None:
+        """Adds lines of code; one click selects them all."""
+        self._add("code", text, "\n".join(f"    {line}" for line in text.splitlines()))
+
+    def table(
+        self,
+        table: pd.DataFrame,
+        bold: Mapping[str, set[str]] | None = None,
+        kind: str = "numbers",
+    ) -> None:
         """Adds a table, or nothing if it is empty.
 
         Args:
             table: Cells; the index names the rows.
             bold: Column -> names of the rows whose cells are bold. (default: none)
+            kind: ``"numbers"``, aligned to the right, or ``"facts"``. (default: ``"numbers"``)
         """
         if table.empty:
             return
@@ -71,7 +99,7 @@ class Page:
         for name, cells in rows:
             shown = [f"**{_escaped(c)}**" if is_bold else _escaped(c) for c, is_bold in cells]
             lines.append(_line([_escaped(name), *shown]))
-        self._add("table", (columns, rows), "\n".join(lines))
+        self._add("table", (columns, rows, kind), "\n".join(lines))
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Adds names with their values, or nothing if there are none."""

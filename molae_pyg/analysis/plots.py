@@ -222,27 +222,33 @@ def roc_plot(y_true: np.ndarray, predictions: Mapping[str, np.ndarray], path: st
     Raises:
         ValueError: As :func:`parity_plot`, or the known labels are not both 0 and 1.
     """
-    from sklearn.metrics import roc_auc_score, roc_curve
+    from sklearn.metrics import roc_auc_score
 
     y_true, predictions = _known(y_true, predictions)
     if set(np.unique(y_true)) != {0.0, 1.0}:
         raise ValueError(f"a ROC curve needs labels 0 and 1, got {np.unique(y_true)[:5]}")
     colours = colours_of(predictions)
-
-    def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
-        for name, predicted in predictions.items():
-            false, true, _ = roc_curve(y_true, predicted)
-            axes.plot(false, true, color=colours[name])
-        axes.set_aspect("equal")
-        style(axes, "false positive rate", "true positive rate")
-
+    draw = partial(draw_roc, {name: (y_true, y) for name, y in predictions.items()}, colours)
     legend = {
         f"{name}: AUC {roc_auc_score(y_true, predicted):.3f}": colours[name]
         for name, predicted in predictions.items()
     }
     picture = Picture("ROC curve", [Panel("", draw, height=4.4)], "large", legend)
     Path(path).write_bytes(picture.png(transparent=False))
+
+
+def draw_roc(
+    of_models: Mapping[str, tuple[np.ndarray, np.ndarray]], colours: Mapping[str, str], axes: Axes
+) -> None:
+    """Draws the ROC curve of each model: labels, 0 or 1, and probabilities of class 1 ``[n]``."""
+    from sklearn.metrics import roc_curve
+
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
+    for name, (y, predicted) in of_models.items():
+        false, true, _ = roc_curve(y, predicted)
+        axes.plot(false, true, color=colours[name], linewidth=1.2)
+    axes.set_aspect("equal")
+    style(axes, "false positive rate", "true positive rate")
 
 
 def _known(

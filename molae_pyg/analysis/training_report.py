@@ -101,7 +101,7 @@ def training_report(folder: str | Path, file: str | Path | None = None) -> Path:
     for heading, name in (("Settings", "run.json"), ("Environment", "environment.json")):
         if (folder / name).is_file():
             page.heading(heading)
-            page.facts(_flat(_read_json(folder / name)))
+            page.facts(flat(_read_json(folder / name)))
     if missing:
         page.text(f"Not logged: {'; '.join(missing)}.")
     page.write(file)
@@ -240,11 +240,11 @@ def _read_json(file: Path) -> Any:
         raise ValueError(f"{file} is not JSON: {error}") from None
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The values, nested names joined by dots."""
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Returns names and values of nested settings, the names joined by dots."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+            yield from flat(inner, f"{name}.{key}" if name else str(key))
     elif isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
         yield name, ", ".join(map(_text, value))
     else:

@@ -107,6 +107,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
     print(f"{model}/predictions.csv  the table with out-of-fold predictions")
     print(f"{model}/metrics.csv      all scores")
     print(f"Predict new molecules: molae predict {model} NEW.csv OUT.csv")
+    print(f"Open the report: {model}/report.html")
 
 
 def _described(table: Any) -> str:

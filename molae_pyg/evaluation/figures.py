@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from molae_pyg.analysis.held_out import draw_calibration
 from molae_pyg.analysis.plots import (
     COLOURS,
     INK,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEW = 20  # molecules; a calibration curve of fewer means nothing
-MOLECULES = 30  # behind each point of a calibration curve
 NAME = 1.6  # inches for a model's name beside its interval
 #: Units of regression targets, by data set; those of other data sets are not known.
 UNITS = {
@@ -80,7 +80,7 @@ def predictions(
     Returns:
         Ending of the file's name -> picture; the targets with too few labels to be drawn.
     """
-    pictures, classes, few = {}, [], []
+    pictures, classes, few, colours = {}, [], [], colours_of(of_models)
     single = len(targets) == 1
     for t, (target, task_type) in enumerate(targets):
         of_target = {model: (y[:, t], p[:, t]) for model, (y, p) in of_models.items()}
@@ -88,7 +88,9 @@ def predictions(
         if num_labels < (1 if task_type == "regression" else FEW):
             few.append(target)
         elif task_type == "classification":
-            classes.append(Panel("" if single else target, partial(_calibration, of_target)))
+            classes.append(
+                Panel("" if single else target, partial(draw_calibration, of_target, colours))
+            )
         else:
             caption = f"{dataset}, {target}: predicted against measured values, {of_run}"
             panels = parity_panels(of_target, UNITS.get(dataset, "unit of the labels"))
@@ -97,27 +99,8 @@ def predictions(
         size = "large" if single else "small"
         of_set = f"{dataset}, {targets[0][0]}" if single else dataset
         caption = f"{of_set}: calibration, {of_run}"
-        pictures[""] = Picture(caption, classes, size, colours_of(of_models))
+        pictures[""] = Picture(caption, classes, size, colours)
     return pictures, few
-
-
-def _calibration(of_models: Predictions, axes: Axes) -> None:
-    from sklearn.calibration import calibration_curve
-
-    for (y, predicted), colour in zip(
-        of_models.values(), colours_of(of_models).values(), strict=True
-    ):
-        known = ~np.isnan(y)
-        bins = int(np.clip(known.sum() // MOLECULES, 2, 8))
-        share, mean = calibration_curve(
-            y[known], predicted[known], n_bins=bins, strategy="quantile"
-        )
-        axes.plot(mean, share, marker="o", markersize=3, linewidth=1, color=colour)
-    axes.locator_params(nbins=5)
-    shown = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
-    axes.axline((0, 0), slope=1, color=INK, linewidth=0.8)
-    axes.set(**shown)
-    style(axes, "predicted probability", "share of class 1")
 
 
 def learning_curves(models: dict[str, list[dict[str, Any]]], dataset: str) -> Picture | None:

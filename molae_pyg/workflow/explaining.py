@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from rdkit import Chem, rdBase
 from torch import Tensor
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 from torch_geometric.utils import scatter
 
-from molae_pyg import checkpoint
 from molae_pyg.baselines.descriptors import NAMES, descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
@@ -28,6 +27,7 @@ from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
 from molae_pyg.models.encoding import graph_input, sees_graph
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
+from molae_pyg.workflow.finetuned import FoldModel
 from molae_pyg.workflow.model import FittedModel, Outcomes
 from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.scores import MODEL
@@ -41,33 +41,39 @@ _CHARGES = ("BCUT2D", "MaxAbsPartial", "MaxPartial", "MinAbsPartial", "MinPartia
 _KEPT = np.array([name.startswith(_CHARGES) for name in NAMES])
 
 
-def explain(model: FittedModel, given: Molecules) -> list[Explanation]:
+def explain(
+    model: FittedModel, given: Molecules, folds: Sequence[int] | None = None
+) -> list[Explanation]:
     """Explains molecules; a row that gives no molecule has no atoms and a reason.
 
     Args:
         model: The model.
-        given: The molecules. Those with coordinates need a SMILES whose atoms are known.
+        given: The molecules ``[n]``. Those with coordinates need a SMILES whose atoms are known.
+        folds: Fold of each molecule ``[n]``, whose model alone is explained. default: the mean of
+            the models of all folds.
     """
     explanations = []
     for start in range(0, len(given.smiles), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        explanations += _explain(model, Molecules(*(rows[part] for rows in given)))
+        some = Molecules(*(rows[part] for rows in given))
+        explanations += _explain(model, some, None if folds is None else folds[part])
     return explanations
 
 
-def _explain(model: FittedModel, given: Molecules) -> list[Explanation]:
+def _explain(
+    model: FittedModel, given: Molecules, folds: Sequence[int] | None
+) -> list[Explanation]:
     smiles = given.smiles
     outcomes = _without_large(model.molecules(given.with_places(), with_coordinates=True))
     hydrogens = not model.info["recipe"]["remove_hydrogens"]
     parts: list[np.ndarray] = []
     if outcomes.molecules:
-        encoder = checkpoint.load(MolAEEncoder, model.folder / "encoder").eval().to(DEVICE)
-        copies = Copies(outcomes.molecules, graphs=Graphs(sees_graph(encoder)))
+        copies = _copies(model, outcomes.molecules)
         with rdBase.BlockLogs():
             texts = _without_atoms(copies, [smiles[row] for row in outcomes.kept])
-        features = _features(model, encoder, copies, texts)
-        folds = [fold.predict(features, copies, _by_copies) for fold in model.models]
-        parts = copies.by_molecule(_scores(model, np.mean(folds, axis=0)))  # [n_i + 1, T] each
+        own = None if folds is None else np.asarray(folds)[outcomes.kept]
+        y = _predictions(model, copies, texts, own)
+        parts = copies.by_molecule(_scores(model, y))  # [n_i + 1, T] each
     names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
     blank = Explanation("", "", "", names, types, [], *[None] * 3)
     rows = zip(smiles, outcomes.status, outcomes.reason, strict=True)
@@ -87,6 +93,29 @@ def _without_large(outcomes: Outcomes) -> Outcomes:
     is_small = sizes <= _MOST_ATOMS
     molecules = [outcomes.molecules[place] for place in np.flatnonzero(is_small)]
     return Outcomes(status, reason, outcomes.kept[is_small], molecules)
+
+
+def _copies(model: FittedModel, molecules: list[Data]) -> Copies:
+    return Copies(molecules, graphs=Graphs(sees_graph(model.encoder)))
+
+
+def _predictions(
+    model: FittedModel, copies: Copies, texts: list[str], folds: np.ndarray | None
+) -> np.ndarray:
+    """Returns the predictions of each copy ``[copies, T]``, by all models or by those of folds."""
+    if folds is None:
+        features = _features(model, model.models, copies, texts)
+        return np.mean([m.predict(features, copies, _by_copies) for m in model.models], axis=0)
+    features = _features(model, [model.models[fold] for fold in set(folds)], copies, texts)
+    of_copies = np.repeat(folds, copies.num_atoms + 1)
+    y = np.empty((len(texts), len(model.targets)))
+    for fold in set(folds):
+        own = of_copies == fold
+        some = _copies(model, [copies.items.molecules[i] for i in np.flatnonzero(folds == fold)])
+        y[own] = model.models[fold].predict(
+            {name: x[own] for name, x in features.items()}, some, _by_copies
+        )
+    return y
 
 
 def _without_atoms(copies: Copies, smiles: Sequence[str]) -> list[str]:
@@ -119,13 +148,13 @@ def _replaced(mol: Chem.Mol, atom: int, is_aromatic: bool) -> str:
 
 
 def _features(
-    model: FittedModel, encoder: MolAEEncoder, copies: Copies, texts: list[str]
+    model: FittedModel, models: Sequence[FoldModel], copies: Copies, texts: list[str]
 ) -> dict[str, np.ndarray]:
-    """Returns the blocks of features of each copy ``[copies, F]``."""
-    blocks = {name for fold in model.models for name in fold.blocks}
+    """Returns the blocks of features that the models need, of each copy ``[copies, F]``."""
+    blocks = {name for fold in models for name in fold.blocks}
     found = {}
     if ENCODER in blocks:
-        found[ENCODER] = _vectors(encoder, copies)
+        found[ENCODER] = _vectors(model.encoder.to(DEVICE), copies)
     if DESCRIPTORS in blocks:
         found[DESCRIPTORS] = values = descriptors(texts)[0]
         whole = np.repeat(copies.first[:-1], copies.num_atoms + 1)  # of each copy

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from molae_pyg import checkpoint
+from molae_pyg.analysis.page import HTML
 from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.datasets.table import MoleculeTable
@@ -28,6 +29,7 @@ from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.outcomes import featurized, without_smiles
 from molae_pyg.workflow.output import cells_of, write_results
+from molae_pyg.workflow.report import write_report
 from molae_pyg.workflow.scores import BASELINES, MODEL, fit_baselines
 from molae_pyg.workflow.tuning import check_optuna, chosen_in
 
@@ -122,7 +124,7 @@ def fit(
     """Trains a model for a table, and baselines on the same folds, into a folder.
 
     A killed call resumes when it is made again with the same arguments, and gives the same files.
-    A finished one returns at once.
+    A finished one returns at once, and writes ``report.html`` if it is absent.
 
     Args:
         table: Molecules and targets. Rows that give no molecule are left out and have no
@@ -177,7 +179,10 @@ def fit(
     with FolderLock(folder):
         place = ModelFolder(folder, identity)
         if place.is_done:
-            return FittedModel.load(folder)
+            model = FittedModel.load(folder)
+            if not (folder / HTML).is_file():
+                write_report(model)
+            return model
         if not (folder / "encoder").is_dir():
             checkpoint.save(encoder, folder / "encoder")
         memory = FeatureCache(settings.options) if cache else None
@@ -193,6 +198,7 @@ def fit(
             place.add({"tuned": tuned})
         model = FittedModel(folder)
         write_results(model, cells)
+        write_report(model)
         place.finish()
     return model
 

@@ -9,6 +9,7 @@
 ``fold-0/`` ...       the model of each fold, and predictions of the rows that it has not seen
 ``predictions.csv``   the table with out-of-fold predictions
 ``metrics.csv``       scores of the model and of the baselines
+``report.html``       all of it as one page
 ====================  ============================================================================
 """
 

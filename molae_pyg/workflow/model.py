@@ -17,6 +17,7 @@ from molae_pyg.inference import Explanation
 from molae_pyg.inference.uncertainty import Calibration, ConformalInterval, ConformalSet
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.reading import Table
+from molae_pyg.workflow.estimates import max_tanimoto
 from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, make_features, read_arrays
 from molae_pyg.workflow.finetuned import FoldModel
@@ -95,6 +96,11 @@ class FittedModel:
     def models(self) -> list[FoldModel]:
         """The models of the folds."""
         return [FoldModel(self.folder / f"fold-{fold}") for fold in range(self.num_folds)]
+
+    @cached_property
+    def encoder(self) -> MolAEEncoder:
+        """The frozen encoder."""
+        return checkpoint.load(MolAEEncoder, self.folder / "encoder").eval()
 
     def predict(
         self, molecules: Iterable[Molecule] | Table | Molecules, alpha: float = 0.1
@@ -181,14 +187,7 @@ class FittedModel:
         """Returns the Tanimoto similarity (ECFP4) to the nearest training molecule ``[m]``."""
         if not len(smiles) or not any(self.smiles):
             return np.full(len(smiles), np.nan)
-        bits, known = ecfp4(smiles), self._fingerprints
-        found = np.empty(len(bits))
-        for start in range(0, len(bits), 1024):
-            some = bits[start : start + 1024]
-            common = some @ known.T
-            either = some.sum(1)[:, None] + known.sum(1) - common
-            found[start : start + 1024] = (common / np.maximum(either, 1)).max(1)
-        return found
+        return max_tanimoto(ecfp4(smiles), self._fingerprints)
 
     @cached_property
     def _fingerprints(self) -> np.ndarray:
@@ -222,9 +221,7 @@ class FittedModel:
         kept = [given.smiles[row] for row in outcomes.kept]
         if not kept:
             return outcomes, np.zeros((self.num_folds, 0, len(self.targets)))
-        encoder = None
-        if ENCODER in blocks:
-            encoder = checkpoint.load(MolAEEncoder, self.folder / "encoder").eval()
+        encoder = self.encoder if ENCODER in blocks else None
         cache, keys = self._cache, given.keys(outcomes.kept)
         features = make_features(blocks, kept, outcomes.molecules, encoder, None, cache, keys)
         bar = tqdm(self.models, "predicting", leave=False, delay=2, disable=None)

@@ -1,0 +1,189 @@
+"""The report of a fitted model: what it shows, and that names and labels cannot break it."""
+
+import json
+import os
+import re
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pages import BROWSER, assert_legible, needs_browser, read_page
+
+from molae_pyg.models import MolAE
+from molae_pyg.tables.formats import Cells
+from molae_pyg.tables.reading import Table
+from molae_pyg.workflow import FitSettings, FittedModel, fit
+from molae_pyg.workflow.report import write_report
+from molae_pyg.workflow.report_target import METRICS, MODELS
+
+RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
+SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
+ATTACK = "<script>alert('1')</script> & \"x\"\n$\\frac{1}$ Größe 溶解度"
+LONG = "a-name-without-any-space-" * 12
+YES, NO = "<b>yes</b> 'q'", 'no"</td>'
+
+
+def table(smiles=SMILES) -> Table:
+    numbers = torch.tensor([len(text) - 9.0 for text in smiles])
+    classes = torch.tensor([float("N" in text) for text in smiles])
+    numbers[::7], classes[1::6] = torch.nan, torch.nan
+    y, kinds = torch.stack([numbers, classes], 1), ["regression", "classification"]
+    return Table(list(smiles), y, [ATTACK, LONG], kinds)
+
+
+def cells_with_words(of: Table) -> Cells:
+    rows = [
+        [smiles, "" if np.isnan(value) else f"{value}", "" if np.isnan(c) else (NO, YES)[int(c)]]
+        for smiles, (value, c) in zip(of.smiles, of.y.tolist(), strict=True)
+    ]
+    return Cells(["smiles", ATTACK, LONG], rows)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder)
+    return str(folder)
+
+
+def train(folder, weights, of=None, **settings):
+    settings = FitSettings(**{"folds": 3, "split": "random", "weights": weights} | settings)
+    of = table([*SMILES[:4], "C1CC", *SMILES[4:]]) if of is None else of
+    return fit(
+        of, folder, settings, cells_with_words(of), "data/<i>hostile</i>.csv".replace("</", "<")
+    )
+
+
+@pytest.fixture(scope="module")
+def model(weights, tmp_path_factory) -> FittedModel:
+    return train(tmp_path_factory.mktemp("it's a") / "model", weights)
+
+
+@pytest.fixture(scope="module")
+def page(model):
+    return read_page(model.folder / "report.html")
+
+
+def test_names_are_escaped_and_whole(page, model):
+    text = (model.folder / "report.html").read_text()
+    assert "<script" not in text
+    assert "<b>yes" not in text
+    assert "<i>hostile<i>.csv: what the model can predict" in page.words
+    assert page.words.count(ATTACK) == page.words.count(LONG) == 3  # box, contents, heading
+    assert page.row(LONG)[0] == "2 classes"
+    assert page.row(LONG)[3] == f"{NO}: 14, {YES}: 11"
+    assert f"{NO} in the set" in [cell for row in page.rows for cell in row]
+
+
+def test_it_loads_nothing_and_links_lead_somewhere(page):
+    anchors = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    links = [attributes["href"] for attributes in page.attributes("a")]
+    assert len(set(anchors)) == len(anchors)
+    assert {link.removeprefix("#") for link in links} <= set(anchors)
+    assert not [t for t, a in page.tags if "src" in a and not a["src"].startswith("data:")]
+
+
+def test_every_target_is_drawn(page, model):
+    titles = [picture["alt"] for picture in page.attributes("img")]
+    assert titles == [
+        *("Score of each fold, and the mean", "Predicted against measured"),
+        *("Error by similarity (number of rows)", "Coverage of the intervals"),
+        *("Score of each fold, and the mean", "ROC curve", f"Calibration, class {YES}"),
+        "Error by similarity (number of rows)",
+    ]
+    assert len(page.attributes("svg")) == 2 * (10 + 1)  # rows, and the scale of their colours
+    captions = [word for word in page.words if re.match(r"Row \d+: label ", word)]
+    assert len(captions) == 20
+    worst = int(np.nanargmax(np.abs(model.y[:, 0] - model.oof.iloc[:, 2].to_numpy())))
+    label = f"{model.y[worst, 0]:g}".replace("-", "\N{MINUS SIGN}")
+    assert captions[0].startswith(f"Row {model.rows[worst]}: label {label}, predicted ")
+    assert captions[0].endswith(f"fold {model.fold[worst]}")
+
+
+def test_scores_are_those_of_the_table(page, model):
+    scores = pd.read_csv(model.folder / "metrics.csv", dtype={"fold": str})
+    for target, (first, *_) in zip((ATTACK, LONG), (["rmse"], ["roc_auc"]), strict=True):
+        table = next(place for place, row in enumerate(page.rows) if row[1:2] == [METRICS[first]])
+        for shift, (key, name) in enumerate(MODELS.items(), 1):
+            some = scores[(scores["target"] == target) & (scores["model"] == key)]
+            some = some.set_index("fold")[first]
+            row = page.rows[table + shift]
+            assert row[:2] == [name, f"{some['all']:.3f}"]
+            parts = some.drop("all")
+            assert row[2] == f"{parts.mean():.3f} ± {parts.std():.3f}"
+    verdicts = scores["verdict"].dropna().tolist()
+    answers = [word for word in page.words if word.startswith(("RMSE", "ROC-AUC"))][:2]
+    assert len(verdicts) == 2
+    assert all(f"The model is {v}." in answer for v, answer in zip(verdicts, answers, strict=True))
+
+
+def test_rows_that_are_left_out(page):
+    assert page.row("row 4") == ["invalid", "unclosed ring"]
+    assert page.row("data")[0].endswith("31 rows, 30 with a molecule, 1 left out")
+
+
+def test_the_command_can_be_copied(page, model):
+    commands = [word for word in page.words if word.startswith("molae ")]
+    quoted = "'" + str(model.folder).replace("'", "'\"'\"'") + "'"
+    assert commands == [
+        f"molae predict {quoted} NEW.csv OUT.csv",
+        f"molae explain {quoted} NEW.csv OUT.html",
+    ]
+
+
+def test_a_run_killed_before_the_report_writes_the_same_page(model, weights):
+    file, about = model.folder / "report.html", model.folder / "model.json"
+    before, content = file.read_bytes(), json.loads(about.read_text())
+    file.unlink()
+    train(model.folder, weights)  # it is done, but the page is gone
+    assert file.read_bytes() == before
+    file.unlink()
+    (model.folder / "metrics.csv").unlink()
+    about.write_text(json.dumps(content | {"done": False}))
+    train(model.folder, weights)
+    assert file.read_bytes() == before
+
+
+def test_one_fold_says_that_there_is_no_estimate(weights, tmp_path):
+    found = train(tmp_path / "m", weights, folds=1, features="none")
+    page = read_page(found.folder / "report.html")
+    assert sum("there is no estimate of its error" in word for word in page.words) == 2
+    assert page.attributes("img") == page.attributes("svg") == []
+    assert page.row("fold 0") == ["30", "0", "encoder"]
+
+
+def test_many_targets_have_fewer_drawings(weights, tmp_path):
+    """Seven targets have no panel of the folds, and three drawn rows each."""
+    of, copies = table(), [f"{number}" for number in range(7)]
+    y = of.y[:, 1:].repeat(1, 7)
+    many = Table(of.smiles, y, copies, ["classification"] * 7)
+    settings = FitSettings(folds=2, split="random", weights=weights, features="none")
+    found = fit(many, tmp_path / "m", settings)
+    page = read_page(found.folder / "report.html")
+    assert len(page.attributes("img")) == 7 * 3
+    assert len(page.attributes("svg")) == 7 * (3 + 1)
+    assert os.path.getsize(found.folder / "report.html") < 1_500_000
+
+
+def test_molecules_that_are_too_large_to_be_explained_have_no_colours(model, monkeypatch):
+    before = (model.folder / "report.html").read_bytes()
+    monkeypatch.setattr("molae_pyg.workflow.worst._ATOMS", 300)
+    page = read_page(write_report(model))
+    (model.folder / "report.html").write_bytes(before)
+    told = [word for word in page.words if "are explained; the others have no colours" in word]
+    assert told
+    assert len(page.attributes("svg")) == 2 * (10 + 1)
+
+
+@needs_browser
+def test_page_in_a_browser(model, tmp_path):
+    file = model.folder / "report.html"
+    assert_legible(file, tmp_path)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
+    command = [BROWSER, *options, "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in done.stderr
+    assert done.stdout.count("<svg") == 2 * (10 + 1)
+    assert "Predict new molecules" in done.stdout
