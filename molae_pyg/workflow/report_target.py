@@ -108,7 +108,7 @@ def answer(estimate: Estimate, task: int) -> Answer:
     if target.kind == "regression":
         half = np.median(estimate.column(task, "high") - estimate.column(task, "low")) / 2
         text += (
-            f"90 % intervals, prediction ± {_score(half)}, contain "
+            f"Its 90 % intervals (±\N{NO-BREAK SPACE}{_score(half)}) contain "
             f"{_percent(whole['coverage_90'])} of the labels."
         )
     return Answer(target.name, text, tone, anchor_of(task))
