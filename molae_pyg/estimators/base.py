@@ -24,7 +24,7 @@ from molae_pyg.inference import Explanation
 from molae_pyg.metrics import TaskType
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
-from molae_pyg.workflow import FitSettings, FittedModel, fit
+from molae_pyg.workflow import FitSettings, FittedModel, fit, write_report
 from molae_pyg.workflow.molecules import Molecules
 
 #: Documentation of what both have.
@@ -133,7 +133,7 @@ class MoleculeModel(BaseEstimator):
         )
         folder = KeptFolder(self.folder, self.cache)
         table, cells = _table(molecules.smiles, labels, self._kinds[0])
-        fit(table, folder.path, settings, cells, "X", molecules, self.cache)
+        fit(table, folder.path, settings, cells, "X", molecules, self.cache, report=False)
         self._take(folder, labels.is_flat, labels.classes)
         status, reason = self.outcomes_["status"], self.outcomes_["reason"]
         warn_of_lost(status.tolist(), reason, "are left out of the fit")
@@ -184,6 +184,13 @@ class MoleculeModel(BaseEstimator):
     def explain(self, X: Any) -> list[Explanation]:
         """Returns what each atom adds to predictions, see :func:`~molae_pyg.inference.explain`."""
         return self.model_.explain(self._molecules(X, reset=False))
+
+    def report(self, file: str | Path) -> None:
+        """Writes the report of ``molae train``, one HTML page: scores, pictures, worst molecules.
+
+        It has a verdict if the estimator has ``baselines=True``.
+        """
+        write_report(self.model_, file)
 
     def save(self, path: str | Path) -> None:
         """Writes the fitted model into a new folder, which ``molae predict`` reads, too.

@@ -4,3 +4,4 @@ from .fit import FitSettings as FitSettings
 from .fit import fit as fit
 from .folds import make_folds as make_folds
 from .model import FittedModel as FittedModel
+from .report import write_report as write_report

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from molae_pyg import checkpoint
-from molae_pyg.analysis.page import HTML
 from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.datasets.table import MoleculeTable
@@ -120,11 +119,12 @@ def fit(
     name: str = "table",
     molecules: Molecules | None = None,
     cache: bool = False,
+    report: bool = True,
 ) -> FittedModel:
     """Trains a model for a table, and baselines on the same folds, into a folder.
 
     A killed call resumes when it is made again with the same arguments, and gives the same files.
-    A finished one returns at once, and writes ``report.html`` if it is absent.
+    A finished one returns at once.
 
     Args:
         table: Molecules and targets. Rows that give no molecule are left out and have no
@@ -140,6 +140,7 @@ def fit(
         cache: Whether conformers and features are kept in the user's cache for other fits, see
             :class:`~molae_pyg.workflow.feature_cache.FeatureCache`. default: false, they are kept
             in the folder.
+        report: Whether ``report.html`` is written, which takes seconds. default: true.
 
     Raises:
         ValueError: The folder holds another model (the message says what differs) or something
@@ -179,10 +180,7 @@ def fit(
     with FolderLock(folder):
         place = ModelFolder(folder, identity)
         if place.is_done:
-            model = FittedModel.load(folder)
-            if not (folder / HTML).is_file():
-                write_report(model)
-            return model
+            return FittedModel.load(folder)
         if not (folder / "encoder").is_dir():
             checkpoint.save(encoder, folder / "encoder")
         memory = FeatureCache(settings.options) if cache else None
@@ -198,7 +196,8 @@ def fit(
             place.add({"tuned": tuned})
         model = FittedModel(folder)
         write_results(model, cells)
-        write_report(model)
+        if report:
+            write_report(model)
         place.finish()
     return model
 

@@ -17,14 +17,15 @@ _NO_ESTIMATE = (
 _MACHINE = ("commit", "threads")  # of the environment, which the page does not show
 
 
-def write_report(model: FittedModel) -> Path:
-    """Writes ``report.html`` into the folder of a model that has ``metrics.csv``.
+def write_report(model: FittedModel, file: str | Path | None = None) -> Path:
+    """Writes the report of a model that has ``metrics.csv``.
 
     The page is one file without scripts, and loads nothing. It has no date: the same model gives
     the same page.
 
     Args:
         model: The model.
+        file: The page. default: ``report.html`` in the folder of the model.
 
     Returns:
         The path of the page.
@@ -51,8 +52,9 @@ def write_report(model: FittedModel) -> Path:
     add_courses(page, model)
     _add_commands(page, model)
     _add_settings(page, model)
-    page.write(model.folder / HTML)
-    return model.folder / HTML
+    file = model.folder / HTML if file is None else Path(file)
+    page.write(file)
+    return file
 
 
 def _add_commands(page: Page, model: FittedModel) -> None:
