@@ -56,8 +56,8 @@ class FitSettings:
             default: true. Else the mean of the labels is the only baseline.
         training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
             ``readout`` and ``pooler_dropout``.
-        tune: Number of trials of other settings of fine-tuning in each fold, see
-            :func:`~molae_pyg.workflow.tuning.tune`. default: 0, none.
+        tune: Number of trials of settings of fine-tuning in each fold, judged on rows inside its
+            training rows. default: 0, none.
 
     Raises:
         ValueError: A setting is unknown or out of range.
