@@ -16,7 +16,7 @@ from molae_pyg.chem.options import InputError, Options
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference.batches import Level, in_batches
-from molae_pyg.inference.file_rows import FileRow, FileRows, open_molecules
+from molae_pyg.inference.file_rows import Coordinates, FileRow, FileRows, open_molecules
 from molae_pyg.inference.parts import Parts
 from molae_pyg.inference.precision import precision as hardware_precision
 from molae_pyg.inference.readouts import (
@@ -84,6 +84,7 @@ def embed_file(
     encoding: str = "utf-8",
     smiles_column: str | None = None,
     readout: EmbedReadout = "cls",
+    coordinates: Coordinates | None = None,
 ) -> EmbedReport:
     """Writes the vectors of every molecule of a file, or of every atom.
 
@@ -121,6 +122,9 @@ def embed_file(
         encoding: Encoding of lists and tables.
         smiles_column: Column of the SMILES in a table. (default: found by its name)
         readout: As in :func:`~molae_pyg.inference.embed`, of molecules.
+        coordinates: ``"file"``: those of an SD file, whose records without any count as failed;
+            ``"generated"``: those of its records are not used. (default: those of a record if it
+            has some)
 
     Raises:
         FileNotFoundError: The file, or the folder of ``out``, does not exist.
@@ -137,17 +141,19 @@ def embed_file(
         raise InputError(f"readout {readout!r} is of molecules: atoms have vectors of their own")
     check_output(out)
     check_apart(data, out)
-    file = open_molecules(data, encoding, smiles_column)
+    file = open_molecules(data, encoding, smiles_column, coordinates)
     options = _options(getattr(model, "recipe", None), num_conformers)
     encoder = getattr(model, "encoder", model)
     work = _Work(encoder, level, readout, batch_size, precision)
-    made = FileRows(file, options, sees_graph(encoder), level == "atom", workers)
+    needs = (sees_graph(encoder), level == "atom")
+    made = FileRows(file, options, *needs, workers, given=coordinates == "file")
     number, part_of = _AT_ONCE[level], _of_atoms if level == "atom" else _of_molecules
     identity = {
         "input": sha256_of(file.path),
         "encoding": encoding,
         "smiles_column": smiles_column,
         "recipe": options.to_dict(),
+        "coordinates": coordinates,
         **_identity_of(work),
         "rows": number,
     }

@@ -3,15 +3,17 @@
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
 from tqdm.auto import tqdm
 
+from molae_pyg.chem.given import row_of_record
 from molae_pyg.chem.graph import add_graph
 from molae_pyg.chem.options import InputError, Options, as_input_errors
 from molae_pyg.chem.parsing import parse_smiles
@@ -24,6 +26,9 @@ from molae_pyg.inference.explain import atoms_of, element_of
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.tables.formats import open_table
 from molae_pyg.tables.text_file import TABLES, ending_of
+
+#: Where coordinates come from.
+Coordinates = Literal["generated", "file"]
 
 
 class TableFile:
@@ -47,21 +52,45 @@ class TableFile:
 
 
 def open_molecules(
-    path: str | os.PathLike, encoding: str = "utf-8", smiles_column: str | None = None
+    path: str | os.PathLike,
+    encoding: str = "utf-8",
+    smiles_column: str | None = None,
+    coordinates: Coordinates | None = None,
 ) -> MoleculeFile | TableFile:
     """Opens a file of molecules.
 
+    Args:
+        path: The file.
+        encoding: Encoding of lists and tables.
+        smiles_column: Column of the SMILES in a table; default: found by its name.
+        coordinates: ``"file"``: those of an SD file; ``"generated"``: those of its records are not
+            used; default: those of the file where there are some.
+
     Raises:
         FileNotFoundError: It does not exist.
-        InputError: It is of an unknown kind, or has no molecule or no columns.
+        InputError: It is of an unknown kind, or has no molecule, no columns or no coordinates.
     """
-    is_table = ending_of(path) in (*TABLES, ".parquet")
+    ending = ending_of(path)
+    if coordinates == "file":
+        check_has_coordinates(path)
+    is_table = ending in (*TABLES, ".parquet")
+    if coordinates == "generated" and ending == ".sdf":
+        return TableFile(path, encoding, smiles_column)
     if smiles_column is not None and not is_table:
         raise InputError(f"{path} has no columns: smiles_column is for tables")
     file = TableFile(path, encoding, smiles_column) if is_table else MoleculeFile(path, encoding)
     if next(iter(file), None) is None:
         raise InputError(f"{file.path} holds no molecule")
     return file
+
+
+def check_has_coordinates(path: str | os.PathLike) -> None:
+    """Raises InputError unless a file can have 3D coordinates."""
+    if ending_of(path) != ".sdf":
+        raise InputError(
+            f"{path} has no 3D coordinates, but those of the file are to be used, as in the "
+            "training of the model: give an SD file (.sdf)"
+        )
 
 
 class FileRow(NamedTuple):
@@ -85,6 +114,7 @@ class FileRows:
         graph: Whether molecules get their graph.
         atoms: Whether atoms are numbered as in the input.
         workers: Number of processes that make conformers; default: one a core.
+        given: Whether the coordinates are those of the records, and none are made.
     """
 
     def __init__(
@@ -94,9 +124,10 @@ class FileRows:
         graph: bool,
         atoms: bool,
         workers: int | None = None,
+        given: bool = False,
     ):
         self.file, self.options, self.graph, self.atoms = file, options, graph, atoms
-        self.workers = workers
+        self.workers, self.given = workers, given
 
     def chunks(self, number: int, first: int = 0) -> Iterator[list[FileRow]]:
         """Yields rows in the order of the file.
@@ -105,20 +136,30 @@ class FileRows:
             number: Number of rows at a time.
             first: Number of rows that are skipped.
         """
-        records: deque[Record] = deque()  # of the rows that are being made
-
-        def arguments() -> Iterator[tuple]:
-            for record in islice(self.file, first, None):
-                records.append(record)
-                yield self.file.read, record, self.options
-
         count = self.file.count()
         bar = tqdm(desc="embedding", total=count, initial=first, unit="mol", delay=1, disable=None)
-        with bar, WorkerPool(self.workers or available_cores()) as pool:
-            made = pool.map(make_row, arguments())
-            while rows := list(islice(made, number)):
-                yield [self._row(row, records.popleft()) for row in rows]
-                bar.update(len(rows))
+        with bar, closing(self._made(first)) as made:
+            while pairs := list(islice(made, number)):
+                yield [self._row(row, record) for row, record in pairs]
+                bar.update(len(pairs))
+
+    def _made(self, first: int) -> Iterator[tuple[Row, Record]]:
+        """Yields rows and their records."""
+        records = islice(self.file, first, None)
+        if self.given:
+            for record in records:
+                yield row_of_record(record, self.options), record
+            return
+        under_way: deque[Record] = deque()
+
+        def arguments() -> Iterator[tuple]:
+            for record in records:
+                under_way.append(record)
+                yield self.file.read, record, self.options
+
+        with WorkerPool(self.workers or available_cores()) as pool:
+            for row in pool.map(make_row, arguments()):
+                yield row, under_way.popleft()
 
     def _row(self, row: Row, record: Record) -> FileRow:
         nothing = FileRow("invalid", row.reason, row.smiles, None, None, None)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rdkit import Chem
 from rdkit.Chem import AllChem
+from sd_files import block, write_sdf
 
 from molae_pyg import MolAE, MolAEPredictor, from_smiles
 from molae_pyg.chem.graph import mol_graph
@@ -135,6 +136,27 @@ def test_records_of_an_sd_file_keep_their_coordinates_and_numbers(model, tmp_pat
     molecule = read(run(model, tmp_path / "data.sdf"))
     assert np.allclose(molecule.filter(regex="^x"), expected.molecule, atol=1e-4)
     assert molecule.smiles.tolist() == ["NCCO"]
+
+
+def test_where_coordinates_come_from(tmp_path):
+    model = MolAE.from_pretrained("molae-small")  # whose vectors depend on them
+    blocks = [block("OCCN"), block("CC(C)CO", "2d"), block("CC(C)CO", "tagged")]
+    sdf = write_sdf(tmp_path / "data.sdf", [(text, {}) for text in blocks])
+    own = read(run(model, sdf, coordinates="file"))
+    assert own.molae_status.tolist() == ["ok", "failed", "failed"]
+    assert own.molae_reason[1] == "the record has no 3D coordinates"
+    either = read(run(model, sdf))
+    assert either.molae_status.tolist() == ["ok"] * 3
+    assert "generated" in either.molae_reason[1]
+    made = read(run(model, sdf, coordinates="generated"))
+    (tmp_path / "data.smi").write_text("NCCO\nCC(C)CO\nCC(C)CO\n")
+    expected = read(run(model, tmp_path / "data.smi")).filter(regex="^x")
+    assert made.filter(regex="^x").equals(expected)
+    first, same = (found.filter(regex="^x")[:1].astype(float) for found in (own, either))
+    assert np.allclose(first, same, atol=1e-5)
+    assert not np.allclose(first, expected[:1], atol=1e-3)
+    with pytest.raises(InputError, match=r"data.smi has no 3D coordinates, .* give an SD file"):
+        run(model, tmp_path / "data.smi", coordinates="file")
 
 
 def test_the_recipe_of_the_model_is_followed(tmp_path):
