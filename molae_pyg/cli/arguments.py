@@ -40,6 +40,16 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
     add("--encoding", default="utf-8", help="of the file, such as latin-1; default: utf-8")
 
 
+def add_coordinates(parser: argparse.ArgumentParser, default: str | None, what: str) -> None:
+    """Adds the flag ``coordinates``; ``what`` describes its default."""
+    parser.add_argument(
+        "--coordinates",
+        choices=("generated", "file"),
+        default=default,
+        help=f"of records of an SD file: generated anew, or those of the file; default: {what}",
+    )
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
     """Ctrl-C in the block says that the same command resumes."""

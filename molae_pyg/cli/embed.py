@@ -3,7 +3,13 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, resumable
+from molae_pyg.cli.arguments import (
+    add_coordinates,
+    add_data,
+    add_table_flags,
+    add_verb,
+    resumable,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,6 +41,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--level", choices=("molecule", "atom"), default="molecule", help="default: molecule")
     what = "of molecules: the CLS token (default), the mean over atoms, or both side by side"
     add("--readout", choices=_READOUTS, default="cls", help=what)
+    what = "those of MODEL, or else those of the file where it has 3D coordinates"
+    add_coordinates(parser, None, what)
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
     add("--workers", type=int, metavar="N", help="processes for conformers; default: one a core")
     add_table_flags(parser)
@@ -46,6 +54,7 @@ def _embed(
     weights: str,
     level: str,
     readout: str,
+    coordinates: str | None,
     conformers: int | None,
     workers: int | None,
     smiles: str | None,
@@ -53,13 +62,17 @@ def _embed(
 ) -> None:
     from molae_pyg.inference import embed_file
 
-    model, how = _load(weights), ("auto", workers, encoding, smiles, _READOUTS[readout])
+    model, own = _load(weights)
+    how = ("auto", workers, encoding, smiles, _READOUTS[readout], coordinates or own)
     with resumable():
         print(embed_file(model, data, out, level, conformers, 32, *how))
 
 
-def _load(weights: str) -> "nn.Module":
-    """Returns an encoder, or a predictor, which knows how molecules are made."""
+def _load(weights: str) -> "tuple[nn.Module, str | None]":
+    """Returns an encoder, or a predictor, which knows how molecules are made.
+
+    The second value is where the coordinates of its training came from, if that is known.
+    """
     from molae_pyg.checkpoint import saved_class
     from molae_pyg.model_files import find_folder
     from molae_pyg.models import MolAEEncoder, MolAEPredictor
@@ -68,12 +81,12 @@ def _load(weights: str) -> "nn.Module":
 
     folder = find_folder(weights)
     if (folder / MODEL_FILE).is_file():
-        recipe = FittedModel.load(folder).info["recipe"]
+        fitted = FittedModel.load(folder)
         finetuned = folder / "fold-0" / "finetuned" / "model"
         model = MolAEEncoder.from_pretrained(
             finetuned if finetuned.is_dir() else folder / "encoder"
         )
-        model.recipe = recipe
-        return model
+        model.recipe = fitted.info["recipe"]
+        return model, fitted.coordinates
     is_predictor = saved_class(folder) == "MolAEPredictor"
-    return (MolAEPredictor if is_predictor else MolAEEncoder).from_pretrained(folder)
+    return (MolAEPredictor if is_predictor else MolAEEncoder).from_pretrained(folder), None

@@ -2,14 +2,15 @@
 
 import argparse
 
-from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, resumable
 
 _DESCRIPTION = """\
 Predicts the molecules of a file by the model of a folder that molae train has written.
 
 All rows and columns of the file come out in order, with a prediction, its interval, a
 status and the similarity to the nearest training molecule. Rows that give no molecule
-have a reason. If the file has labels too, the predictions are scored."""
+have a reason. If the file has labels too, the predictions are scored. After an
+interruption the same command resumes."""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -38,8 +39,9 @@ def _predict(
     from molae_pyg.tables.atom_lists import read_records
     from molae_pyg.tables.formats import check_apart, read_cells, smiles_of
     from molae_pyg.workflow import AtomModel, FittedModel
-    from molae_pyg.workflow.atom_output import as_texts, atom_scores
-    from molae_pyg.workflow.output import check_output, scores_of, write_beside
+    from molae_pyg.workflow.atom_output import atom_scores
+    from molae_pyg.workflow.output import check_output, scores_of
+    from molae_pyg.workflow.predicting import predict_file
 
     if not 0 < alpha < 1:
         raise InputError(f"--alpha must be between 0 and 1, got {alpha}")
@@ -52,8 +54,9 @@ def _predict(
         molecules = (read_records if of_atoms else smiles_of)(data, encoding, smiles)
     if not cells.rows:
         raise InputError(f"{data} has no rows")
-    found = fitted.predict(molecules, alpha)
-    for name in write_beside(output, cells, as_texts(found) if of_atoms else found):
+    with resumable():
+        found, renamed = predict_file(fitted, molecules, cells, data, output, alpha)
+    for name in renamed:
         print(f"column {name!r} of {data} is called '{name} (input)' in {output}")
     for line in (atom_scores if of_atoms else scores_of)(fitted, data, found, smiles, encoding):
         print(line)
