@@ -92,6 +92,11 @@ class FittedModel:
         names = ", ".join(target.name for target in self.targets)
         return f"FittedModel({self.folder}, {names}, {self.num_folds} folds)"
 
+    @property
+    def coordinates(self) -> str:
+        """``"generated"``, or ``"file"``: those of the records of an SD file."""
+        return self.info["identity"]["settings"].get("coordinates", "generated")
+
     @cached_property
     def models(self) -> list[FoldModel]:
         """The models of the folds."""
