@@ -21,7 +21,6 @@ from molae_pyg.workflow.atom_scores import (
 )
 from molae_pyg.workflow.features import ENCODER, read_arrays
 from molae_pyg.workflow.model import FittedModel
-from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.scores import MODEL
 
 #: File with the atoms of the training molecules and their values.
@@ -68,7 +67,7 @@ class AtomModel(FittedModel):
             those of :meth:`FittedModel.predict`.
         """
         records = records_of(molecules)
-        outcomes = self.molecules(Molecules.of(records.smiles), True)
+        outcomes = self.molecules(records.smiles, True)
         number = len(records.smiles)
         columns = {
             f"{target.name}_{end}": np.full(number, None, object)

@@ -241,15 +241,19 @@ class FittedModel:
         return FeatureCache(self._options) if self.cache else None
 
     def molecules(
-        self, given: Molecules, with_coordinates: bool, with_smiles: bool = False
+        self,
+        molecules: Iterable[Molecule] | Table | Molecules,
+        with_coordinates: bool,
+        with_smiles: bool = False,
     ) -> Outcomes:
         """Reads molecules by the recipe of the model.
 
         Args:
-            given: The molecules.
+            molecules: The molecules.
             with_coordinates: Whether conformers are made.
             with_smiles: Whether each molecule needs a SMILES, too.
         """
+        given = Molecules.of(molecules)
         if with_coordinates:
             self._compare_sources(given)
         return outcomes_of(given, self._options, self._cache, with_coordinates, with_smiles)
