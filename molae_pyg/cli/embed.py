@@ -21,7 +21,7 @@ All rows come out in order, with a status; rows that give no molecule have no ve
 reason. The file may be of any length. After an interruption the same command resumes."""
 
 #: What --readout may be, and its name in Python.
-_READOUTS = {"cls": "cls", "mean": "mean", "cls,mean": "cls, mean"}
+_READOUTS = {None: None, "cls": "cls", "mean": "mean", "cls,mean": "cls, mean"}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -39,8 +39,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "encoder, or the fine-tuned one of the first fold); default: molae-small",
     )
     add("--level", choices=("molecule", "atom"), default="molecule", help="default: molecule")
-    what = "of molecules: the CLS token (default), the mean over atoms, or both side by side"
-    add("--readout", choices=_READOUTS, default="cls", help=what)
+    what = "of molecules: the CLS token, the mean over atoms, or both side by side; default: both"
+    add("--readout", choices=list(_READOUTS)[1:], help=what)
     what = "those of MODEL, or else those of the file where it has 3D coordinates"
     add_coordinates(parser, None, what)
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
@@ -53,7 +53,7 @@ def _embed(
     out: str,
     weights: str,
     level: str,
-    readout: str,
+    readout: str | None,
     coordinates: str | None,
     conformers: int | None,
     workers: int | None,

@@ -52,7 +52,7 @@ def embed(
     cache: bool = True,
     precision: str = "auto",
     on_error: OnError = "raise",
-    readout: EmbedReadout = "cls",
+    readout: EmbedReadout = "cls, mean",
 ) -> np.ndarray:
     """Returns the vector of each molecule, averaged over conformers.
 
@@ -72,11 +72,11 @@ def embed(
             or ``"32-true"``, ``"bf16-mixed"``.
         on_error: ``"raise"`` (default), or ``"nan"``: the row of a molecule that cannot be embedded
             is NaN, and one warning counts such rows and gives the reason of the first ones.
-        readout: ``"cls"`` (default), ``"mean"`` (over atoms), or ``"cls, mean"``, both joined, with
-            which linear models are better and conformers differ less.
+        readout: ``"cls"``, ``"mean"`` (over atoms), or ``"cls, mean"`` (default), both joined, with
+            which linear models are better and conformers differ less than with ``"cls"``.
 
     Returns:
-        float32 ``[n, C]`` (``[n, 2 C]`` for both readouts), rows in the order of the molecules.
+        float32 ``[n, 2 C]``, or ``[n, C]`` for one readout; rows in the order of the molecules.
 
     Raises:
         ValueError: A molecule cannot be used or gave no coordinates (the message names its row), or
@@ -245,7 +245,7 @@ def _shelf(encoder: nn.Module, options: Options, how: _How) -> EmbeddingCache:
         "recipe": options.to_dict(),
         "precision": hardware_precision(how.precision),
     }
-    if how.readout != "cls":  # else vectors that were cached before there was a choice are found
+    if how.readout != "cls":  # vectors that were cached before there was a choice are CLS
         settings["readout"] = how.readout
     return EmbeddingCache(cache_folder(), reader, settings)
 

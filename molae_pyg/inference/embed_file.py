@@ -83,7 +83,7 @@ def embed_file(
     workers: int | None = None,
     encoding: str = "utf-8",
     smiles_column: str | None = None,
-    readout: EmbedReadout = "cls",
+    readout: EmbedReadout | None = None,
     coordinates: Coordinates | None = None,
 ) -> EmbedReport:
     """Writes the vectors of every molecule of a file, or of every atom.
@@ -104,9 +104,9 @@ def embed_file(
       (as ``Chem.MolFromSmiles`` numbers them) or in the record of an SD file, and in this order;
       hydrogens are removed if the recipe removes them.
 
-    In ``.npz`` the vectors are one array ``x``, ``[n, C]`` with NaN for rows without a molecule, or
-    ``[N, C]`` beside ``row``, ``atom`` and ``element`` ``[N]``; ``status`` and ``reason`` are
-    ``[n]``.
+    In ``.npz`` the vectors are one array ``x``, ``[n, 2 C]`` (``[n, C]`` for one readout) with NaN
+    for rows without a molecule, or ``[N, C]`` beside ``row``, ``atom`` and ``element`` ``[N]``;
+    ``status`` and ``reason`` are ``[n]``.
 
     Args:
         model: An encoder, or a model with an ``encoder``. Its ``recipe``, if it has one, says how
@@ -121,7 +121,7 @@ def embed_file(
         workers: Number of processes that make conformers. (default: one a core)
         encoding: Encoding of lists and tables.
         smiles_column: Column of the SMILES in a table. (default: found by its name)
-        readout: As in :func:`~molae_pyg.inference.embed`, of molecules.
+        readout: As in :func:`~molae_pyg.inference.embed`, of molecules. (default: ``"cls, mean"``)
         coordinates: ``"file"``: those of an SD file, whose records without any count as failed;
             ``"generated"``: those of its records are not used. (default: those of a record if it
             has some)
@@ -136,9 +136,10 @@ def embed_file(
     out, batch_size = Path(out), size("batch_size", batch_size)
     if level not in get_args(Level):
         raise InputError(f"level must be one of {', '.join(get_args(Level))}, got {level!r}")
-    check_readout(readout)
-    if level == "atom" and readout != "cls":
+    if level == "atom" and readout is not None:
         raise InputError(f"readout {readout!r} is of molecules: atoms have vectors of their own")
+    readout = "cls" if level == "atom" else readout or "cls, mean"  # atoms have C columns too
+    check_readout(readout)
     check_output(out)
     check_apart(data, out)
     file = open_molecules(data, encoding, smiles_column, coordinates)

@@ -199,9 +199,9 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         cache: bool = True,
         precision: str = "auto",
         on_error: Literal["raise", "nan"] = "raise",
-        readout: Literal["cls", "mean", "cls, mean"] = "cls",
+        readout: Literal["cls", "mean", "cls, mean"] = "cls, mean",
     ) -> np.ndarray:
-        """Vectors of n SMILES, float32 ``[n, C]``, each the mean over its conformers.
+        """Vectors of n SMILES, float32 ``[n, 2 C]``, each the mean over its conformers.
 
         Arguments and errors are those of :func:`molae_pyg.inference.embed`.
         """

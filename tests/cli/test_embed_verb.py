@@ -26,9 +26,9 @@ def test_a_file_of_molecules_becomes_a_file_of_vectors(table, capsys):
     assert main(["embed", str(table), str(out), "--workers", "1"]) == 0
     found = pd.read_csv(out)
     assert found.molae_status.tolist() == ["ok", "invalid", "ok"]
-    assert found.filter(regex="^x").shape == (3, 192)
+    assert found.filter(regex="^x").shape == (3, 384)
     printed = capsys.readouterr().out
-    assert printed == "2 of 3 rows embedded in 192 columns, 1 invalid: see molae_reason\n"
+    assert printed == "2 of 3 rows embedded in 384 columns, 1 invalid: see molae_reason\n"
 
 
 def test_weights_of_every_kind(table):

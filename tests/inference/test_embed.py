@@ -23,7 +23,7 @@ def model() -> MolAE:
 def test_rows_follow_the_input_and_equal_molecules_are_equal(model):
     smiles = ["c1ccccc1CCO", "OCC", "CCCCCCC", "CCO", "C(C)O"]
     found = model.embed(smiles, batch_size=2, precision="32-true")
-    assert found.shape == (5, 64)
+    assert found.shape == (5, 128)
     assert found.dtype == np.float32
     assert np.array_equal(found[1], found[3])
     assert np.array_equal(found[1], found[4])
@@ -39,7 +39,7 @@ def test_mean_over_conformers(model):
     with torch.no_grad():
         alone = [model.encode(data.z, pos).molecule[0] for pos in data.conformers.unbind(1)]
     expected = torch.stack(alone).mean(0).numpy()
-    found = model.embed(["CCCCO"], num_conformers=3, precision="32-true")
+    found = model.embed(["CCCCO"], num_conformers=3, precision="32-true", readout="cls")
     assert np.allclose(found[0], expected, atol=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_training_mode_is_kept(model):
 
 
 def test_no_molecule(model):
-    assert model.embed([]).shape == (0, 64)
+    assert model.embed([]).shape == (0, 128)
 
 
 def test_an_invalid_row_is_named(model):
@@ -71,7 +71,7 @@ def test_a_molecule_without_coordinates_is_named_once_the_others_are_done(model,
     ):
         model.embed(["CCS", "NCC", "CCN", "CCP", "CN"])
     monkeypatch.setattr(embedding, "_encode", None)
-    assert model.embed(["SCC", "CCP"]).shape == (2, 64)  # kept
+    assert model.embed(["SCC", "CCP"]).shape == (2, 128)  # kept
 
 
 def test_what_is_kept_is_taken(model, tmp_path, monkeypatch):
@@ -216,7 +216,7 @@ def test_molecules_without_coordinates_are_nan(model, monkeypatch):
 
 def test_no_warning_without_a_lost_row(model, recwarn):
     assert np.isfinite(model.embed(["CCO"], on_error="nan")).all()
-    assert model.embed([], on_error="nan").shape == (0, 64)
+    assert model.embed([], on_error="nan").shape == (0, 128)
     assert not [w for w in recwarn if "embedded" in str(w.message)]
 
 

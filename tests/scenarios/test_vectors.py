@@ -20,15 +20,15 @@ def test_vectors_of_a_file_are_those_of_python(molae, weights, table, tmp_path):
     assert molae("embed", table, tmp_path / "o.csv", "--weights", weights).code == 0
     rows = read_rows(tmp_path / "o.csv")
     assert [row["smiles"] for row in rows] == SMILES
-    x = np.array([[float(row[f"x{i}"]) for i in range(16)] for row in rows])
+    x = np.array([[float(row[f"x{i}"]) for i in range(32)] for row in rows])
     found = embed(MolAEEncoder.from_pretrained(weights), SMILES)
     assert np.allclose(x, found, atol=1e-4)
 
 
 def test_vectors_of_a_trained_model(molae, model, table, tmp_path):
     said = molae("embed", table, tmp_path / "o.npz", "--weights", model)
-    assert "3 of 3 rows embedded in 16 columns" in said.out
-    assert np.load(tmp_path / "o.npz")["x"].shape == (3, 16)
+    assert "3 of 3 rows embedded in 32 columns" in said.out
+    assert np.load(tmp_path / "o.npz")["x"].shape == (3, 32)
 
 
 def test_vectors_of_atoms_follow_the_atoms_of_rdkit(molae, weights, table, tmp_path):
@@ -44,7 +44,9 @@ def test_coordinates_of_the_user(weights):
     encoder = MolAEEncoder.from_pretrained(weights).eval()
     data = from_smiles("CCO")
     (molecule, *_) = encoder.encode(data.z, data.pos)
-    assert np.allclose(molecule.detach(), embed(encoder, [data], precision="32-true"))
+    assert np.allclose(
+        molecule.detach(), embed(encoder, [data], precision="32-true", readout="cls")
+    )
 
 
 @pytest.mark.parametrize(
