@@ -112,7 +112,7 @@ def test_export_page_runs(tmp_path, monkeypatch):
     run(DOCS / "export.md", "python")
 
 
-@pytest.mark.parametrize("page", ["walkthrough", "pyg", "research"])
+@pytest.mark.parametrize("page", ["walkthrough", "first-model", "pyg", "research"])
 def test_executed_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
