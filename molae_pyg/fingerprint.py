@@ -37,8 +37,16 @@ def digest(*values: Any) -> str:
 
 
 def of_weights(model: nn.Module) -> str:
-    """Returns a checksum of all weights and buffers of a model, with their names and shapes."""
-    return digest(dict(model.state_dict()))
+    """Returns a checksum of all weights and buffers of a model, with their names and shapes.
+
+    Modules that compute something else with the same weights have an attribute ``variant``, a
+    mapping, which counts too.
+    """
+    modules = model.named_modules()
+    variants = {
+        name: m.variant for name, m in modules if isinstance(getattr(m, "variant", 0), dict)
+    }
+    return digest(dict(model.state_dict()) | ({"variants": variants} if variants else {}))
 
 
 def of_molecules(molecules: Iterable[Any]) -> str:

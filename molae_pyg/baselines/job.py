@@ -14,6 +14,7 @@ from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference import predict
 from molae_pyg.models import MolAEEncoder, PropertyModel
+from molae_pyg.models.full import build_encoder
 from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune
 
@@ -98,7 +99,7 @@ def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEE
         print(f"{weights}: {len(report.missing)} missing, {len(report.unexpected)} unexpected keys")
     else:
         encoder = MolAEEncoder.from_pretrained(weights)
-    changed = MolAEEncoder(**{**encoder.config, **settings})
+    changed = build_encoder({**encoder.config, **settings})
     changed.load_state_dict(encoder.state_dict())
     return changed
 

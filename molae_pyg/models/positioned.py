@@ -59,7 +59,8 @@ class PositionedEncoder(MolAEEncoder):
         check_order(order)
         self.transformer = PositionedTransformer(self.transformer, position_layer)
         self.position = SinusoidalPosition(hidden_channels)
-        self.config |= {"position_layer": self.transformer.layer, "order": order}
+        self.variant = {"position_layer": self.transformer.layer, "order": order}
+        self.config |= self.variant
 
     @classmethod
     def like(cls, encoder: MolAEEncoder, position_layer: int, order: Order) -> "PositionedEncoder":

@@ -87,6 +87,7 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
             "drop_path": share("drop_path", drop_path),
             "reference": reference,
         }
+        self.variant = {"reference": reference}
         C, H = hidden_channels, heads
         self.atom = nn.Embedding(VALUES * NUM_ATOM_FEATURES + 1, C, padding_idx=0)
         self.in_degree = nn.Embedding(VALUES, C, padding_idx=0)

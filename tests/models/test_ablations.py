@@ -19,6 +19,7 @@ from molae_pyg import (
     MolAEPredictor,
     ReferenceMolAE,
 )
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.models import Ablation, FullMolAE, PositionedEncoder, ablations
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.positions import Positions, number_tokens
@@ -279,6 +280,14 @@ def test_saved_read_and_fine_tuned(tmp_path):
         assert left.isfinite().all()
         stack.save_pretrained(tmp_path / f"{name}_encoder")
         assert type(MolAEEncoder.from_pretrained(tmp_path / f"{name}_encoder")) is type(stack)
+
+
+def test_vectors_of_another_order_are_not_taken_from_the_cache():
+    plain = MolAE.tiny().encoder
+    found = [PositionedEncoder.like(plain, *place) for place in ((0, "record"), (1, "record"))]
+    found += [plain, PositionedEncoder.like(plain, 0, "relabelled")]
+    assert len({of_weights(encoder) for encoder in found}) == 4
+    assert of_weights(found[0]) == of_weights(PositionedEncoder.like(plain, 0, "record"))
 
 
 def test_both_stacks_are_fine_tuned():

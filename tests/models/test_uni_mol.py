@@ -12,6 +12,7 @@ from symmetry import motions
 from torch_geometric.data import Batch
 
 from molae_pyg import CoordinateNoise, MolAE, MolAEEncoder, MolAEPredictor, cloze_loss
+from molae_pyg.baselines.job import load_encoder
 from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.models import PositionedEncoder, UniMol
 from molae_pyg.official_checkpoint import OfficialFile, load_official_uni_mol, official_name
@@ -286,6 +287,9 @@ def test_saved_read_and_fine_tuned(tmp_path, position):
     assert again.config == model.config
     encoder = MolAEEncoder.from_pretrained(tmp_path / "uni_mol")
     assert type(encoder) is (PositionedEncoder if position else MolAEEncoder)
+    compared = load_encoder(str(tmp_path / "uni_mol"), {"dropout": 0.3})  # as in a comparison
+    assert type(compared) is type(encoder)
+    assert compared.config == encoder.config | {"dropout": 0.3}
     encoder.save_pretrained(tmp_path / "encoder")
     assert type(MolAEEncoder.from_pretrained(tmp_path / "encoder")) is type(encoder)
     predictor = MolAEPredictor(encoder).eval()
