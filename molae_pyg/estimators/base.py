@@ -226,15 +226,14 @@ class MoleculeModel(BaseEstimator):
         return estimator
 
 
-def _table(smiles: list[Any], labels: Labels, kind: TaskType) -> tuple[Table, Cells]:
+def _table(smiles: list[str], labels: Labels, kind: TaskType) -> tuple[Table, Cells]:
     """Returns the molecules and labels as a table, and as cells with the words of the classes."""
-    texts = [text if isinstance(text, str) else "" for text in smiles]
-    columns = [texts]
+    columns = [smiles]
     for task, y in enumerate(labels.y.T):
         values = labels.classes[task] if labels.classes else None
         columns.append([_word(value, values) for value in y.tolist()])
     kinds = [kind] * len(labels.names)
-    table = Table(texts, torch.tensor(labels.y, dtype=torch.float32), labels.names, kinds)
+    table = Table(smiles, torch.tensor(labels.y, dtype=torch.float32), labels.names, kinds)
     rows = [list(row) for row in zip(*columns, strict=True)]
     return table, Cells(["smiles", *labels.names], rows)
 

@@ -33,8 +33,8 @@ NO_SMILES = "it has no smiles, which descriptors and fingerprints need"
 class Molecules(NamedTuple):
     """Molecules before their coordinates are made; :meth:`of` makes them."""
 
-    #: SMILES of each row; empty for coordinates without one, anything else is no molecule.
-    smiles: list[Any]
+    #: SMILES of each row; empty if it is not known.
+    smiles: list[str]
     #: Rows whose coordinates are given or that are no molecule; None: they are to be made.
     given: list[Row | None]
 
@@ -95,7 +95,7 @@ class Molecules(NamedTuple):
             cache: Cache of rows that are made from SMILES. default: none.
         """
         texts = [s for s, row in zip(self.smiles, self.given, strict=True) if row is None]
-        distinct = list(dict.fromkeys(text for text in texts if isinstance(text, str)))
+        distinct = list(dict.fromkeys(texts))
         known = {} if cache is None else cache.rows(distinct)
         missing = [text for text in distinct if text not in known]
         made = rows_of(missing, options)
@@ -104,16 +104,10 @@ class Molecules(NamedTuple):
         if cache is not None:
             cache.keep_rows(new)
         known |= new
-        found = []
-        for text, row in zip(self.smiles, self.given, strict=True):
-            if row is not None:
-                found.append(_by_options(row, options))
-            elif isinstance(text, str):
-                found.append(known[text])
-            else:
-                what = f"a SMILES string is needed, not {type(text).__name__}"
-                found.append(Row("invalid", what))
-        return found
+        return [
+            known[text] if row is None else _by_options(row, options)
+            for text, row in zip(self.smiles, self.given, strict=True)
+        ]
 
 
 def listed(molecules: Iterable[Molecule]) -> list[Any]:
@@ -126,10 +120,12 @@ def listed(molecules: Iterable[Molecule]) -> list[Any]:
     return list(molecules)
 
 
-def _read(item: Any) -> tuple[Any, Row | None]:
+def _read(item: Any) -> tuple[str, Row | None]:
     """Returns the SMILES of a molecule, and its row unless its coordinates are to be made."""
+    if isinstance(item, str):
+        return str(item), None
     if not isinstance(item, Chem.Mol | Data):
-        return item, None
+        return "", Row("invalid", f"a SMILES string is needed, not {type(item).__name__}")
     try:
         row = _of_mol(item) if isinstance(item, Chem.Mol) else _of_data(item)
     except ValueError as error:
