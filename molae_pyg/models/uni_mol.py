@@ -39,7 +39,7 @@ class UniMol(ShowsArguments, Encodes, Pretrained, nn.Module):
 
     From `"Uni-Mol: A Universal 3D Molecular Representation Learning Framework"
     <https://openreview.net/forum?id=6K2RM6wVqKu>`_ (ICLR 2023). The encoder is that of Mol-AE. The
-    heads of :class:`MolAE` stand on its output, and there is no decoder:
+    heads of :class:`MolAE` use its output, and there is no decoder:
 
     .. math::
         x'_i = \tilde x_i + \frac{1}{q} \sum_j w_{ij} (\tilde x_j - \tilde x_i), \qquad

@@ -21,7 +21,7 @@ class DenoiseAtoms(BaseTransform):
         noise: Standard deviation of the noise in Å, default: 0.2.
         modes: Weights of the three modes, in that order; default: 0.2, 0.2, 0.6, as published. Only
             molecules of the last one have a denoising loss. Molecules without a graph need
-            ``(0, 0, 1)``, and so do those without labels, for which the others teach nothing.
+            ``(0, 0, 1)``, and so do those without labels, which have no loss in the other modes.
     """
 
     def __init__(self, noise: float = 0.2, modes: Sequence[float] = (0.2, 0.2, 0.6)):
