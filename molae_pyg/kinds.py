@@ -88,6 +88,33 @@ def as_outputs(y: np.ndarray, num_outputs: Sequence[int]) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
+def of_predicted_class(logits: np.ndarray, num_outputs: Sequence[int]) -> np.ndarray:
+    """Returns one column for each task ``[m, T]`` from values and logits ``[m, O]``.
+
+    Logits of several classes become the log-odds of the class with the largest logit in row 0.
+    """
+    columns = []
+    for place in output_slices(num_outputs):
+        found = logits[:, place]  # [m, C]
+        if found.shape[1] > 1:
+            best = found[0].argmax()
+            rest = np.logaddexp.reduce(np.delete(found, best, axis=1), axis=1)
+            found = (found[:, best] - rest)[:, None]
+        columns.append(found)
+    return np.concatenate(columns, axis=1)
+
+
+def class_weights(y: np.ndarray, number: int) -> np.ndarray:
+    """Returns a weight for each class ``[number]``: classes that occur get the same sum of weights.
+
+    The mean weight of the labels ``y [n]`` (NaN = missing) is 1; a class without a label has 1.
+    """
+    count = np.bincount(y[~np.isnan(y)].astype(int), minlength=number)
+    weights = np.ones(number)
+    weights[count > 0] = count.sum() / np.count_nonzero(count) / count[count > 0]
+    return weights
+
+
 def first_wrong_class(
     labels: np.ndarray, kind: TaskType, number: int | None = None
 ) -> tuple[int, str] | None:

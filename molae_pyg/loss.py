@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import token_table
+from molae_pyg.kinds import output_slices
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.graph_bias import ATOM_SIZES
 from molae_pyg.nn.heads import DistanceHead
@@ -155,7 +156,7 @@ def denoising_loss(
     return scatter(1 - cosine, batch, dim_size=batch_size, reduce="mean"), cosine
 
 
-PropertyLoss = Literal["mse", "mae", "smooth_l1", "bce"]
+PropertyLoss = Literal["mse", "mae", "smooth_l1", "bce", "cross_entropy"]
 
 #: Elementwise losses by name; those of standardised values, and bce of logits and classes.
 PROPERTY_LOSSES = {
@@ -167,15 +168,31 @@ PROPERTY_LOSSES = {
 
 
 def property_loss(
-    predicted: Tensor, y: Tensor, kind: PropertyLoss | Sequence[PropertyLoss] = "mse"
+    predicted: Tensor,
+    y: Tensor,
+    kind: PropertyLoss | Sequence[PropertyLoss] = "mse",
+    bound: Tensor | None = None,
+    num_outputs: Sequence[int] | None = None,
+    class_weights: Sequence[Tensor | None] | None = None,
 ) -> Tensor:
-    """Mean loss over all labels that are present, of all tasks together.
+    r"""Mean loss over all labels that are present, of all tasks together.
+
+    A bound has no loss while the prediction is on its side, else that of a value (one-sided loss):
+
+    .. math::
+        L(\hat y, > y) = \ell(\min(\hat y, y), y), \qquad L(\hat y, < y) = \ell(\max(\hat y, y), y)
 
     Args:
-        predicted: ``[B, T]``, standardised values or logits.
-        y: ``[B, T]``, standardised values or 0/1; NaN = missing.
-        kind: ``"mse"`` (default), ``"mae"``, ``"smooth_l1"`` (beta 1) or ``"bce"`` (logits) for
-            all tasks, or a list with the loss of each task.
+        predicted: ``[B, O]``, standardised values or logits; O = T without cross entropy.
+        y: ``[B, T]``, standardised values, 0/1, or the index of the class; NaN = missing.
+        kind: ``"mse"`` (default), ``"mae"``, ``"smooth_l1"`` (beta 1), ``"bce"`` (a logit) or
+            ``"cross_entropy"`` (a logit for each class) for all tasks, or a list with the loss of
+            each task.
+        bound: ``[B, T]``: 1 = the true value is at least y, -1 = it is at most y, 0 = it is y.
+            Default: all labels are exact.
+        num_outputs: Number of columns of each task in ``predicted``, default: 1.
+        class_weights: Weights of the classes of each task ``[C]``, or None for tasks without.
+            Default: none.
 
     Returns:
         A scalar; 0 if the batch has no label.
@@ -185,16 +202,39 @@ def property_loss(
     """
     kinds = [kind] * y.size(1) if isinstance(kind, str) else list(kind)
     for name in kinds:
-        if name not in PROPERTY_LOSSES:
+        if name not in (*PROPERTY_LOSSES, "cross_entropy"):
             raise ValueError(f"loss must be one of {', '.join(PROPERTY_LOSSES)}, not {name!r}")
     if len(kinds) != y.size(1):
         raise ValueError(f"{len(kinds)} losses for {y.size(1)} tasks")
+    places = output_slices(num_outputs or [1] * len(kinds))
     valid = ~y.isnan()  # [B, T]
     label = y.where(valid, 0.0)  # a NaN label would make the gradient NaN, although masked below
     total = predicted.new_zeros(())
     for name in dict.fromkeys(kinds):
         tasks = [task for task, other in enumerate(kinds) if other == name]
-        columns = slice(None) if len(tasks) == len(kinds) else tasks
-        loss = PROPERTY_LOSSES[name](predicted[:, columns], label[:, columns], reduction="none")
-        total = total + loss.where(valid[:, columns], 0.0).sum()
+        if name == "cross_entropy":
+            rows = [_cross_entropy(predicted[:, places[t]], label[:, t]) for t in tasks]
+            loss = torch.stack(rows, 1)  # [B, t]
+        else:
+            values = predicted[:, [places[task].start for task in tasks]]  # [B, t]
+            wanted = label[:, tasks]
+            if bound is not None:
+                values = values.where(bound[:, tasks] * (values - wanted) <= 0, wanted)
+            loss = PROPERTY_LOSSES[name](values, wanted, reduction="none")
+        if class_weights is not None:
+            loss = loss * _row_weights(label[:, tasks], [class_weights[task] for task in tasks])
+        total = total + loss.where(valid[:, tasks], 0.0).sum()
     return total / valid.sum().clamp(min=1)
+
+
+def _row_weights(label: Tensor, weights: Sequence[Tensor | None]) -> Tensor:
+    """Returns the weights of classes ``[B, t]``, 1 for tasks without."""
+    columns = zip(label.unbind(1), weights, strict=True)
+    return torch.stack(
+        [torch.ones_like(c) if w is None else w.to(label)[c.long()] for c, w in columns], 1
+    )
+
+
+def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+    """Cross entropy of each row ``[B]`` from logits ``[B, C]`` and classes ``[B]``."""
+    return F.cross_entropy(logits, label.long(), reduction="none")

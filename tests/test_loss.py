@@ -235,3 +235,74 @@ def test_recorded_property_losses(name, kind):
     loss = property_loss(logits, y, kind).item() * num_labels
     assert loss == pytest.approx(recorded["loss"], rel=1e-5)
     assert recorded["per_sample"] == pytest.approx(recorded["loss"] / recorded["sample_size"])
+
+
+# ------------------------------------------------------------- bounds and several classes
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("mse", 1 + 4 + 9), ("mae", 1 + 2 + 3), ("smooth_l1", 0.5 + 1.5 + 2.5)],
+)
+def test_one_sided_loss_by_hand(kind, expected, dtype):
+    """Residuals: exact 1; > satisfied by 2; > missed by 2; < satisfied by 2; < missed by 3."""
+    predicted = torch.tensor([[1.0], [2.0], [-2.0], [-2.0], [3.0], [9.0]], dtype=dtype)
+    predicted.requires_grad_()
+    y = torch.tensor([[0.0], [0.0], [0.0], [0.0], [0.0], [NAN]], dtype=dtype)
+    bound = torch.tensor([[0], [1], [1], [-1], [-1], [1]], dtype=torch.int8)
+    loss = property_loss(predicted, y, kind, bound)
+    assert loss.item() == pytest.approx(expected / 5)
+    assert loss.dtype == dtype
+    loss.backward()
+    assert (predicted.grad[:, 0] != 0).tolist() == [True, False, True, False, True, False]
+
+
+def test_bounds_that_are_all_exact_change_nothing():
+    bound = torch.zeros(2, 2, dtype=torch.int8)
+    assert torch.equal(
+        property_loss(PREDICTED, VALUES, "mse", bound), property_loss(PREDICTED, VALUES)
+    )
+
+
+LOGITS = torch.tensor([[1.0, 2.0, 0.5, 9.0], [0.0, 0.0, 0.0, -1.0], [5.0, 5.0, 5.0, 2.0]])
+MIXED = torch.tensor([[1.0, 8.0], [2.0, NAN], [NAN, 2.5]])  # a class of three, and a value
+SIZES = [3, 1]
+
+
+def test_cross_entropy_beside_a_value_by_hand():
+    logits = LOGITS.clone().requires_grad_()
+    loss = property_loss(logits, MIXED, ["cross_entropy", "mse"], num_outputs=SIZES)
+    first = math.log(math.exp(1) + math.exp(2) + math.exp(0.5)) - 2
+    assert loss.item() == pytest.approx((first + math.log(3) + 1 + 0.25) / 4)
+    loss.backward()
+    assert (logits.grad[:2, :3] != 0).all()
+    assert (logits.grad[2, :3] == 0).all()
+    assert logits.grad[1, 3] == 0
+
+
+def test_weights_of_classes_by_hand():
+    weights = [torch.tensor([7.0, 3.0, 0.5]), None]
+    loss = property_loss(LOGITS, MIXED, ["cross_entropy", "mse"], None, SIZES, weights)
+    first = math.log(math.exp(1) + math.exp(2) + math.exp(0.5)) - 2
+    assert loss.item() == pytest.approx((3 * first + 0.5 * math.log(3) + 1 + 0.25) / 4)
+    binary = property_loss(PREDICTED, LABELS, "bce", class_weights=[torch.tensor([2.0, 1.0]), None])
+    terms = math.log1p(math.exp(-0.5)), 2 * math.log1p(math.exp(3)), math.log1p(math.exp(-1))
+    assert binary.item() == pytest.approx(sum(terms) / 3)
+
+
+def test_gradients_of_all_parts():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    y = torch.tensor(
+        [[0.3, 1, 2, -1], [NAN, 0, 0, 1], [2, NAN, 1, 5], [-9, 1, NAN, 0]] + [[9.0, 0, 1, NAN]] * 2
+    )
+    bound = torch.zeros(6, 4, dtype=torch.int8)
+    bound[:, 0] = torch.tensor([0, 0, 1, 1, -1, 0])
+    weights = [None, torch.tensor([0.5, 2.0]), torch.tensor([1.0, 2.0, 3.0]), None]
+    kinds = ["mse", "bce", "cross_entropy", "smooth_l1"]
+
+    def loss(x):
+        return property_loss(x, y.double(), kinds, bound, [1, 1, 3, 1], weights)
+
+    assert torch.autograd.gradcheck(loss, logits)

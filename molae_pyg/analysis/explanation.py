@@ -95,7 +95,7 @@ def _add_target(
     for row, e in shown:
         value = _number(e.prediction[target]).removeprefix("+")
         predicted = f"predicted {value}{f' {unit}' if unit else ''}"
-        if e.task_types[target] == "classification":
+        if e.task_types[target] != "regression":
             predicted += f", probability {1 / (1 + np.exp(-e.prediction[target])):.2f}"
         svg = contribution_svg(e, target, limit)
         drawings.append(Drawing(svg, f"Row {row}: {predicted}", e.smiles))
@@ -108,7 +108,7 @@ def _add_target(
 
 def unit_of(explanation: Explanation, target: int, units: Mapping[str, str]) -> str:
     """Returns the unit of a target's contributions, ``"log-odds"`` for a class; or nothing."""
-    if explanation.task_types[target] == "classification":
+    if explanation.task_types[target] != "regression":
         return "log-odds"
     return units.get(explanation.targets[target], "")
 

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from molae_pyg.baselines.descriptors import descriptors_of
 from molae_pyg.baselines.job import Fitted, Job, as_fitted, held_out_rows
 from molae_pyg.chem.smiles import plain_mol
-from molae_pyg.metrics import TaskType, TaskTypes, one_type_a_task
+from molae_pyg.kinds import TaskType, TaskTypes, one_type_a_task, outputs_of
 
 Forest = RandomForestRegressor | RandomForestClassifier
 
@@ -58,7 +58,7 @@ class MeanBaseline:
 
 
 class ForestBaseline:
-    r"""Predicts values or probabilities of class 1 by one random forest per task on :func:`ecfp4`.
+    r"""Predicts values or probabilities of classes by one random forest per task on :func:`ecfp4`.
 
     Each forest is fitted on the molecules that have a label. A split considers
     :math:`\sqrt{2048}` bits for classes and a third of the bits for values, as Breiman advises
@@ -66,13 +66,15 @@ class ForestBaseline:
     Everything else is scikit-learn's default.
 
     Args:
-        task_type: ``"regression"`` or ``"classification"`` for all tasks, or a list with the type
-            of each.
+        task_type: ``"regression"``, ``"classification"`` or ``"multiclass"`` for all tasks, or a
+            list with the type of each.
         num_trees: Number of trees per forest. (default: :obj:`500`)
         counts: Whether fingerprints count substructures instead of marking their presence.
             (default: :obj:`False`)
         with_maccs: Whether the 166 MACCS keys are added to ECFP4. (default: :obj:`False`)
         seed: Seed of the forests. (default: :obj:`0`)
+        num_classes: Number of classes of all multiclass tasks, or one number for each task.
+            (default: :obj:`None`, if there is no multiclass task)
 
     Raises:
         ValueError: If a task type is unknown.
@@ -85,11 +87,12 @@ class ForestBaseline:
         counts: bool = False,
         with_maccs: bool = False,
         seed: int = 0,
+        num_classes: int | Sequence[int] | None = None,
     ) -> None:
         one_type_a_task(task_type, 1 if isinstance(task_type, str) else len(task_type))
         self.task_type = task_type
         self.num_trees, self.counts, self.with_maccs = num_trees, counts, with_maccs
-        self.seed = seed
+        self.seed, self.num_classes = seed, num_classes
 
     def fit(self, smiles: Sequence[str], y: np.ndarray) -> "ForestBaseline":
         """Fits the forests.
@@ -101,13 +104,14 @@ class ForestBaseline:
         return self.fit_features(self._features(smiles), y)
 
     def predict(self, smiles: Sequence[str]) -> np.ndarray:
-        """Returns values, or probabilities of class 1, ``[n, T]``."""
+        """Returns values, or probabilities, ``[n, O]``; see :mod:`molae_pyg.kinds`."""
         return self.predict_features(self._features(smiles))
 
     def fit_features(self, x: np.ndarray, y: np.ndarray) -> "ForestBaseline":
         """Fits the forests on features ``[n, F]`` other than fingerprints."""
         y = _checked_targets(x, y)
         types = one_type_a_task(self.task_type, y.shape[1])
+        self.num_outputs = outputs_of(types, self.num_classes)
         self.forests = []
         for labels, kind in zip(y.T, types, strict=True):
             present = ~np.isnan(labels)
@@ -115,8 +119,9 @@ class ForestBaseline:
         return self
 
     def predict_features(self, x: np.ndarray) -> np.ndarray:
-        """Returns predictions ``[n, T]`` from the features of :meth:`fit_features`."""
-        return np.stack([_predict(forest, x) for forest in self.forests], axis=1)
+        """Returns predictions ``[n, O]`` from the features of :meth:`fit_features`."""
+        forests = zip(self.forests, self.num_outputs, strict=True)
+        return np.concatenate([_predict(forest, x, number) for forest, number in forests], axis=1)
 
     def _features(self, smiles: Sequence[str]) -> np.ndarray:
         x = ecfp4(smiles, self.counts)
@@ -165,12 +170,13 @@ def _molecules(smiles: Sequence[str]) -> Iterator[Chem.Mol]:
             yield mol
 
 
-def _predict(forest: Forest, x: np.ndarray) -> np.ndarray:
+def _predict(forest: Forest, x: np.ndarray, number: int) -> np.ndarray:
+    """Returns values, or probabilities of class 1 or of each class, ``[n, number]``."""
     if isinstance(forest, RandomForestRegressor):
-        return forest.predict(x)
-    if 1 not in forest.classes_:  # no training molecule was of class 1
-        return np.zeros(len(x))
-    return forest.predict_proba(x)[:, list(forest.classes_).index(1)]
+        return forest.predict(x)[:, None]
+    found = np.zeros((len(x), max(2, number)))  # 0 for classes without a training molecule
+    found[:, forest.classes_.astype(int)] = forest.predict_proba(x)
+    return found if number > 1 else found[:, 1:]
 
 
 def _checked_targets(molecules: Sequence[str] | np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -121,8 +121,8 @@ class MoleculeTable(InMemoryDataset):
         self.task_names = _checked_task_names(task_names, y.size(1))
         self.task_types = _checked_task_types(task_type, y, self.task_names)
         several = [kind == "multiclass" for kind in self.task_types]
-        named = zip(self.task_names, y.T, several, strict=True)
-        self.classes = {name: _numbered(labels) for name, labels, is_class in named if is_class}
+        named = zip(self.task_names, y.T.numpy(), several, strict=True)
+        self.classes = {name: numbered(labels) for name, labels, is_class in named if is_class}
         self.metric = choosing_metric(self.task_types, y.size(1))
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
@@ -254,9 +254,9 @@ def _checked_task_types(
     return types
 
 
-def _numbered(labels: Tensor) -> list[str]:
+def numbered(labels: np.ndarray) -> list[str]:
     """Returns the numbers of the classes, up to the largest label, as their names."""
-    return [str(c) for c in range(max(2, 1 + int(labels.nan_to_num(0).max())))]
+    return [str(c) for c in range(max(2, 1 + int(np.nan_to_num(labels).max())))]
 
 
 def _inferred(y: Tensor, names: Sequence[str]) -> list[TaskType]:

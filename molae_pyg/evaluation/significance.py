@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import rankdata, studentized_range
 
-from molae_pyg.metrics import LOWER_IS_BETTER, TaskType
+from molae_pyg.kinds import TaskType, output_slices
+from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER
 
 
 class Intervals(NamedTuple):
@@ -67,6 +68,7 @@ def resampled_scores(
     scale: Sequence[float] | None = None,
     times: int = 1000,
     seed: int = 0,
+    num_outputs: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Returns the scores of a prediction on test sets drawn with replacement from the test set.
 
@@ -74,14 +76,16 @@ def resampled_scores(
 
     Args:
         y: Labels ``[n, T]``, NaN = missing.
-        predicted: Predictions ``[n, T]``.
-        metric: ``"rmse"``, ``"mae"``, their standardised forms, ``"roc_auc"`` or
-            ``"mixed_error"``: the mean over tasks, as in :func:`~molae_pyg.metrics.evaluate`.
+        predicted: Predictions ``[n, O]``.
+        metric: ``"rmse"``, ``"mae"``, their standardised forms, ``"roc_auc"``,
+            ``"macro_roc_auc"`` or ``"mixed_error"``: the mean over tasks, as in
+            :func:`~molae_pyg.metrics.evaluate`.
         task_types: Type of each task, for ``"mixed_error"``. (default: :obj:`None`)
         scale: Divisor of the errors of each task, for scores without a unit.
             (default: :obj:`None`)
         times: Number of test sets. (default: :obj:`1000`)
         seed: Seed of the drawing. (default: :obj:`0`)
+        num_outputs: Number of columns of each task in the predictions. (default: :obj:`None`, 1)
 
     Returns:
         Scores ``[times]``; NaN if no task of a set has both classes.
@@ -95,13 +99,15 @@ def resampled_scores(
     n = len(y)
     weights = generator.multinomial(n, np.full(n, 1 / n), size=times).astype(float)  # [times, n]
     of_tasks = []
-    for task, (labels, values, kind) in enumerate(zip(y.T, predicted.T, kinds, strict=True)):
+    slices = output_slices(num_outputs or [1] * y.shape[1])
+    for task, (labels, place, kind) in enumerate(zip(y.T, slices, kinds, strict=True)):
         known = ~np.isnan(labels)
-        weight, labels, values = weights[:, known], labels[known], values[known]
-        if kind == "roc_auc":
-            auc = weighted_roc_auc(labels, values, weight)
+        weight, labels, values = weights[:, known], labels[known], predicted[known, place]
+        if kind.endswith("roc_auc"):
+            auc = _weighted_auc(labels, values, weight)
             of_tasks.append(2 * (1 - auc) if metric == "mixed_error" else auc)
             continue
+        values = values[:, 0]
         error = (values - labels) ** 2 if kind == "rmse" else np.abs(values - labels)
         with np.errstate(invalid="ignore"):
             mean = (weight @ error) / weight.sum(1)
@@ -119,8 +125,8 @@ def _kinds(
     task_types: Sequence[TaskType] | None,
     scale: Sequence[float] | None,
 ) -> list[str]:
-    """Returns the score that is computed for each task: rmse, mae or roc_auc."""
-    if metric in ("rmse", "mae", "roc_auc"):
+    """Returns the score that is computed for each task: rmse, mae, roc_auc or macro_roc_auc."""
+    if metric in ("rmse", "mae", "roc_auc", "macro_roc_auc"):
         return [metric] * num_tasks
     if metric not in ("standardised_rmse", "standardised_mae", "mixed_error"):
         raise ValueError(f"test sets cannot be drawn for {metric}")
@@ -130,7 +136,19 @@ def _kinds(
         return [metric.removeprefix("standardised_")] * num_tasks
     if task_types is None:
         raise ValueError("mixed_error needs the type of each task")
-    return ["rmse" if kind == "regression" else "roc_auc" for kind in task_types]
+    return [DEFAULT_METRIC[kind] for kind in task_types]
+
+
+def _weighted_auc(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns ROC-AUCs ``[W]`` of predictions ``[n, 1]``, macro ROC-AUCs of those ``[n, C]``."""
+    if predicted.shape[1] == 1:
+        return weighted_roc_auc(y, predicted[:, 0], weights)
+    of_classes = np.stack(
+        [weighted_roc_auc(y == c, predicted[:, int(c)], weights) for c in np.unique(y)]
+    )
+    defined = ~np.isnan(of_classes)  # a drawn set may lack a class
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, of_classes, 0).sum(0) / defined.sum(0)
 
 
 def weighted_roc_auc(y: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:

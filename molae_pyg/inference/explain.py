@@ -26,6 +26,7 @@ from molae_pyg.inference.copies import Copies
 from molae_pyg.inference.graphs import Graphs
 from molae_pyg.inference.molecules import Molecules, check_list
 from molae_pyg.inference.predict import by_recipe
+from molae_pyg.kinds import of_predicted_class
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.encoding import graph_input, sees_graph
 from molae_pyg.nn.arguments import size
@@ -43,12 +44,13 @@ class Explanation(NamedTuple):
     status: str  #: ``"ok"``, ``"invalid"`` (no molecule) or ``"failed"`` (no coordinates).
     reason: str  #: Why there is no explanation, or what departed from the recipe; or empty.
     targets: list[str]  #: Names of the targets T.
-    task_types: list[str]  #: ``"regression"`` or ``"classification"`` of each target.
+    task_types: list[str]  #: Type of each target, see :mod:`molae_pyg.kinds`.
     elements: list[str]  #: Element symbols ``[n]``.
-    #: Contributions ``[n, T]``: units of the target, or log-odds of class 1. NaN for an atom that
-    #: the model does not see, such as deuterium if hydrogens are removed.
+    #: Contributions ``[n, T]``: units of the target, or log-odds of class 1 of two, of the class
+    #: that is predicted of several. NaN for an atom that the model does not see, such as deuterium
+    #: if hydrogens are removed.
     values: np.ndarray
-    #: Predictions for the whole molecule ``[T]``: units of the target, or log-odds of class 1.
+    #: Predictions for the whole molecule ``[T]``, in the same units.
     prediction: np.ndarray
     mol: Chem.Mol | None  #: The molecule, atoms in the order of ``values``; None for ``Data``.
 
@@ -127,9 +129,10 @@ def leave_one_out(
             graph = graph_input(model, batch)
             return model(batch.z, pos, batch.batch, batch.num_graphs, batch.drop_mask, **graph)
 
-        return copies.apply(model, without, batch_size, precision)  # [copies, T]
+        return copies.apply(model, without, batch_size, precision)  # [copies, O]
 
     parts = copies.by_molecule(np.mean([of_model(model) for model in models], axis=0))
+    parts = [of_predicted_class(part, models[0].num_outputs) for part in parts]  # [n_i + 1, T]
     return np.stack([part[0] for part in parts]), [part[0] - part[1:] for part in parts]
 
 

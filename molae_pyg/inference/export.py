@@ -246,7 +246,7 @@ def _metadata(predictors: list[MolAEPredictor]) -> dict[str, str]:
     if predictors:
         first = predictors[0]
         known |= {"task_names": first.task_names, "task_types": first.task_types}
-        known |= {"recipe": first.recipe}
+        known |= {"recipe": first.recipe, **first.saved_classes}
     return {name: json.dumps(value) for name, value in known.items()}
 
 

@@ -185,6 +185,8 @@ def in_form(data: Data, dtype: torch.dtype, y: Tensor | None) -> Data:
         data.z = data.z.long()
         if "num_nodes" not in data:
             data.num_nodes = data.z.numel()  # PyG cannot infer it from z or conformers
+    if "bound" in data:
+        del data.bound  # it belongs to labels, which training sets
     if y is not None:
         data.y = y
     elif "y" in data:

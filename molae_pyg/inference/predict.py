@@ -47,8 +47,9 @@ def predict(
         conformers: Largest number of conformers of each molecule; default: all.
 
     Returns:
-        ``[n, T]`` float32, rows in the order of the molecules. Of a model of atoms ``[N, T]``: the
-        atoms of the first molecule, of the second, and so on.
+        ``[n, O]`` float32, rows in the order of the molecules; O = T, but C columns (probabilities)
+        of a task with C classes. Of a model of atoms ``[N, T]``: the atoms of the first molecule,
+        of the second, and so on.
 
     Raises:
         ValueError: A molecule or an argument cannot be used, or SMILES are given to a model
@@ -59,7 +60,7 @@ def predict(
         size("conformers", conformers)
     check_list(molecules, "molecules", may_be_empty=True)
     if len(molecules) == 0:
-        return np.zeros((0, len(model.task_names)), np.float32)
+        return np.zeros((0, sum(model.num_outputs)), np.float32)
     if isinstance(molecules[0], str) and model.level == "atom":
         raise ValueError(
             "a model of atoms takes Data, whose atoms have an order: give those of "
@@ -82,7 +83,7 @@ def _predict_smiles(model: PropertyModel, smiles: Sequence[str], *settings: Any)
     """Does what :func:`predict` does, for SMILES."""
     items, report = by_recipe(model, smiles)
     kept = list(report.kept)
-    predicted = np.full((len(smiles), len(model.task_names)), np.nan, np.float32)
+    predicted = np.full((len(smiles), sum(model.num_outputs)), np.nan, np.float32)
     if kept:
         predicted[kept] = predict(model, items, *settings)
     return predicted

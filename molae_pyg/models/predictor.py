@@ -1,6 +1,7 @@
 """The model that is fine-tuned: the encoder and a property head."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.utils import cumsum, degree
 
-from molae_pyg.metrics import TaskTypes, common_type, one_type_a_task
+from molae_pyg.kinds import TaskTypes, common_type, one_type_a_task, output_slices, outputs_of
 from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.models.encoding import graph_input
 from molae_pyg.models.full import build_encoder
@@ -24,21 +25,25 @@ class PropertyModel(Pretrained, nn.Module):
     The network works on standardised targets; mean and standard deviation are buffers of the
     module, so that a saved model predicts in real units without further data. The ``forward`` of a
     subclass takes ``z``, ``pos`` and ``batch`` and returns real units (regression) or logits
-    (classification), ``[B, T]``. A subclass with other inputs also overrides :meth:`on_batch` and
-    :meth:`predict_batch`, which pass the fields of a batch to it.
+    (classification, multiclass), ``[B, O]``: O = T, but C columns of a task with C classes. A
+    subclass with other inputs also overrides :meth:`on_batch` and :meth:`predict_batch`, which pass
+    the fields of a batch to it.
 
     Args:
         num_tasks: Number of tasks T.
         task_names: Names of the tasks, default: ``task0`` ...
-        task_type: ``"regression"`` or ``"classification"`` for all tasks, or a list with the type
-            of each task.
+        task_type: ``"regression"``, ``"classification"`` or ``"multiclass"`` for all tasks, or a
+            list with the type of each task.
+        num_classes: Number of classes of all multiclass tasks, or a list with a number for each
+            task, such as ``dataset.num_classes``. Default: none, if there is no multiclass task.
 
     Attributes:
         config: Arguments that build the model again.
         level: What has a row of the predictions: ``"molecule"`` (default, ``[B, T]``) or
             ``"atom"`` (``[N, T]``).
         task_types: The type of each task.
-        task_type: ``"regression"``, ``"classification"`` or ``"mixed"``.
+        task_type: The type of all tasks, or ``"mixed"``.
+        num_outputs: Number of columns of each task in predictions.
         recipe: How the molecules of the training were made, see
             :meth:`Options.to_dict() <molae_pyg.chem.options.Options.to_dict>`; saved with the
             model. None (default): not known.
@@ -49,16 +54,21 @@ class PropertyModel(Pretrained, nn.Module):
     recipe: dict[str, Any] | None = None
 
     def __init__(
-        self, num_tasks: int, task_names: Sequence[str] | None, task_type: TaskTypes = "regression"
+        self,
+        num_tasks: int,
+        task_names: Sequence[str] | None,
+        task_type: TaskTypes = "regression",
+        num_classes: int | Sequence[int] | None = None,
     ):
         super().__init__()
         num_tasks = size("num_tasks", num_tasks)
+        self.task_types = one_type_a_task(task_type, num_tasks)
+        self.num_outputs = outputs_of(self.task_types, num_classes)
         # These come first: loading compares their size with the weights in the file at once.
-        self.register_buffer("mean", torch.empty(num_tasks))
-        self.register_buffer("std", torch.empty(num_tasks))
+        self.register_buffer("mean", torch.empty(sum(self.num_outputs)))
+        self.register_buffer("std", torch.empty(sum(self.num_outputs)))
         self.mean.fill_(0.0)
         self.std.fill_(1.0)
-        self.task_types = one_type_a_task(task_type, num_tasks)
         self.task_type = common_type(self.task_types)
         self.task_names = list(task_names or (f"task{i}" for i in range(num_tasks)))
         if len(self.task_names) != num_tasks:
@@ -71,12 +81,34 @@ class PropertyModel(Pretrained, nn.Module):
         """The type as it is saved in :attr:`config`: one string if all tasks have the same."""
         return self.task_types if self.task_type == "mixed" else self.task_type
 
+    @property
+    def saved_classes(self) -> dict[str, list[int]]:
+        """The entry ``num_classes`` of :attr:`config`; empty if no task has several classes."""
+        return {"num_classes": self.num_outputs} if "multiclass" in self.task_types else {}
+
+    @property
+    def places(self) -> list[slice]:
+        """Columns of each task in predictions."""
+        return output_slices(self.num_outputs)
+
+    def of_tasks(self, values: Tensor) -> Tensor:
+        """Returns the first of the columns of each task, ``[..., O]`` -> ``[..., T]``.
+
+        Those of :attr:`mean` and :attr:`std` scale the labels.
+        """
+        if len(self.num_outputs) == values.size(-1):
+            return values
+        return values[..., [place.start for place in self.places]]
+
     def probabilities(self, y: Tensor) -> Tensor:
-        """Turns logits into probabilities and leaves regression values as they are ``[B, T]``."""
-        if self.task_type != "mixed":
-            return y.sigmoid() if self.task_type == "classification" else y
-        columns = zip(y.unbind(1), self.task_types, strict=True)
-        return torch.stack([c.sigmoid() if t == "classification" else c for c, t in columns], 1)
+        """Turns logits into probabilities and leaves regression values as they are ``[B, O]``."""
+        if self.task_type == "regression":
+            return y
+        if self.task_type == "classification":
+            return y.sigmoid()
+        of_kind = {"classification": torch.sigmoid, "multiclass": partial(torch.softmax, dim=1)}
+        kinds = zip(self.places, self.task_types, strict=True)
+        return torch.cat([of_kind.get(kind, nn.Identity())(y[:, p]) for p, kind in kinds], 1)
 
     def predict(
         self,
@@ -95,7 +127,7 @@ class PropertyModel(Pretrained, nn.Module):
                 unknown.
 
         Returns:
-            ``[B, T]``.
+            ``[B, O]``.
         """
         total, more = 0, {} if graph is None else {"graph": graph}
         for pos in conformers.unbind(1):  # K times [N, 3]
@@ -103,11 +135,11 @@ class PropertyModel(Pretrained, nn.Module):
         return total / conformers.size(1)
 
     def on_batch(self, batch: Batch) -> Tensor:
-        """Returns real units or logits ``[B, T]`` of a training batch."""
+        """Returns real units or logits ``[B, O]`` of a training batch."""
         return self(batch.z, batch.pos, batch.batch, **graph_input(self, batch))
 
     def predict_batch(self, batch: Batch) -> Tensor:
-        """Returns real units or probabilities ``[B, T]`` of a batch as the data set gives it.
+        """Returns real units or probabilities ``[B, O]`` of a batch as the data set gives it.
 
         A batch without ``conformers`` has one conformer, ``pos``.
         """
@@ -117,13 +149,13 @@ class PropertyModel(Pretrained, nn.Module):
     def set_scaling(self, y: Tensor) -> None:
         """Sets mean and standard deviation to those of targets ``[n, T]``, NaN = missing.
 
-        Those of classification tasks stay 0 and 1.
+        Those of classes stay 0 and 1.
 
         Raises:
             ValueError: A regression task has fewer than two labels, or all its labels are equal.
         """
-        for task, (column, task_type) in enumerate(zip(y.T, self.task_types, strict=True)):
-            if task_type == "classification":
+        for task, (column, place) in enumerate(zip(y.T, self.places, strict=True)):
+            if self.task_types[task] != "regression":
                 continue
             label = column[~column.isnan()].double()
             if label.numel() == 0 or label.min() == label.max():  # std of equal ones may not be 0
@@ -131,7 +163,7 @@ class PropertyModel(Pretrained, nn.Module):
                     f"task {self.task_names[task]!r} has no two different labels in training: "
                     "nothing to learn; drop the task or split differently"
                 )
-            self.mean[task], self.std[task] = label.mean(), label.std()
+            self.mean[place], self.std[place] = label.mean(), label.std()
 
 
 class MolAEPredictor(ShowsArguments, PropertyModel):
@@ -147,8 +179,11 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
         readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms,
             or ``"atomwise"``, a sum of contributions of the atoms.
         task_names: Names of the tasks, default: ``task0`` ...
-        task_type: ``"regression"`` (default) or ``"classification"`` (predictions are logits;
-            :meth:`predict` gives probabilities) for all tasks, or a list with the type of each.
+        task_type: ``"regression"`` (default), ``"classification"`` or ``"multiclass"``
+            (predictions are logits; :meth:`predict` gives probabilities) for all tasks, or a list
+            with the type of each.
+        num_classes: Number of classes of all multiclass tasks, or a list with a number for each
+            task, such as ``dataset.num_classes``. Default: none, if there is no multiclass task.
     """
 
     def __init__(
@@ -159,11 +194,12 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
         readout: Readout = "cls",
         task_names: Sequence[str] | None = None,
         task_type: TaskTypes = "regression",
+        num_classes: int | Sequence[int] | None = None,
     ):
-        super().__init__(num_tasks, task_names, task_type)
+        super().__init__(num_tasks, task_names, task_type, num_classes)
         self.encoder = encoder if isinstance(encoder, nn.Module) else build_encoder(encoder)
         self.head = PropertyHead(
-            self.encoder.config["hidden_channels"], num_tasks, pooler_dropout, readout
+            self.encoder.config["hidden_channels"], sum(self.num_outputs), pooler_dropout, readout
         )
         self.config = {
             "encoder": self.encoder.config,
@@ -172,6 +208,7 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
             "readout": readout,
             "task_names": self.task_names,
             "task_type": self.saved_task_type,
+            **self.saved_classes,
         }
 
     def forward(
@@ -197,7 +234,7 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
                 encoder with a graph channel; default: unknown.
 
         Returns:
-            ``[B, T]``.
+            ``[B, O]``: O = T, but C columns of a task with C classes.
         """
         more = {} if graph is None else {"graph": graph}  # not every encoder takes one
         out = self.encoder(z, pos, batch, drop_mask, batch_size=batch_size, **more)

@@ -15,6 +15,7 @@ from torch import Tensor
 from molae_pyg.fingerprint import digest, of_weights
 from molae_pyg.inference.molecules import Molecules
 from molae_pyg.inference.precision import precision
+from molae_pyg.kinds import class_weights
 from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric, evaluate
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.encoding import sees_graph
@@ -112,7 +113,9 @@ def finetune(
         train: Molecules with ``conformers [n, K, 3]`` or ``pos [n, 3]``, and ``y [1, T]`` (or
             ``[T]``), NaN = missing. For a model of atoms such as
             :class:`~molae_pyg.models.AtomPredictor`, ``y [n, T]`` (or ``[n]``): a row for each
-            atom.
+            atom. ``bound [1, T]`` beside it marks labels that are bounds: 1 = the true value is at
+            least y, -1 = it is at most y, 0 = it is y. They have a one-sided loss; scaling and
+            validation use exact labels only.
         valid: Held-out molecules of the same form.
         folder: Gets ``model/`` (the best weights), ``metrics.csv`` (the course of the run) and
             ``run.json`` (settings, checksums of the data, number of starts, result).
@@ -143,8 +146,11 @@ def finetune(
     recipe = getattr(train, "recipe", None) if recipe is None else recipe
     train = check_labelled(train, "train", model)
     valid = check_labelled(valid, "valid", model, True, settings.valid_conformers)
+    valid = valid._replace(y=valid.exact)
+    if settings.class_weights:
+        module.class_weights = _class_weights(train.y, model)
     weights = of_weights(model)
-    _set_scale(model, train.y if scale is None else scale, train.z)
+    _set_scale(model, train.exact if scale is None else scale, train.z)
     _check_choice(valid.y, model, metric)
     identity = {
         "kind": "fine-tuning",
@@ -226,13 +232,25 @@ def _set_scale(model: PropertyModel, y: Tensor, z: Tensor | None) -> None:
     model.set_scaling(y) if z is None else model.set_scaling(y, z)
 
 
+def _class_weights(y: Tensor, model: PropertyModel) -> list[Tensor | None]:
+    """Returns the weights of the classes of each task; those of values are None."""
+    found = []
+    for labels, kind, number in zip(y.T, model.task_types, model.num_outputs, strict=True):
+        weights = None
+        if kind != "regression":
+            weights = torch.from_numpy(class_weights(labels.numpy(), max(2, number)))
+        found.append(weights)
+    return found
+
+
 def _check_choice(y: Tensor, model: PropertyModel, metric: str) -> None:
     """Checks that the metric is defined on the validation labels, so that it can choose."""
     if y.isnan().all():
         raise ValueError("the validation set has no label")
+    scale, nothing = model.of_tasks(model.std), torch.zeros(len(y), sum(model.num_outputs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other scores
-        chosen = evaluate(y, torch.zeros_like(y), model.task_types, model.std)[metric]
+        chosen = evaluate(y, nothing, model.task_types, scale, model.num_outputs)[metric]
     if np.isnan(chosen):
         what = "both classes" if metric in ("roc_auc", "average_precision") else "different labels"
         raise ValueError(

@@ -23,6 +23,7 @@ from molae_pyg.inference.molecules import (
     num_atoms_of,
     takes_coordinates,
 )
+from molae_pyg.kinds import first_wrong_class
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.encoding import sees_graph
 from molae_pyg.seeds import CONFORMER, DATA, number_seed, seeded
@@ -40,12 +41,18 @@ class Labelled(NamedTuple):
     fingerprint: str
     z: Tensor | None = None  # of atom targets: atomic numbers [N]
     bounds: np.ndarray | None = None  # of atom targets: rows of y of each molecule [n + 1]
+    side: Tensor | None = None  # side of each label [n, T] int8: 1, 0, -1; None: all are exact
 
     def labels(self, index: int) -> Tensor:
         """Returns the labels of a molecule ``[1, T]``, or of its atoms ``[n_i, T]``."""
         if self.bounds is None:
             return self.y[index : index + 1]
         return self.y[self.bounds[index] : self.bounds[index + 1]]
+
+    @property
+    def exact(self) -> Tensor:
+        """Labels without the bounds, which are NaN."""
+        return self.y if self.side is None else self.y.where(self.side == 0, torch.nan)
 
 
 def check_labelled(
@@ -76,9 +83,10 @@ def check_labelled(
     if hasattr(molecules, "fingerprint") and not is_atomic:
         y, num_atoms = _known_labels(molecules), known_sizes(molecules)
         if y is not None and num_atoms is not None:
-            y = _checked(y, model, what)
-            return Labelled(molecules, y, num_atoms, molecules.fingerprint())
-    labels, num_atoms, z = [], [], []
+            y, side = _checked(y, model, what), getattr(molecules, "bound", None)
+            side = _checked_side(side, y, model, what)
+            return Labelled(molecules, y, num_atoms, molecules.fingerprint(), side=side)
+    labels, num_atoms, z, sides = [], [], [], []
     check = Checker(what, takes_coordinates(model), held_out, conformers)
 
     def items() -> Iterator[Data]:
@@ -89,6 +97,8 @@ def check_labelled(
             num_atoms.append(num_atoms_of(data))
             if is_atomic:
                 z.append(data.z)
+            elif "bound" in data:
+                sides.append(torch.as_tensor(data.bound).reshape(1, -1))
             yield data
 
     try:
@@ -99,7 +109,8 @@ def check_labelled(
     y = _checked(torch.cat(labels), model, what)
     found = Labelled(molecules, y, np.array(num_atoms), fingerprint)
     if not is_atomic:
-        return found
+        side = torch.cat(sides) if sides else None
+        return found._replace(side=_checked_side(side, y, model, what))
     return found._replace(z=torch.cat(z), bounds=np.cumsum([0, *num_atoms]))
 
 
@@ -121,6 +132,23 @@ def _label(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
     return y.reshape(1, num_tasks).to(torch.float32)
 
 
+def _checked_side(side: Tensor | None, y: Tensor, model: PropertyModel, what: str) -> Tensor | None:
+    """Checks which labels are bounds ``[n, T]``."""
+    if side is None:
+        return None
+    if side.shape != y.shape:
+        raise ValueError(
+            f"bound of {what} is {list(side.shape)}, but y is {list(y.shape)}: each molecule or "
+            "none must have a bound with as many entries as y"
+        )
+    is_class = torch.tensor([kind != "regression" for kind in model.task_types])
+    if (side.abs() > 1).any() or (side[:, is_class] != 0).any():
+        raise ValueError(
+            f"bound of {what} must be 1 (at least y), -1 (at most y) or 0 (exact), and 0 of classes"
+        )
+    return side.to(torch.int8)
+
+
 def _atom_labels(data: Data, index: int, model: PropertyModel, what: str) -> Tensor:
     """Returns the labels of the atoms as float ``[n, T]``; ``[n]`` is accepted for one task."""
     wanted, y = (num_atoms_of(data), len(model.task_names)), data.get("y")
@@ -135,21 +163,19 @@ def _atom_labels(data: Data, index: int, model: PropertyModel, what: str) -> Ten
 
 
 def _checked(y: Tensor, model: PropertyModel, what: str) -> Tensor:
-    """Checks that labels, a row each, are finite or missing, and that classes are 0 or 1."""
+    """Checks that labels, a row each, are finite or missing, and that classes have numbers."""
     num_tasks = len(model.task_names)
     if y.dim() != 2 or y.size(1) != num_tasks:
         raise ValueError(f"y of {what} is {list(y.shape)}, but the model has {num_tasks} tasks")
     if y.isinf().any():
         row = int(y.isinf().any(1).nonzero()[0])
         raise ValueError(f"y of {model.level} {row} of {what} is infinite; a missing label is NaN")
-    for task, (name, kind) in enumerate(zip(model.task_names, model.task_types, strict=True)):
-        column = y[:, task]
-        other = ~column.isnan() & (column != 0) & (column != 1)
-        if kind == "classification" and other.any():
-            row = int(other.nonzero()[0])
+    kinds = zip(model.task_names, model.task_types, model.num_outputs, strict=True)
+    for task, (name, kind, number) in enumerate(kinds):
+        if wrong := first_wrong_class(y[:, task].numpy(), kind, number):
+            row, wanted = wrong
             raise ValueError(
-                f"class labels must be 0, 1 or NaN (missing), but {name!r} of molecule {row} of "
-                f"{what} is {column[row]:g}"
+                f"{wanted}, but {name!r} of molecule {row} of {what} is {y[row, task]:g}"
             )
     return y.float()
 
@@ -184,7 +210,10 @@ class TrainingItems(torch.utils.data.Dataset):
             drawn = number_seed(*place, CONFORMER) % data.conformers.size(1)
             data.pos = data.conformers[:, drawn]  # [n, 3]
             del data.conformers  # a training batch needs one
-        return in_form(data, self.dtype, self.labelled.labels(index))
+        data = in_form(data, self.dtype, self.labelled.labels(index))
+        if self.labelled.side is not None:
+            data.bound = self.labelled.side[index : index + 1]
+        return data
 
 
 class PropertyData(L.LightningDataModule):

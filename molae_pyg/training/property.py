@@ -67,7 +67,7 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
 def task_losses(
     task_types: Sequence[TaskType], loss: PropertyLoss | None = None
 ) -> list[PropertyLoss]:
-    """Returns the loss of each task: bce for classes, ``loss`` (default: mse) for values.
+    """Returns the loss of each task: that of its classes, or ``loss`` (default: mse) for values.
 
     Raises:
         ValueError: ``loss`` is unknown, fits none of the tasks, or is bce for values.
@@ -80,7 +80,8 @@ def task_losses(
             f"loss {loss!r} does not fit a {kind} model: it is that of its regression tasks, "
             "and classes always have 'bce'"
         )
-    return ["bce" if found == "classification" else loss or "mse" for found in task_types]
+    of_kind = {"classification": "bce", "multiclass": "cross_entropy"}
+    return [of_kind.get(found) or loss or "mse" for found in task_types]
 
 
 class PropertyModule(L.LightningModule):
@@ -97,10 +98,12 @@ class PropertyModule(L.LightningModule):
         warmup: Share of all updates spent warming up, default: 0.06.
         weight_decay: Weight decay of matrices, default: 0, as published for fine-tuning.
         loss: Loss of regression tasks on standardised targets: ``"mse"`` (default), ``"mae"`` or
-            ``"smooth_l1"``. Classes always use ``"bce"``.
+            ``"smooth_l1"``; bounds have its one-sided form. Two classes always use ``"bce"``,
+            several ``"cross_entropy"``.
         pair_budget: Largest number of pair cells of a training batch that is computed at once,
             not in parts; default: any.
         seed: Seed of dropout, which also depends on the number of the update.
+        class_weights: Weights of the classes of each task ``[C]``, None for values; default: none.
 
     Attributes:
         scores: Scores of the last validation (:func:`~molae_pyg.metrics.evaluate`) and, with
@@ -116,9 +119,11 @@ class PropertyModule(L.LightningModule):
         loss: PropertyLoss | None = None,
         pair_budget: int | None = None,
         seed: int = 0,
+        class_weights: Sequence[Tensor | None] | None = None,
     ):
         super().__init__()
         self.model = model
+        self.class_weights = class_weights
         self.lr = lr
         self.warmup = warmup
         self.weight_decay = weight_decay
@@ -137,11 +142,18 @@ class PropertyModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         torch.manual_seed(number_seed(self.seed, self.trainer.global_step, DROPOUT))
         if self.pair_budget is None:
-            predicted = self.model.on_batch(batch)  # [B, T]
+            predicted = self.model.on_batch(batch)  # [B, O]
         else:
             predicted = predict_in_parts(self.model, batch, self.pair_budget)
-        mean, std = self.model.mean, self.model.std
-        loss = property_loss((predicted - mean) / std, (batch.y - mean) / std, self.losses)
+        model, mean, std = self.model, self.model.mean, self.model.std
+        loss = property_loss(
+            (predicted - mean) / std,
+            (batch.y - model.of_tasks(mean)) / model.of_tasks(std),
+            self.losses,
+            batch.get("bound"),
+            model.num_outputs,
+            self.class_weights,
+        )
         self._check(loss, batch, self.optimizers().param_groups[0]["lr"])
         self.log("train_loss_step", loss, prog_bar=True, batch_size=batch.num_graphs)
         self.log(
@@ -163,9 +175,11 @@ class PropertyModule(L.LightningModule):
         )
         self._outputs.clear()
         model, types = self.model, self.model.task_types
-        self.scores = evaluate(y, predicted, types, model.std)
+        numbers = model.num_outputs
+        self.scores = evaluate(y, predicted, types, model.of_tasks(model.std), numbers)
         if len(types) > 1:
-            for task, scores in evaluate_tasks(y, predicted, types, model.task_names).items():
+            own = evaluate_tasks(y, predicted, types, model.task_names, numbers)
+            for task, scores in own.items():
                 self.scores |= {f"{task}_{name}": value for name, value in scores.items()}
         metric = choosing_metric(types, len(types))
         self.log(f"val_{metric}", self.scores[metric], prog_bar=True, logger=False)

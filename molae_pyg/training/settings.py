@@ -7,13 +7,14 @@ from numbers import Real
 from typing import Any
 
 from molae_pyg.inference.precision import NAMES
+from molae_pyg.kinds import KINDS
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss
 from molae_pyg.metrics import metric_names
 from molae_pyg.nn.arguments import size
 
 _METRICS = dict.fromkeys(
     name
-    for types in (["regression"] * 2, ["classification"], ["regression", "classification"])
+    for types in (["regression"] * 2, *([kind] for kind in KINDS), ["regression", "classification"])
     for name in metric_names(types, len(types))
 )
 
@@ -28,13 +29,14 @@ class Finetuning:
         lr: Peak learning rate.
         warmup: Share of all updates spent warming up, from 0 to 1.
         loss: Loss of regression targets: ``"mse"`` (default), ``"mae"`` or ``"smooth_l1"``. Classes
-            always use ``"bce"``, which may be given if all targets are classes.
+            always use ``"bce"``, which may be given if all targets are classes; several classes
+            use cross entropy. Bounds have the one-sided form of the loss.
         weight_decay: Weight decay of matrices, default: 0, as published.
         patience: Number of epochs without a better validation metric before stopping, default: 20.
         metric: Validation metric that chooses the epoch, a name of
-            :func:`~molae_pyg.metrics.evaluate`; default: RMSE, ROC-AUC, or the mixed error if
-            there are targets of both types. RMSE and MAE of several targets are divided by the
-            standard deviation of each target's training labels, so that units do not matter.
+            :func:`~molae_pyg.metrics.evaluate`; default: RMSE, ROC-AUC, macro ROC-AUC, or the mixed
+            error if there are targets of several types. RMSE and MAE of several targets are divided
+            by the standard deviation of each target's training labels, so that units do not matter.
         pool: Number of batches within which molecules are sorted by size, which saves padding;
             default: 1, batches are drawn at random, as published.
         pair_budget: Largest number of pair cells (molecules times the square of the length of the
@@ -46,6 +48,8 @@ class Finetuning:
             weights, which is validated and saved instead of them; default: none, as published.
         precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
+        class_weights: Whether rare classes weigh as much as frequent ones in the loss; default:
+            false. Probabilities of rare classes are then too high.
 
     Raises:
         ValueError: A setting is out of range, has another type, or is an unknown name.
@@ -64,6 +68,7 @@ class Finetuning:
     valid_conformers: int | None = None
     ema_decay: float | None = None
     precision: str = "auto"
+    class_weights: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "pool"):
@@ -81,6 +86,8 @@ class Finetuning:
         if self.metric is not None:
             check_choice("metric", self.metric, _METRICS)
         check_choice("precision", self.precision, NAMES)
+        if not isinstance(self.class_weights, bool):
+            raise ValueError(f"class_weights must be True or False, got {self.class_weights!r}")
 
 
 @dataclass(frozen=True)

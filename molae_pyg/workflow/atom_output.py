@@ -13,6 +13,7 @@ from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import columns_of
 from molae_pyg.workflow.atom_model import AtomModel, lists_of
 from molae_pyg.workflow.atom_scores import ATOM_BASELINES, atom_verdicts
+from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.output import read_from, write_beside
 from molae_pyg.workflow.scores import MODEL, score_table
 
@@ -71,8 +72,8 @@ def atom_metrics(model: AtomModel) -> pd.DataFrame:
     names = [target.name for target in model.targets]
     if not model.predictions:
         return pd.DataFrame(columns=["model", "target", "fold", "n"])
-    kinds = ["regression"] * len(names)
-    table = score_table(model.values, model.predictions, model.atom_fold, names, kinds)
+    labels = Labels.of(model.values, ["regression"] * len(names))
+    table = score_table(labels, model.predictions, model.atom_fold, names)
     found = atom_verdicts(model.values, model.predictions, model.atoms.molecule, names)
     is_whole = (table["model"] == MODEL) & (table["fold"] == "all")
     targets, oof = table["target"].where(is_whole), model.oof

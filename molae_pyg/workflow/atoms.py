@@ -31,6 +31,7 @@ from molae_pyg.workflow.finetuned import FINETUNED, HEAD, TRAINING, FoldModel, f
 from molae_pyg.workflow.fit import FitSettings, inner_folds, split_into_folds
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds
+from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.outcomes import featurized
 from molae_pyg.workflow.scores import MODEL
 
@@ -207,10 +208,10 @@ def _fit_readout(training: _Training, train: np.ndarray, folder: Path) -> None:
     rows, settings = training.with_values(train), training.settings
     inner = inner_folds(training.data, train, settings)  # of molecules
     of_atom = inner[np.searchsorted(train, training.atoms.molecule[rows])]
-    kinds = ["regression"] * training.y.shape[1]
+    labels = Labels.of(training.y[rows], ["regression"] * training.y.shape[1])
     features = {name: x[rows].astype(float) for name, x in training.features.items()}
     every, candidates = np.arange(len(rows)), ATOM_CANDIDATES[settings.features]
-    fit_frozen(features, training.y[rows], kinds, every, of_atom, candidates, settings.seed, folder)
+    fit_frozen(features, labels, every, of_atom, candidates, settings, folder)
 
 
 def _finetune(training: _Training, train: np.ndarray, folder: Path) -> None:

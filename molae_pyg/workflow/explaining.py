@@ -4,7 +4,8 @@ As in :func:`~molae_pyg.inference.explain`, the contribution of an atom is the p
 molecule minus that without the atom. The encoder, frozen or fine-tuned, really loses the atom.
 Descriptors and fingerprints are computed for a molecule in which the atom is a dummy, ``*``: its
 bonds remain, its element does not. Predictions are means over the folds. Those of classes are
-log-odds of the calibrated probability, as ``molae predict`` writes it.
+log-odds of the calibrated probability, as ``molae predict`` writes it: of class 1 of two, of the
+predicted class of several.
 """
 
 from collections.abc import Sequence
@@ -23,14 +24,12 @@ from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.inference.copies import Copies
 from molae_pyg.inference.explain import Explanation, atoms_of, explanations_of
 from molae_pyg.inference.graphs import Graphs
-from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.models import MolAEEncoder, MolAEPredictor
 from molae_pyg.models.encoding import graph_input, sees_graph
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
 from molae_pyg.workflow.finetuned import FoldModel
 from molae_pyg.workflow.model import FittedModel, Outcomes
 from molae_pyg.workflow.molecules import Molecules
-from molae_pyg.workflow.scores import MODEL
 
 _AT_ONCE = 64  # molecules whose copies are in memory together
 _MOST_ATOMS = 150  # of a molecule; the descriptors of the copies of a larger one take minutes
@@ -72,8 +71,8 @@ def _explain(
         with rdBase.BlockLogs():
             texts = _without_atoms(copies, [smiles[row] for row in outcomes.kept])
         own = None if folds is None else np.asarray(folds)[outcomes.kept]
-        y = _predictions(model, copies, texts, own)
-        parts = copies.by_molecule(_scores(model, y))  # [n_i + 1, T] each
+        parts = copies.by_molecule(_predictions(model, copies, texts, own))  # [n_i + 1, O] each
+        parts = [_scores(model, part) for part in parts]  # [n_i + 1, T] each
     names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
     blank = Explanation("", "", "", names, types, [], *[None] * 3)
     rows = zip(smiles, outcomes.status, outcomes.reason, strict=True)
@@ -102,13 +101,13 @@ def _copies(model: FittedModel, molecules: list[Data]) -> Copies:
 def _predictions(
     model: FittedModel, copies: Copies, texts: list[str], folds: np.ndarray | None
 ) -> np.ndarray:
-    """Returns the predictions of each copy ``[copies, T]``, by all models or by those of folds."""
+    """Returns the predictions of each copy ``[copies, O]``, by all models or by those of folds."""
     if folds is None:
         features = _features(model, model.models, copies, texts)
         return np.mean([m.predict(features, copies, _by_copies) for m in model.models], axis=0)
     features = _features(model, [model.models[fold] for fold in set(folds)], copies, texts)
     of_copies = np.repeat(folds, copies.num_atoms + 1)
-    y = np.empty((len(texts), len(model.targets)))
+    y = np.empty((len(texts), sum(model.labels.num_outputs)))
     for fold in set(folds):
         own = of_copies == fold
         some = _copies(model, [copies.items.molecules[i] for i in np.flatnonzero(folds == fold)])
@@ -178,7 +177,7 @@ def _vectors(encoder: MolAEEncoder, copies: Copies) -> np.ndarray:
 
 
 def _by_copies(model: MolAEPredictor, copies: Copies) -> np.ndarray:
-    """Returns values or probabilities of each copy ``[copies, T]``."""
+    """Returns values or probabilities of each copy ``[copies, O]``."""
 
     def function(batch: Batch, pos: Tensor) -> Tensor:
         graph = graph_input(model, batch)
@@ -188,15 +187,18 @@ def _by_copies(model: MolAEPredictor, copies: Copies) -> np.ndarray:
     return copies.apply(model, function, _BATCH, _PRECISION)
 
 
-def _scores(model: FittedModel, y: np.ndarray) -> np.ndarray:
-    """Turns the probabilities among predictions ``[copies, T]`` into calibrated log-odds."""
-    y = y.copy()
+def _scores(model: FittedModel, predicted: np.ndarray) -> np.ndarray:
+    """Turns predictions of a molecule's copies ``[n + 1, O]`` into values or log-odds ``[., T]``.
+
+    Log-odds are those of the calibrated probability of class 1, or of the class that is predicted
+    for the whole molecule, the first copy.
+    """
+    columns = []
     for task, target in enumerate(model.targets):
-        if target.kind != "classification":
+        p = model.columns(task).calibrated(predicted[:, model.columns_of(task)])  # [n + 1, 1 or C]
+        if target.kind == "regression":
+            columns.append(p[:, 0])
             continue
-        p = y[:, task]
-        if model.predictions:
-            p = Calibration(model.y[:, task], model.predictions[MODEL][:, task])(p)
-        p = np.clip(p, _EPS, 1 - _EPS)
-        y[:, task] = np.log(p / (1 - p))
-    return y
+        p = np.clip(p[:, p[0].argmax()], _EPS, 1 - _EPS)
+        columns.append(np.log(p / (1 - p)))
+    return np.stack(columns, axis=1)

@@ -16,11 +16,13 @@ from molae_pyg.chem.options import InputError
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.inference import predict
+from molae_pyg.kinds import as_outputs
 from molae_pyg.metrics import choosing_metric
 from molae_pyg.models import AtomPredictor, MolAEPredictor
 from molae_pyg.training import Finetuning, finetune
 from molae_pyg.workflow.features import read_arrays
 from molae_pyg.workflow.folds import group_folds, make_folds
+from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.readout import Readout, fit_readout
 from molae_pyg.workflow.tuning import space_of, tune
 
@@ -53,7 +55,7 @@ class FoldModel:
             self.readout = Readout(read_arrays(folder / _READOUT))
         self._share = 1.0 if self.is_finetuned else 0.0
         if (folder / _SHARE).is_file():
-            self._share = read_arrays(folder / _SHARE)["share"]  # [T]
+            self._share = read_arrays(folder / _SHARE)["share"]  # [O]
 
     @property
     def blocks(self) -> list[str]:
@@ -66,7 +68,7 @@ class FoldModel:
         molecules: Sequence[Data],
         by: Callable[[MolAEPredictor, Sequence[Data]], np.ndarray] = predict,
     ) -> np.ndarray:
-        """Returns values or probabilities of class 1 ``[n, T]``, of atoms ``[N, T]``.
+        """Returns values or probabilities ``[n, O]``, of atoms ``[N, T]``.
 
         Args:
             features: Blocks of the read-out ``[n, F_b]``.
@@ -86,17 +88,17 @@ class FoldModel:
 
 def fit_frozen(
     features: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    types: Sequence[str],
+    labels: Labels,
     train: np.ndarray,
     inner: np.ndarray,
     candidates: Sequence[tuple[str, ...]],
-    seed: int,
+    settings: "FitSettings",
     folder: Path,
 ) -> None:
     """Fits the read-out of a fold into its folder; see :func:`fit_readout`."""
     kept = {name: x[train] for name, x in features.items()}
-    readout = fit_readout(kept, y[train], types, inner, candidates, seed)
+    known = labels.take(train)
+    readout = fit_readout(kept, known, inner, candidates, settings.seed, settings.class_weights)
     write_arrays(folder / _READOUT, readout.arrays())
 
 
@@ -115,7 +117,7 @@ def fit_finetuned(
     tenth chooses the weight of each target, and with ``settings.tune`` the settings. Rows of the
     fold that is held out have no part in it.
     """
-    y, types = data.y.numpy().astype(float), data.task_types
+    labels = Labels.of_data(data)
     valid = _valid_rows(data, train, settings)
     rest = np.setdiff1d(train, valid)
     changes: dict[str, Any] = {}
@@ -135,11 +137,11 @@ def fit_finetuned(
     if settings.features == "none":
         return
     inner = group_folds(np.arange(len(rest)), min(3, len(rest)), settings.seed, "rows")
-    fit_frozen(features, y, types, rest, inner, candidates, settings.seed, folder)
+    fit_frozen(features, labels, rest, inner, candidates, settings, folder)
     readout = Readout(read_arrays(folder / _READOUT))
     of_features = readout.predict({name: x[valid] for name, x in features.items()})
     finetuned = predict(model.to(DEVICE), data[valid]).astype(float)
-    share = _best_share(y[valid], finetuned, of_features)
+    share = _best_share(labels.take(valid), finetuned, of_features)
     write_arrays(folder / _SHARE, {"share": share})
 
 
@@ -157,7 +159,8 @@ def _finetuned(
     folder: Path,
 ) -> tuple[MolAEPredictor, dict[str, float]]:
     """Fine-tunes a model with changed settings in a folder; returns it and its scores."""
-    chosen = {**TRAINING, **settings.training, **changes}
+    chosen = {**TRAINING, "class_weights": settings.class_weights}
+    chosen |= {**settings.training, **changes}
     head = {name: chosen.pop(name, default) for name, default in HEAD.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -166,6 +169,7 @@ def _finetuned(
             data.num_tasks,
             task_names=data.task_names,
             task_type=data.task_types,
+            num_classes=data.num_classes,
             **head,
         )
     try:
@@ -180,14 +184,16 @@ def _finetuned(
     return model, scores
 
 
-def _best_share(y: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the share of ``first`` with the smallest squared error of each target ``[T]``."""
+def _best_share(labels: Labels, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the share of ``first`` with the smallest squared error of each target ``[O]``."""
     mixed = [share * first + (1 - share) * second for share in _SHARES]
+    y = as_outputs(labels.exact, labels.num_outputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of targets without a label in these rows
-        errors = np.stack([np.nanmean((values - y) ** 2, axis=0) for values in mixed])  # [S, T]
+        errors = np.stack([np.nanmean((values - y) ** 2, axis=0) for values in mixed])  # [S, O]
     errors = np.where(np.isnan(errors), (np.arange(len(_SHARES)) != 2)[:, None], errors)
-    return _SHARES[errors.argmin(0)]
+    errors = np.add.reduceat(errors, [place.start for place in labels.slices], axis=1)  # [S, T]
+    return np.repeat(_SHARES[errors.argmin(0)], labels.num_outputs)
 
 
 def _valid_rows(data: MoleculeTable, train: np.ndarray, settings: "FitSettings") -> np.ndarray:
@@ -199,7 +205,7 @@ def _valid_rows(data: MoleculeTable, train: np.ndarray, settings: "FitSettings")
         part = make_folds(smiles, kind, parts, settings.seed)
     except InputError:  # too few scaffolds
         part = make_folds(smiles, "random", parts, settings.seed)
-    labels = data.y.numpy()[train]
+    labels = Labels.of_data(data).take(train).exact
 
     def different(number: int) -> tuple[int, int]:
         found = [len(np.unique(y[~np.isnan(y)])) > 1 for y in labels[part == number].T]

@@ -22,8 +22,9 @@ from molae_pyg.training import Finetuning
 from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import CANDIDATES, DESCRIPTORS, ECFP, blocks_of, make_features
 from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen, metric_of
-from molae_pyg.workflow.folder import ModelFolder, Target, check_names
+from molae_pyg.workflow.folder import ModelFolder, check_names, targets_of
 from molae_pyg.workflow.folds import for_each_fold, group_folds, make_folds
+from molae_pyg.workflow.labels import Labels, check_labels, digest_of
 from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.outcomes import featurized, without_smiles
@@ -54,6 +55,8 @@ class FitSettings:
         seed: Seed of folds, conformers and initial weights.
         baselines: Whether the forest and the descriptors are fitted on the same folds, too.
             default: true. Else the mean of the labels is the only baseline.
+        class_weights: Whether rare classes weigh as much as frequent ones in the fit.
+            Probabilities are calibrated all the same. default: False.
         training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
             ``readout`` and ``pooler_dropout``.
         tune: Number of trials of settings of fine-tuning in each fold, judged on rows inside its
@@ -71,6 +74,7 @@ class FitSettings:
     weights: str | None = None
     seed: int = 0
     baselines: bool = True
+    class_weights: bool = False
     training: dict[str, Any] = field(default_factory=dict)
     tune: int = 0
 
@@ -161,19 +165,14 @@ def fit(
         "settings": asdict(settings),
         "weights": of_weights(encoder),
         "smiles": digest(table.smiles),
-        "labels": digest(table.y, table.task_names, table.task_types),
+        "labels": digest_of(table),
         "cells": digest(cells.columns, cells.rows),
     }
     if molecules is not None and any(molecules.given):
         identity["molecules"] = molecules.fingerprint()
-    targets = [
-        Target.of(task, kind, table.y[:, i].numpy(), cells)
-        for i, (task, kind) in enumerate(zip(table.task_names, table.task_types, strict=True))
-    ]
-    if "multiclass" in table.task_types or (table.bound is not None and table.bound.any()):
-        raise InputError("targets of several classes and bounds cannot be learned yet")
+    targets = targets_of(table, cells)
     check_names(targets)
-    _check_labels(table.y.numpy(), table.task_names)
+    check_labels(table)
     if folder.is_file():
         raise InputError(f"{folder} is a file: a folder is needed")
     folder.mkdir(parents=True, exist_ok=True)
@@ -202,13 +201,6 @@ def fit(
     return model
 
 
-def _check_labels(y: np.ndarray, names: Sequence[str]) -> None:
-    for name, labels in zip(names, y.T, strict=True):
-        different = len(np.unique(labels[~np.isnan(labels)]))
-        if different < 2:
-            raise InputError(f"target {name!r} has {different} different labels: two are needed")
-
-
 def split_into_folds(data: MoleculeTable, settings: FitSettings, cells: Cells) -> np.ndarray:
     """Returns the fold of each molecule ``[n]``."""
     if settings.folds == 1:
@@ -223,7 +215,7 @@ def split_into_folds(data: MoleculeTable, settings: FitSettings, cells: Cells) -
 
 def _check_folds(data: MoleculeTable, fold: np.ndarray, settings: FitSettings) -> None:
     """Checks that each target can be learned without a fold."""
-    for name, labels in zip(data.task_names, data.y.numpy().T, strict=True):
+    for name, labels in zip(data.task_names, Labels.of_data(data).exact.T, strict=True):
         for part in range(int(fold.max()) + 1) if settings.folds > 1 else ():
             known = labels[(fold != part) & ~np.isnan(labels)]
             if len(np.unique(known)) < 2:
@@ -263,25 +255,25 @@ def _fit_folds(
     baselines = BASELINES if settings.baselines else ("mean",)
     place = folder / "features"
     features = make_features(names, data.smiles, data, encoder, place, memory, keys)
-    y, types = data.y.numpy().astype(float), data.task_types
+    labels = Labels.of_data(data)
 
     def fit_fold(part: int) -> None:
         place = folder / f"fold-{part}"
         place.mkdir(exist_ok=True)
         if (place / "predicted.npz").is_file():
             return
-        train = np.flatnonzero(fold != part) if settings.folds > 1 else np.arange(len(y))
+        train = np.flatnonzero(fold != part) if settings.folds > 1 else np.arange(len(data))
         test = np.flatnonzero(fold == part) if settings.folds > 1 else np.zeros(0, int)
         inner = inner_folds(data, train, settings)
         if settings.frozen:
-            fit_frozen(features, y, types, train, inner, candidates, settings.seed, place)
+            fit_frozen(features, labels, train, inner, candidates, settings, place)
         else:
             fit_finetuned(data, train, settings, candidates, features, place)
         found = {"rows": test}
         if settings.folds > 1:
             held_out = {name: x[test] for name, x in features.items()}
             found[MODEL] = FoldModel(place).predict(held_out, data[test])
-            found |= fit_baselines(features, y, types, train, test, inner, settings.seed, baselines)
+            found |= fit_baselines(features, labels, train, test, inner, settings.seed, baselines)
         write_arrays(place / "predicted.npz", found)
 
     for_each_fold(fit_fold, fold, side_by_side=settings.frozen)

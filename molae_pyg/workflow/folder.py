@@ -23,11 +23,12 @@ import numpy as np
 
 from molae_pyg._version import __version__
 from molae_pyg.chem.options import InputError
-from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.datasets.table import MoleculeTable, numbered
 from molae_pyg.durable import write_durably
 from molae_pyg.fingerprint import differences
-from molae_pyg.metrics import TaskType
+from molae_pyg.kinds import TaskType
 from molae_pyg.tables.formats import Cells
+from molae_pyg.tables.reading import Table
 
 MODEL_FILE, TRAINING_FILE = "model.json", "training.json"
 #: Version of the layout of the folder.
@@ -38,16 +39,26 @@ class Target(NamedTuple):
     """What is learned."""
 
     name: str
-    #: ``"regression"`` or ``"classification"``; ``"atom"``: a number for each atom.
+    #: ``"regression"``, ``"classification"`` (two classes) or ``"multiclass"``; ``"atom"``: a
+    #: number for each atom.
     kind: TaskType | Literal["atom"]
     #: Names of the classes as they are in the table; empty for numbers.
     classes: list[str]
 
     @classmethod
-    def of(cls, name: str, kind: TaskType, y: np.ndarray, cells: Cells) -> "Target":
-        """Returns the target of a column; ``y [n]`` are its labels."""
+    def of(
+        cls,
+        name: str,
+        kind: TaskType,
+        y: np.ndarray,
+        cells: Cells,
+        classes: Sequence[str] = (),
+    ) -> "Target":
+        """Returns the target of a column; ``y [n]`` are its labels, ``classes`` several classes."""
         if kind == "regression":
             return cls(name, kind, [])
+        if kind == "multiclass":
+            return cls(name, kind, list(classes) or numbered(y))
         names = ["0", "1"]
         if cells.columns.count(name) == 1 and len(cells.rows) == len(y):
             index = cells.columns.index(name)
@@ -58,19 +69,33 @@ class Target(NamedTuple):
                 names[label] = words.most_common(1)[0][0] if words else names[label]
         return cls(name, kind, ["0", "1"] if set(names) == {"0.0", "1.0"} else names)
 
+    @property
+    def num_outputs(self) -> int:
+        """Number of columns in predictions: 1, or the number of several classes."""
+        return len(self.classes) if self.kind == "multiclass" else 1
 
-#: Endings of the columns that a target has in tables of predictions.
-ENDINGS = {
-    "regression": ("label", "predicted", "low", "high"),
-    "classification": ("label", "probability", "predicted", "set"),
-    "atom": ("label", "predicted", "low", "high"),
-}
+    @property
+    def endings(self) -> list[str]:
+        """Endings of the columns that the target has in tables of predictions."""
+        if self.kind in ("regression", "atom"):
+            return ["label", "predicted", "low", "high"]
+        more = self.classes if self.kind == "multiclass" else []
+        of_classes = [f"probability_{name}" for name in more]
+        return ["label", "predicted", "probability", *of_classes, "set"]
+
+
+def targets_of(table: Table, cells: Cells) -> list[Target]:
+    """Returns the targets of a table with their classes."""
+    columns = zip(table.task_names, table.task_types, table.y.T.numpy(), strict=True)
+    return [
+        Target.of(name, kind, y, cells, table.classes.get(name, ())) for name, kind, y in columns
+    ]
 
 
 def check_names(targets: Sequence[Target]) -> None:
     """Checks that no two columns of the predictions would have the same name (ValueError)."""
     columns = ["molae_fold", "molae_status", "molae_reason", "molae_similarity"]
-    columns += [f"{target.name}_{end}" for target in targets for end in ENDINGS[target.kind]]
+    columns += [f"{target.name}_{end}" for target in targets for end in target.endings]
     if twice := [name for name in columns if columns.count(name) > 1]:
         raise InputError(f"two columns of the predictions would be called {twice[0]!r}: rename one")
 
@@ -121,6 +146,7 @@ class ModelFolder:
             "row": data._data.row.tolist(),
             "fold": fold.tolist(),
             "y": [[None if np.isnan(v) else v for v in row] for row in y.tolist()],
+            **({} if data.bound is None else {"bound": data.bound.tolist()}),
             "outcomes": data.report.outcomes,
             "reasons": data.report.reasons,
         }

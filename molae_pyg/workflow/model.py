@@ -14,7 +14,6 @@ from molae_pyg import checkpoint
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.inference import Explanation
-from molae_pyg.inference.uncertainty import Calibration, ConformalInterval, ConformalSet
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow.estimates import max_tanimoto
@@ -22,13 +21,13 @@ from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, make_features, read_arrays
 from molae_pyg.workflow.finetuned import FoldModel
 from molae_pyg.workflow.folder import MODEL_FILE, TRAINING_FILE, Target, read_json
+from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.molecules import SOURCES, Molecule, Molecules
 from molae_pyg.workflow.outcomes import Outcomes, outcomes_of
+from molae_pyg.workflow.prediction_columns import TargetColumns
 from molae_pyg.workflow.scores import (
     BASELINES,
     MODEL,
-    calibrated_out_of_fold,
-    intervals_out_of_fold,
 )
 
 _RECIPE = ("num_conformers", "add_2d", "remove_hydrogens", "max_atoms", "seed", "time_limit")
@@ -48,11 +47,13 @@ class FittedModel:
         smiles: Training molecules ``[n]``.
         rows: Their rows in the table ``[n]``.
         fold: Their folds ``[n]``.
-        y: Their labels ``[n, T]``, NaN = missing.
+        labels: Their labels, bounds included.
+        y: Their exact labels ``[n, T]``, NaN = missing or a bound; of classes the index.
         cache: Whether conformers and features of SMILES are kept in the user's cache and taken
             from there. default: false.
-        predictions: Predictions ``[n, T]`` of rows by models that have not seen them, of this model
-            (``"molae"``) and of the baselines, by name; empty with one fold.
+        predictions: Predictions ``[n, O]`` of rows by models that have not seen them, of this model
+            (``"molae"``) and of the baselines, by name; empty with one fold. O = T unless a target
+            has several classes, see :meth:`columns_of`.
     """
 
     cache = False
@@ -64,7 +65,12 @@ class FittedModel:
         self.targets = [Target(**target) for target in self.info["targets"]]
         self.smiles: list[str] = training["smiles"]
         self.rows, self.fold = np.array(training["row"]), np.array(training["fold"])
-        self.y = np.array(training["y"], float).reshape(len(self.smiles), len(self.targets))
+        shape = len(self.smiles), len(self.targets)
+        y = np.array(training["y"], float).reshape(shape)
+        bound = np.array(training.get("bound", np.zeros(shape)), np.int8)
+        kinds, numbers = [t.kind for t in self.targets], [t.num_outputs for t in self.targets]
+        self.labels = Labels.of(y, kinds, numbers, bound)
+        self.y = self.labels.exact
         self.outcomes: list[str] = training["outcomes"]
         self.reasons: list[str] = training["reasons"]
         self.num_folds = int(self.fold.max()) + 1
@@ -119,17 +125,20 @@ class FittedModel:
 
         Returns:
             One row for each molecule, with these columns for each target T: for numbers
-            ``T_predicted``, ``T_low``, ``T_high``; for classes ``T_probability`` (calibrated),
-            ``T_predicted`` and ``T_set``, the classes that are possible at this level. Then
+            ``T_predicted``, ``T_low``, ``T_high``; for two classes ``T_probability`` (of class 1,
+            calibrated), ``T_predicted`` and ``T_set``, the classes that are possible at this level;
+            for several classes ``T_predicted``, ``T_probability`` (of that class),
+            ``T_probability_<class>`` of each, and ``T_set``. Then
             ``molae_status`` (ok, invalid, failed), ``molae_reason`` and ``molae_similarity``, the
             Tanimoto similarity (ECFP4) to the nearest training molecule.
         """
         given = Molecules.of(molecules)
         smiles = given.smiles
-        outcomes, predicted = self._predict(given)  # [F, m, T]
+        outcomes, predicted = self._predict(given)  # [F, m, O]
         columns: dict[str, np.ndarray] = {}
         for task, target in enumerate(self.targets):
-            for name, values in self._of_target(task, predicted[:, :, task], alpha).items():
+            of_task = predicted[:, :, self.columns_of(task)]
+            for name, values in self.columns(task).of_new(of_task, alpha).items():
                 empty = np.nan if values.dtype.kind == "f" else ""
                 full = np.full(len(smiles), empty, values.dtype if empty != "" else object)
                 full[outcomes.kept] = values
@@ -141,15 +150,19 @@ class FittedModel:
         return pd.DataFrame(columns | {"molae_similarity": similarity})
 
     def fold_predict(self, molecules: Iterable[Molecule] | Molecules) -> np.ndarray:
-        """Returns values or probabilities of class 1 of each fold's model ``[F, n, T]``.
+        """Returns values or probabilities of each fold's model ``[F, n, O]``.
 
         Rows that give no molecule are NaN. Probabilities are not calibrated.
         """
         given = Molecules.of(molecules)
         outcomes, predicted = self._predict(given)
-        full = np.full((self.num_folds, len(given.smiles), len(self.targets)), np.nan)
+        full = np.full((self.num_folds, len(given.smiles), sum(self.labels.num_outputs)), np.nan)
         full[:, outcomes.kept] = predicted
         return full
+
+    def columns_of(self, task: int) -> slice:
+        """Returns the columns of a target in predictions ``[n, O]``: one, or one for each class."""
+        return self.labels.slices[task]
 
     def explain(self, molecules: Iterable[Molecule] | Table) -> list[Explanation]:
         """Returns what each atom adds to predictions, as :func:`~molae_pyg.inference.explain`.
@@ -165,9 +178,9 @@ class FittedModel:
     def oof(self) -> pd.DataFrame:
         """Out-of-fold predictions of the training rows, indexed by their row in the table.
 
-        The columns are ``molae_fold`` and, for each target T, ``T_label``, ``T_predicted`` and
-        ``T_low``, ``T_high`` (90 % intervals from the other folds) or ``T_probability``
-        (calibrated by the other folds).
+        The columns are ``molae_fold`` and, for each target T, ``T_label`` (exact ones; of several
+        classes the index), ``T_predicted`` and ``T_low``, ``T_high`` (90 % intervals from the other
+        folds) or ``T_probability`` (calibrated by the other folds), as :meth:`predict` has them.
 
         Raises:
             ValueError: If there is one fold only.
@@ -176,16 +189,8 @@ class FittedModel:
             raise InputError("a model of one fold has no out-of-fold predictions")
         columns = {"molae_fold": self.fold}
         for task, target in enumerate(self.targets):
-            y, found = self.y[:, task], self.predictions[MODEL][:, task]
-            columns[f"{target.name}_label"] = y
-            if target.kind == "classification":
-                probability = calibrated_out_of_fold(y, found, self.fold)
-                columns[f"{target.name}_probability"] = probability
-                columns[f"{target.name}_predicted"] = _classes(target, probability)
-            else:
-                low, high = intervals_out_of_fold(y, found, self.fold, 0.1)
-                columns[f"{target.name}_predicted"] = found
-                columns |= {f"{target.name}_low": low, f"{target.name}_high": high}
+            own = {"label": self.y[:, task]} | self.columns(task).of_training()
+            columns |= {f"{target.name}_{name}": values for name, values in own.items()}
         return pd.DataFrame(columns, index=self.rows)
 
     def similarity(self, smiles: Sequence[str]) -> np.ndarray:
@@ -198,34 +203,20 @@ class FittedModel:
     def _fingerprints(self) -> np.ndarray:
         return ecfp4([smiles for smiles in self.smiles if smiles])
 
-    def _of_target(self, task: int, predicted: np.ndarray, alpha: float) -> dict[str, np.ndarray]:
-        """Returns the columns of one target from the predictions of each fold ``[F, m]``."""
-        target, y, mean = self.targets[task], self.y[:, task], predicted.mean(0)
-        oof = self.predictions[MODEL][:, task] if self.predictions else None
-        if target.kind == "regression":
-            low = high = np.full(len(mean), np.nan)
-            if oof is not None and len(mean):
-                low, high = ConformalInterval(y, oof, self.fold)(predicted, alpha)
-            return {"predicted": mean, "low": low, "high": high}
-        sets = np.full(len(mean), "", object)
-        if oof is not None and len(mean):
-            calibration = Calibration(y, oof)
-            mean, known = calibration(mean), calibration(oof)
-            conformal = ConformalSet(y, np.stack([1 - known, known], 1))
-            possible = conformal(np.stack([1 - mean, mean], 1), alpha)  # [m, 2]
-            names = np.array(target.classes, object)
-            sets = np.array(["|".join(names[row]) for row in possible], object)
-        return {"probability": mean, "predicted": _classes(target, mean), "set": sets}
+    def columns(self, task: int) -> TargetColumns:
+        """Returns what makes the columns of a target in tables of predictions."""
+        oof = self.predictions[MODEL][:, self.columns_of(task)] if self.predictions else None
+        return TargetColumns(self.targets[task], self.y[:, task], oof, self.fold)
 
     def _predict(self, given: Molecules) -> tuple[Outcomes, np.ndarray]:
-        """Returns what became of each row, and the predictions ``[F, m, T]`` of those kept."""
+        """Returns what became of each row, and the predictions ``[F, m, O]`` of those kept."""
         blocks = list(dict.fromkeys(name for model in self.models for name in model.blocks))
         finetuned = any(model.is_finetuned for model in self.models)
         needs_smiles = DESCRIPTORS in blocks or ECFP in blocks
         outcomes = self.molecules(given, ENCODER in blocks or finetuned, needs_smiles)
         kept = [given.smiles[row] for row in outcomes.kept]
         if not kept:
-            return outcomes, np.zeros((self.num_folds, 0, len(self.targets)))
+            return outcomes, np.zeros((self.num_folds, 0, sum(self.labels.num_outputs)))
         encoder = self.encoder if ENCODER in blocks else None
         cache, keys = self._cache, given.keys(outcomes.kept)
         features = make_features(blocks, kept, outcomes.molecules, encoder, None, cache, keys)
@@ -273,12 +264,9 @@ class FittedModel:
             for fold in range(self.num_folds)
         ]
         names = [name for name in (MODEL, *BASELINES) if name in parts[0]]
-        found = {name: np.full(self.y.shape, np.nan) for name in names}
+        shape = len(self.smiles), sum(self.labels.num_outputs)
+        found = {name: np.full(shape, np.nan) for name in names}
         for arrays in parts:
             for name, predicted in found.items():
                 predicted[arrays["rows"]] = arrays[name]
         return found
-
-
-def _classes(target: Target, probability: np.ndarray) -> np.ndarray:
-    return np.array(target.classes, object)[(probability >= 0.5).astype(int)]

@@ -14,9 +14,11 @@ import pandas as pd
 from molae_pyg.chem.options import InputError
 from molae_pyg.durable import write_durably
 from molae_pyg.metrics import DEFAULT_METRIC, evaluate_tasks
+from molae_pyg.tables.cells import word
 from molae_pyg.tables.formats import Cells, open_table
 from molae_pyg.tables.reading import Table, read_table
 from molae_pyg.tables.text_file import ending_of
+from molae_pyg.workflow.folder import Target
 from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.scores import MODEL, score_table, verdicts
 
@@ -38,11 +40,11 @@ def write_results(model: FittedModel, cells: Cells) -> None:
 
 def metrics_of(model: FittedModel) -> pd.DataFrame:
     """Returns the scores of the model and of the baselines, with coverage and verdict."""
-    names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
+    names = [target.name for target in model.targets]
     if not model.predictions:
         return pd.DataFrame(columns=["model", "target", "fold", "n"])
-    table = score_table(model.y, model.predictions, model.fold, names, types)
-    found = verdicts(model.y, model.predictions, names, types)
+    table = score_table(model.labels, model.predictions, model.fold, names)
+    found = verdicts(model.labels, model.predictions, names)
     covered = coverage(model)
     is_whole = (table["model"] == MODEL) & (table["fold"] == "all")
     targets = table["target"].where(is_whole)
@@ -52,7 +54,7 @@ def metrics_of(model: FittedModel) -> pd.DataFrame:
 
 
 def coverage(model: FittedModel) -> dict[str, float]:
-    """Returns the share of labels in their out-of-fold 90 % interval, by target of numbers."""
+    """Returns the share of exact labels in their out-of-fold 90 % intervals, for numbers."""
     oof, found = model.oof, {}
     for task, target in enumerate(model.targets):
         known = ~np.isnan(model.y[:, task])
@@ -78,12 +80,14 @@ def summary(model: FittedModel) -> str:
         )
         return "\n".join(lines)
     table = metrics_of(model)
-    for target in model.targets:
+    bounds = (model.labels.bound != 0).sum(0).tolist()
+    for target, num_bounds in zip(model.targets, bounds, strict=True):
         metric = DEFAULT_METRIC[target.kind]
         of_target = table[table["target"] == target.name]
         number = int(of_target.loc[of_target["fold"] == "all", "n"].iloc[0])
+        without = f" without the {num_bounds:,} bounds" if num_bounds else ""
         lines.append(
-            f"{target.name}: {metric} of {number:,} labels, out of {model.num_folds} folds"
+            f"{target.name}: {metric} of {number:,} labels{without}, out of {model.num_folds} folds"
         )
         for name in model.predictions:
             some = of_target[of_target["model"] == name].set_index("fold")[metric]
@@ -151,9 +155,16 @@ def _texts(column: pd.Series) -> Sequence[str]:
 
 def cells_of(table: Table) -> Cells:
     """Returns the SMILES and labels of a table as cells; a missing label is empty."""
-    rows = zip(table.smiles, table.y.tolist(), strict=True)
-    texts = [[s, *("" if np.isnan(v) else f"{v:g}" for v in labels)] for s, labels in rows]
-    return Cells(["smiles", *table.task_names], texts)
+    columns = [table.smiles]
+    for task, name in enumerate(table.task_names):
+        names, column = table.classes.get(name), table.y[:, task].tolist()
+        texts = ["" if np.isnan(v) else names[int(v)] if names else f"{v:g}" for v in column]
+        if table.bound is not None:
+            marks = {1: ">=", 0: "", -1: "<="}
+            sides = zip(table.bound[:, task].tolist(), texts, strict=True)
+            texts = [marks[side] * bool(text) + text for side, text in sides]
+        columns.append(texts)
+    return Cells(["smiles", *table.task_names], [list(row) for row in zip(*columns, strict=True)])
 
 
 def check_output(path: str | Path) -> None:
@@ -184,25 +195,54 @@ def scores_of(
         present = [t for t in model.targets if rows.columns.count(t.name) == 1]
     lines = []
     for target in present:
-        types = {target.name: target.kind}
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of how the column is read
-                y = read_table(path, smiles_column, [target.name], types, encoding).y[:, 0].numpy()
+            y, left_out = _labels_of(target, path, smiles_column, encoding)
         except ValueError as error:
             lines.append(f"{target.name}: not scored: {error}")
             continue
-        is_class = target.kind == "classification"
-        predicted = found[f"{target.name}_{'probability' if is_class else 'predicted'}"].to_numpy()
-        known = ~np.isnan(y) & ~np.isnan(predicted)
+        names = [f"{target.name}_probability_{name}" for name in target.classes]
+        if target.kind != "multiclass":
+            is_class = target.kind == "classification"
+            names = [f"{target.name}_{'probability' if is_class else 'predicted'}"]
+        predicted = found[names].to_numpy(float)  # [n, O]
+        known = ~np.isnan(y) & ~np.isnan(predicted[:, 0])
         if not known.any():
+            lines += [f"{target.name}: not scored: {left_out}"] * bool(left_out)
             continue
-        scores = evaluate_tasks(y[known], predicted[known], [target.kind], [target.name])
+        scores = evaluate_tasks(
+            y[known], predicted[known], [target.kind], [target.name], [target.num_outputs]
+        )
         shown = ", ".join(f"{name} {value:.3f}" for name, value in scores[target.name].items())
         line = f"{target.name}: {shown} on {known.sum():,} labels"
-        if not is_class and model.predictions:
+        if target.kind == "regression" and model.predictions:
             low, high = found[f"{target.name}_low"], found[f"{target.name}_high"]
             inside = ((low <= y) & (y <= high))[known].mean()
             line += f"; intervals contain {inside:.1%}"
-        lines.append(line)
+        lines.append(f"{line}; {left_out}" if left_out else line)
     return lines
+
+
+def _labels_of(
+    target: Target, path: str, smiles_column: str | None, encoding: str
+) -> tuple[np.ndarray, str]:
+    """Returns the labels of a target ``[n]`` in a file, and which labels are left out.
+
+    Classes are found by their names; a class that the model does not know is left out.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how the column is read
+        table = read_table(path, smiles_column, [target.name], {target.name: target.kind}, encoding)
+    y = table.y[:, 0].numpy().astype(float)
+    if target.kind == "multiclass":
+        index = {word(name): place for place, name in enumerate(target.classes)}
+        names = table.classes[target.name]
+        of_names = np.array([index.get(word(name), np.nan) for name in names])
+        labelled = ~np.isnan(y)
+        y[labelled] = of_names[y[labelled].astype(int)]
+        if lost := int((labelled & np.isnan(y)).sum()):
+            unknown = ", ".join(name for name in names if word(name) not in index)
+            return y, f"{lost:,} labels of classes that the model does not know ({unknown})"
+        return y, ""
+    is_bound = table.bound[:, 0].numpy() != 0
+    y[is_bound] = np.nan
+    return y, f"{is_bound.sum():,} bounds are not scored" if is_bound.any() else ""

@@ -9,9 +9,11 @@ the training rows, clipped at ±6, and have the same weight whatever their numbe
     k(x, x') = \exp\left(-\gamma \, \frac{d(x, x')}{\operatorname{median} d}\right), \qquad
     f(x) = \mu + \sum_i a_i \, k(x, x_i), \quad a = (K + \lambda n I)^{-1} (y - \mu)
 
-is the mean of a Gaussian process. Classes are regressed as 0 and 1; a logistic curve turns scores
-into probabilities. Cross-validation inside the training rows chooses the blocks, :math:`\gamma`
-and, for each target, :math:`\lambda`, so that no held-out row has a part in any choice.
+is the mean of a Gaussian process. Bounds have a one-sided loss (:mod:`.ridge`). Classes are
+regressed as 0 and 1, one column for each of several classes; a logistic curve turns scores into
+probabilities (:mod:`.curves`). Cross-validation inside the training rows chooses the blocks,
+:math:`\gamma` and, for each target, :math:`\lambda`, so that no held-out row has a part in any
+choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +21,11 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from sklearn.linear_model import LogisticRegression
 
-from molae_pyg.metrics import TaskType
+from molae_pyg.kinds import class_weights
+from molae_pyg.workflow.curves import logistic, logistic_curve, softmax_curve, softmax_of
+from molae_pyg.workflow.labels import Labels
+from molae_pyg.workflow.ridge import Columns, ridge_weights
 
 #: Values of gamma that are tried.
 WIDTHS = (0.2, 0.4)
@@ -32,6 +35,7 @@ PENALTIES = tuple(10.0 ** np.arange(-5, 2))
 LANDMARKS = 1500
 
 _CLIP = 6.0
+_SOFTMAX = "softmax_"  # start of the names of arrays: curves of several classes
 _ROWS = 4096  # rows whose kernel is in memory at once, for predictions
 
 
@@ -55,7 +59,7 @@ class Choice(NamedTuple):
 
     blocks: tuple[str, ...]
     width: float
-    penalties: tuple[float, ...]  # of each target
+    penalties: tuple[float, ...]  # of each column; those of one target are equal
 
 
 class Readout:
@@ -69,12 +73,16 @@ class Readout:
         self._arrays = dict(arrays)
         self.blocks = [str(name) for name in arrays["blocks"]]
         self.width, self.median = float(arrays["width"]), float(arrays["median"])
-        self.penalties = arrays["penalties"]  # [T]
-        self.landmarks, self.weights = (
-            arrays["landmarks"].astype(float),
-            arrays["weights"],
-        )  # [l, F], [l, T]
-        self.mean, self.curve = arrays["mean"], arrays["curve"]  # [T], [T, 2], NaN for numbers
+        self.penalties = arrays["penalties"]  # [O]
+        self.landmarks = arrays["landmarks"].astype(float)  # [l, F]
+        self.weights, self.mean = arrays["weights"], arrays["mean"]  # [l, O], [O]
+        self.curve = arrays["curve"]  # [O, 2] of two classes, else NaN
+        # First column -> curve of several classes [C, C + 2].
+        self._softmax = {
+            int(name.removeprefix(_SOFTMAX)): array
+            for name, array in arrays.items()
+            if name.startswith(_SOFTMAX)
+        }
         self._scalers = {
             name: Scaler(arrays[f"mean_{name}"], arrays[f"std_{name}"]) for name in self.blocks
         }
@@ -84,7 +92,7 @@ class Readout:
         return self._arrays
 
     def predict(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns values or probabilities of class 1 ``[m, T]`` from blocks ``[m, F_b]``."""
+        """Returns values or probabilities ``[m, O]`` from blocks ``[m, F_b]``."""
         x = _joined(features, self._scalers)
         scores = np.empty((len(x), len(self.mean)))
         for start in range(0, len(x), _ROWS):
@@ -92,48 +100,68 @@ class Readout:
             squares = _squares(x[part], self.landmarks)
             kernel = np.exp(-self.width / self.median * squares)  # [m, l]
             scores[part] = self.mean + kernel @ self.weights
-        is_class = ~np.isnan(self.curve[:, 0])
-        slope, shift = np.where(is_class[:, None], self.curve, 0.0).T  # [T], [T]
-        return np.where(is_class, 1 / (1 + np.exp(-(slope * scores + shift))), scores)
+        for column in np.flatnonzero(~np.isnan(self.curve[:, 0])).tolist():
+            scores[:, column] = logistic(self.curve[column], scores[:, column])
+        for first, curve in self._softmax.items():
+            columns = slice(first, first + len(curve))
+            scores[:, columns] = softmax_of(curve, scores[:, columns])
+        return scores
 
 
 def fit_readout(
     features: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    types: Sequence[TaskType],
+    labels: Labels,
     folds: np.ndarray,
     candidates: Sequence[tuple[str, ...]],
     seed: int = 0,
+    is_weighted: bool = False,
 ) -> Readout:
     """Chooses and fits a read-out.
 
     Args:
         features: Blocks of the training rows ``[n, F_b]`` by name.
-        y: Labels ``[n, T]``, NaN = missing.
-        types: Type of each target.
+        labels: Labels of these rows.
         folds: Fold of each training row in the inner cross-validation ``[n]``.
         candidates: Names of the blocks that are tried together.
         seed: Seed of the rows that are drawn if there are more than :data:`LANDMARKS`.
+        is_weighted: Whether all classes of a target have the same weight in the fit; the
+            probabilities are calibrated without weights. default: False.
     """
-    choice = _choose(features, y, folds, candidates, seed)
-    curve = np.full((y.shape[1], 2), np.nan)
-    if "classification" in types:
-        held_out = _held_out(features, y, folds, choice, seed)
-        for task, kind in enumerate(types):
+    columns = _columns(labels, is_weighted)
+    choice = _choose(features, columns, labels.slices, folds, candidates, seed)
+    curve = np.full((columns.y.shape[1], 2), np.nan)
+    softmax = {}
+    if {"classification", "multiclass"}.intersection(labels.types):
+        held_out = _held_out(features, columns, folds, choice, seed)
+        for y, kind, place in zip(labels.y.T, labels.types, labels.slices, strict=True):
             if kind == "classification":
-                curve[task] = _logistic_curve(y[:, task], held_out[:, task])
-    design = _Design(features, choice.blocks, np.arange(len(y)), seed)
+                curve[place] = logistic_curve(y, held_out[:, place.start])
+            elif kind == "multiclass":
+                softmax[f"{_SOFTMAX}{place.start}"] = softmax_curve(y, held_out[:, place])
+    design = _Design(features, choice.blocks, np.arange(len(columns.y)), seed)
     kernel, median = design.kernel(choice.blocks, choice.width)
-    weights, mean = _weights(kernel, design.rows, y, [choice.penalties])
+    weights, mean = ridge_weights(kernel, design.rows, columns, [choice.penalties])
     arrays = {"blocks": np.array(choice.blocks), "width": np.array(choice.width)}
     arrays |= {"median": np.array(median), "penalties": np.array(choice.penalties)}
-    arrays |= {"weights": weights[0], "mean": mean, "curve": curve}
+    arrays |= {"weights": weights[0], "mean": mean, "curve": curve, **softmax}
     scalers = {name: design.scalers[name] for name in choice.blocks}
     landmarks = {name: features[name][design.rows] for name in choice.blocks}
     arrays["landmarks"] = _joined(landmarks, scalers).astype(np.float32)
     for name, scaler in scalers.items():
         arrays |= {f"mean_{name}": scaler.mean, f"std_{name}": scaler.std}
     return Readout(arrays)
+
+
+def _columns(labels: Labels, is_weighted: bool) -> Columns:
+    """Returns what is regressed: a column for each output."""
+    y, weight = labels.outputs, None
+    if is_weighted:
+        weight = np.ones(y.shape)
+        for of_task, kind, place in zip(labels.y.T, labels.types, labels.slices, strict=True):
+            if kind != "regression":
+                of_classes = class_weights(of_task, max(2, place.stop - place.start))
+                weight[:, place] = of_classes[np.nan_to_num(of_task).astype(int)][:, None]
+    return Columns(y, np.repeat(labels.bound, labels.num_outputs, axis=1), weight)
 
 
 class _Design:
@@ -172,115 +200,53 @@ class _Design:
 
 def _choose(
     features: Mapping[str, np.ndarray],
-    y: np.ndarray,
+    columns: Columns,
+    slices: Sequence[slice],
     folds: np.ndarray,
     candidates: Sequence[tuple[str, ...]],
     seed: int,
 ) -> Choice:
-    """Returns the choice with the smallest squared error over the variance of each target."""
+    """Returns the choice with the smallest loss over the variance of each target."""
     names = list(dict.fromkeys(name for blocks in candidates for name in blocks))
-    penalties = [(penalty,) * y.shape[1] for penalty in PENALTIES]
-    errors = {key: np.zeros((len(PENALTIES), y.shape[1])) for key in product(candidates, WIDTHS)}
+    first = [place.start for place in slices]  # first column of each target
+    width = columns.y.shape[1]
+    penalties = [(penalty,) * width for penalty in PENALTIES]
+    errors = {key: np.zeros((len(PENALTIES), width)) for key in product(candidates, WIDTHS)}
     for fold in np.unique(folds):
         fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        design = _Design(features, names, fitted, seed)
-        for (blocks, width), sums in errors.items():
-            kernel, _ = design.kernel(blocks, width)
-            weights, mean = _weights(kernel, design.rows, y, penalties, fitted)
-            missed = mean + kernel[held_out] @ weights - y[held_out]  # [P, m, T]
-            sums += np.nansum(missed**2, axis=1)
-    scale = np.nansum((y - np.nanmean(y, axis=0)) ** 2, axis=0)  # [T]
+        design, wanted = _Design(features, names, fitted, seed), columns.take(held_out)
+        for (blocks, gamma), sums in errors.items():
+            kernel, _ = design.kernel(blocks, gamma)
+            weights, mean = ridge_weights(kernel, design.rows, columns, penalties, fitted)
+            loss = wanted.residual(mean + kernel[held_out] @ weights) ** 2  # [P, m, O]
+            sums += np.nansum(loss if wanted.weight is None else loss * wanted.weight, axis=1)
+    exact = np.where(columns.bound == 0, columns.y, np.nan)
+    scale = np.nansum((exact - np.nanmean(exact, axis=0)) ** 2, axis=0)  # [O]
+    scale = np.add.reduceat(scale, first)  # [T]
     scale[scale == 0] = 1.0
-    blocks, width = min(errors, key=lambda key: (errors[key] / scale).min(0).mean())
-    chosen = errors[blocks, width].argmin(0)  # [T]
-    return Choice(blocks, width, tuple(PENALTIES[place] for place in chosen))
+    of_targets = {key: np.add.reduceat(e, first, axis=1) / scale for key, e in errors.items()}
+    blocks, gamma = min(of_targets, key=lambda key: of_targets[key].min(0).mean())
+    chosen = of_targets[blocks, gamma].argmin(0)  # [T]
+    sizes = [place.stop - place.start for place in slices]
+    return Choice(blocks, gamma, tuple(PENALTIES[i] for i in np.repeat(chosen, sizes)))
 
 
 def _held_out(
-    features: Mapping[str, np.ndarray], y: np.ndarray, folds: np.ndarray, choice: Choice, seed: int
+    features: Mapping[str, np.ndarray],
+    columns: Columns,
+    folds: np.ndarray,
+    choice: Choice,
+    seed: int,
 ) -> np.ndarray:
-    """Returns scores ``[n, T]`` of rows held out in the inner folds."""
-    scores = np.empty(y.shape)
+    """Returns scores ``[n, O]`` of rows held out in the inner folds."""
+    scores = np.empty(columns.y.shape)
     for fold in np.unique(folds):
         fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         design = _Design(features, choice.blocks, fitted, seed)
         kernel, _ = design.kernel(choice.blocks, choice.width)
-        weights, mean = _weights(kernel, design.rows, y, [choice.penalties], fitted)
+        weights, mean = ridge_weights(kernel, design.rows, columns, [choice.penalties], fitted)
         scores[held_out] = mean + kernel[held_out] @ weights[0]
     return scores
-
-
-def _weights(
-    kernel: np.ndarray,
-    landmarks: np.ndarray,
-    y: np.ndarray,
-    penalties: Sequence[Sequence[float]],
-    fitted: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Solves for the weights of each row of ``penalties [P, T]``.
-
-    Args:
-        kernel: Kernel of all rows with the landmarks ``[n, l]``.
-        landmarks: Rows of the landmarks ``[l]``.
-        y: Labels ``[n, T]``.
-        penalties: A penalty for each target, several times.
-        fitted: Rows to fit; default: all.
-
-    Returns:
-        Weights ``[P, l, T]`` and means ``[T]``.
-    """
-    fitted = np.arange(len(y)) if fitted is None else fitted
-    among = kernel[landmarks]  # [l, l]
-    of_rows = among if len(landmarks) == len(fitted) else kernel[fitted]
-    y = y[fitted]
-    weights = np.zeros((len(penalties), len(landmarks), y.shape[1]))
-    mean = np.zeros(y.shape[1])
-    known = ~np.isnan(y)
-    for mask in np.unique(known, axis=1).T:  # targets with the same labelled rows together
-        tasks = np.flatnonzero((known == mask[:, None]).all(0))
-        if not mask.any():
-            continue
-        mean[tasks] = y[np.ix_(mask, tasks)].mean(0)
-        rest = y[np.ix_(mask, tasks)] - mean[tasks]  # [m, t]
-        for number, of_tasks in enumerate(penalties):
-            for penalty in set(np.take(of_tasks, tasks)):
-                some = np.take(of_tasks, tasks) == penalty
-                found = _solve(of_rows, among, mask, rest[:, some], penalty)
-                weights[number][:, tasks[some]] = found
-    return weights, mean
-
-
-def _solve(
-    kernel: np.ndarray, among: np.ndarray, mask: np.ndarray, y: np.ndarray, penalty: float
-) -> np.ndarray:
-    """Returns the weights of the landmarks ``[l, t]`` for the rows of a mask ``[n]``."""
-    n = int(mask.sum())
-    weights = np.zeros((kernel.shape[1], y.shape[1]))
-    if kernel is among:  # each row is a landmark: those without a label have the weight 0
-        system = among[np.ix_(mask, mask)]
-        system[np.diag_indices(n)] += penalty * n
-        weights[mask] = cho_solve(cho_factor(system, lower=True), y)
-        return weights
-    some = kernel[mask]
-    system = some.T @ some + penalty * n * among
-    jitter = 1e-9 * np.trace(system) / len(system)
-    while True:
-        try:
-            factor = cho_factor(system + jitter * np.eye(len(system)), lower=True)
-        except LinAlgError:
-            jitter *= 10
-            continue
-        return cho_solve(factor, some.T @ y)
-
-
-def _logistic_curve(y: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """Returns slope and shift of the logits; of one class only, its probability is constant."""
-    known = ~np.isnan(y) & ~np.isnan(scores)
-    if len(np.unique(y[known])) < 2:
-        share = (np.nansum(y) + 1) / (np.count_nonzero(~np.isnan(y)) + 2)
-        return 0.0, float(np.log(share / (1 - share)))
-    model = LogisticRegression(C=1e3, max_iter=1000).fit(scores[known, None], y[known].astype(int))
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
 
 
 def _joined(features: Mapping[str, np.ndarray], scalers: Mapping[str, Scaler]) -> np.ndarray:

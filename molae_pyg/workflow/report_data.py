@@ -61,8 +61,9 @@ def add_learned(page: Page, model: FittedModel) -> None:
 
 def _target_table(model: FittedModel) -> pd.DataFrame:
     rows = {}
-    for target, y in zip(model.targets, model.y.T, strict=True):
-        known = y[~np.isnan(y)]
+    labels = zip(model.targets, model.y.T, model.labels.y.T, strict=True)
+    for target, y, with_bounds in labels:
+        known, bounds = y[~np.isnan(y)], int((np.isnan(y) & ~np.isnan(with_bounds)).sum())
         if target.classes:
             counts = [int((known == c).sum()) for c in range(len(target.classes))]
             pairs = zip(counts, target.classes, strict=True)
@@ -72,7 +73,9 @@ def _target_table(model: FittedModel) -> pd.DataFrame:
             low, middle, high = np.quantile(known, [0, 0.5, 1])
             about, kind = f"{low:.4g} to {high:.4g}, median {middle:.4g}", "numbers"
         about = about.replace("-", "\N{MINUS SIGN}") if not target.classes else about
-        rows[target.name] = [kind, f"{len(known):,}", f"{len(y) - len(known):,}", about]
+        about += f"; beside them {bounds:,} bounds" if bounds else ""
+        missing = len(y) - len(known) - bounds
+        rows[target.name] = [kind, f"{len(known):,}", f"{missing:,}", about]
     names = ["kind", "labels", "missing", "values"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=names)
 

@@ -27,6 +27,9 @@ METRICS = {
     "spearman": "Spearman correlation",
     "roc_auc": "ROC-AUC",
     "average_precision": "average precision",
+    "macro_roc_auc": "macro ROC-AUC",
+    "accuracy": "accuracy",
+    "log_loss": "cross entropy",
 }
 MODELS = {
     MODEL: "this model",
@@ -78,9 +81,20 @@ class Estimate:
 
     def _errors(self, task: int) -> np.ndarray:
         """Returns the errors of numbers, and of classes 1 - probability of the label ``[n]``."""
+        y = self.model.y[:, task]
+        if self.model.targets[task].kind == "regression":
+            return np.abs(y - self.column(task, "predicted"))
+        label = np.nan_to_num(y).astype(int)[:, None]
+        p = np.take_along_axis(self.probabilities(task), label, 1)[:, 0]
+        return np.where(np.isnan(y), np.nan, 1 - p)
+
+    def probabilities(self, task: int) -> np.ndarray:
+        """Returns the probabilities of the classes of a target ``[n, C]``."""
         target = self.model.targets[task]
-        ending = "probability" if target.kind == "classification" else "predicted"
-        return np.abs(self.model.y[:, task] - self.column(task, ending))
+        if target.kind == "classification":
+            p = self.column(task, "probability")
+            return np.stack([1 - p, p], 1)
+        return np.stack([self.column(task, f"probability_{name}") for name in target.classes], 1)
 
 
 def anchor_of(task: int) -> str:
@@ -179,7 +193,8 @@ def _panels(estimate: Estimate, task: int) -> tuple[list[Panel], dict[str, str]]
         measured = [share for share, _ in interval_coverage(y, predicted, model.fold)]
         panels.append(held_out.coverage_panel(LEVELS, measured, int(known.sum())))
         return panels, legend
-    if len(np.unique(y[known])) == 2:
+    p = estimate.probabilities(task)
+    if target.kind == "classification" and len(np.unique(y[known])) == 2:
         found = {
             name: (y[known], model.predictions[key][known, task])
             for key, name in estimate.names.items()
@@ -187,11 +202,11 @@ def _panels(estimate: Estimate, task: int) -> tuple[list[Panel], dict[str, str]]
         }
         legend = colours_of(found)
         panels.append(held_out.roc_panel(found, legend))
-    probability = estimate.column(task, "probability")
-    panels.append(
-        held_out.calibration_panel(y, probability, f"Calibration, class {target.classes[1]}")
-    )
-    wrong = np.where(known, (probability >= 0.5) != (y == 1), np.nan)
+    wrong = np.where(known, p.argmax(1) != y, np.nan)
+    found = "likeliest class", 1 - wrong, p.max(1)
+    if target.kind == "classification":
+        found = f"class {target.classes[1]}", y, p[:, 1]
+    panels.append(held_out.calibration_panel(*found[1:], f"Calibration, {found[0]}"))
     panels += _similarity_panels(estimate, wrong, "share of wrong classes")
     return panels, legend
 
@@ -210,17 +225,17 @@ def _coverage_table(estimate: Estimate, task: int) -> pd.DataFrame:
         found = interval_coverage(y, estimate.column(task, "predicted"), model.fold)
         cells = [[_percent(share), f"± {_score(half)}"] for share, half in found]
         return pd.DataFrame(cells, index, ["labels inside", "interval: prediction"])
-    p = estimate.column(task, "probability")
-    probability = np.stack([1 - p, p], 1)  # [n, 2]
-    cells = []
+    probability, cells = estimate.probabilities(task), []
     for level in LEVELS:
         possible = sets_out_of_fold(y, probability, model.fold, 1 - level)
-        inside = [possible[y == c, c].mean() for c in range(2)]
+        classes = range(len(target.classes))
+        inside = [possible[y == c, c].mean() if (y == c).any() else np.nan for c in classes]
         sizes = possible[~np.isnan(y)].sum(1)
         shares = [*inside, (sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean()]
         cells.append([_percent(share) for share in shares])
     columns = [f"{name} in the set" for name in target.classes]
-    return pd.DataFrame(cells, index, [*columns, "one class", "both classes", "no class"])
+    several = "both classes" if len(target.classes) == 2 else "several classes"
+    return pd.DataFrame(cells, index, [*columns, "one class", several, "no class"])
 
 
 def _how_drawn(estimate: Estimate, task: int) -> str:
@@ -251,8 +266,9 @@ def _caption(estimate: Estimate, task: int, row: int) -> str:
         )
         found += f" ({_value(low)} to {_value(high)})"
     else:
-        probability = estimate.column(task, "probability")[row]
-        found = f"label {target.classes[int(label)]}, probability of {target.classes[1]} "
+        named = 1 if target.kind == "classification" else int(label)
+        probability = estimate.probabilities(task)[row, named]
+        found = f"label {target.classes[int(label)]}, probability of {target.classes[named]} "
         found += f"{probability:.2f}"
     if not np.isnan(similarity):
         found += f", similarity {similarity:.2f}"
@@ -276,7 +292,7 @@ def _score(value: float) -> str:
 
 
 def _percent(share: float, decimals: int = 1) -> str:
-    return f"{100 * share:.{decimals}f} %"
+    return "none" if np.isnan(share) else f"{100 * share:.{decimals}f} %"
 
 
 def _value(value: float) -> str:

@@ -9,8 +9,10 @@ import pandas as pd
 from molae_pyg.baselines.forest import ForestBaseline
 from molae_pyg.evaluation.significance import resampled_scores
 from molae_pyg.inference.uncertainty import Calibration
-from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER, TaskType, evaluate_tasks
+from molae_pyg.kinds import as_outputs
+from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER, evaluate_tasks
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP
+from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.readout import fit_readout
 
 #: Name of the model in tables of scores.
@@ -37,8 +39,7 @@ class Verdict(NamedTuple):
 
 def fit_baselines(
     features: Mapping[str, np.ndarray],
-    y: np.ndarray,
-    types: Sequence[TaskType],
+    labels: Labels,
     train: np.ndarray,
     test: np.ndarray,
     inner: np.ndarray,
@@ -47,10 +48,11 @@ def fit_baselines(
 ) -> dict[str, np.ndarray]:
     """Fits the baselines on the training rows of a fold.
 
+    The mean and the forest take exact labels only, the descriptors also bounds.
+
     Args:
         features: Blocks ``[n, F]``, with the descriptors and ECFP counts that are needed.
-        y: Labels ``[n, T]``; each target has one among the training rows.
-        types: Type of each target.
+        labels: Labels of all rows; each target has an exact one among the training rows.
         train: Rows to fit.
         test: Rows to predict ``[m]``.
         inner: Inner folds of the training rows.
@@ -58,22 +60,27 @@ def fit_baselines(
         names: Which baselines. default: all.
 
     Returns:
-        Predictions ``[m, T]`` by name.
+        Predictions ``[m, O]`` by name.
     """
+    known = labels.take(train)
 
     def forest() -> np.ndarray:
         bits = features[ECFP] > 0
-        model = ForestBaseline(types, num_trees=_TREES, seed=seed)
-        return model.fit_features(bits[train], y[train]).predict_features(bits[test])
+        model = ForestBaseline(labels.types, _TREES, seed=seed, num_classes=labels.num_outputs)
+        return model.fit_features(bits[train], known.exact).predict_features(bits[test])
 
     def of_descriptors() -> np.ndarray:
         x = features[DESCRIPTORS]
         block = {DESCRIPTORS: x[train]}
-        readout = fit_readout(block, y[train], types, inner, [(DESCRIPTORS,)], seed)
+        readout = fit_readout(block, known, inner, [(DESCRIPTORS,)], seed)
         return readout.predict({DESCRIPTORS: x[test]})
 
+    def mean() -> np.ndarray:
+        found = np.nanmean(as_outputs(known.exact, labels.num_outputs), axis=0)  # [O]
+        return np.tile(found, (len(test), 1))
+
     fitted = {
-        "mean": lambda: np.tile(np.nanmean(y[train], axis=0), (len(test), 1)),
+        "mean": mean,
         "ecfp-forest": forest,
         "descriptors": of_descriptors,
     }
@@ -81,29 +88,27 @@ def fit_baselines(
 
 
 def score_table(
-    y: np.ndarray,
+    labels: Labels,
     predictions: Mapping[str, np.ndarray],
     fold: np.ndarray,
     names: Sequence[str],
-    types: Sequence[TaskType],
 ) -> pd.DataFrame:
-    """Returns the scores of each model, target and fold.
+    """Returns the scores of each model, target and fold, on exact labels.
 
     Args:
-        y: Labels ``[n, T]``.
-        predictions: Out-of-fold predictions ``[n, T]`` by model.
+        labels: Labels of all rows.
+        predictions: Out-of-fold predictions ``[n, O]`` by model.
         fold: Fold of each row ``[n]``.
         names: Names of the targets.
-        types: Their types.
 
     Returns:
         Columns model, target, fold (``"all"``: all rows together), n and the scores.
     """
-    rows = []
+    rows, y, types, numbers = [], labels.exact, labels.types, labels.num_outputs
     for model, predicted in predictions.items():
         for part in ("all", *np.unique(fold).tolist()):
             some = np.full(len(y), True) if part == "all" else fold == part
-            scores = evaluate_tasks(y[some], predicted[some], types, names)
+            scores = evaluate_tasks(y[some], predicted[some], types, names, numbers)
             for task, name in enumerate(names):
                 number = int((~np.isnan(y[some, task])).sum())
                 found = {"model": model, "target": name, "fold": part, "n": number}
@@ -112,22 +117,23 @@ def score_table(
 
 
 def verdicts(
-    y: np.ndarray,
-    predictions: Mapping[str, np.ndarray],
-    names: Sequence[str],
-    types: Sequence[TaskType],
+    labels: Labels, predictions: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, Verdict]:
     """Compares the model with the best baseline of each target on resampled test sets."""
-    found = {}
-    for task, (name, kind) in enumerate(zip(names, types, strict=True)):
-        known = ~np.isnan(y[:, task])
-        labels = y[known, task : task + 1]
-        if len(np.unique(labels)) < 2:
+    found, exact = {}, labels.exact
+    for task, (name, kind, place) in enumerate(
+        zip(names, labels.types, labels.slices, strict=True)
+    ):
+        known = ~np.isnan(exact[:, task])
+        y = exact[known, task : task + 1]
+        if len(np.unique(y)) < 2:
             continue
         metric = DEFAULT_METRIC[kind]
         sign = -1 if metric in LOWER_IS_BETTER else 1
+        number = [labels.num_outputs[task]]
         drawn = {
-            model: sign * resampled_scores(labels, p[known, task : task + 1], metric, times=TIMES)
+            model: sign
+            * resampled_scores(y, p[known, place], metric, times=TIMES, num_outputs=number)
             for model, p in predictions.items()
         }
         others = [model for model in predictions if model != MODEL]
@@ -154,15 +160,15 @@ def sentence_of(other: str, share: float) -> str:
 
 
 def calibrated_out_of_fold(y: np.ndarray, probability: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Calibrates the probabilities ``[n]`` of each fold by the other folds.
+    """Calibrates the probabilities ``[n]`` or ``[n, C]`` of each fold by the other folds.
 
-    A fold keeps its probabilities if the others do not have both classes.
+    A fold keeps its probabilities if the others have one class only.
     """
     found = probability.copy()
     for part in np.unique(fold):
         others = fold != part
         labels = y[others]
-        if len(np.unique(labels[~np.isnan(labels)])) == 2:
+        if len(np.unique(labels[~np.isnan(labels)])) > 1:
             calibration = Calibration(labels, probability[others])
             found[~others] = calibration(probability[~others])
     return found

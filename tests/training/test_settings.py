@@ -22,6 +22,7 @@ BAD = {
         "loss": ("MSE", "huber", 1),
         "metric": ("RMSE", "val_rmse", "", 1),
         "precision": ("bf16-true", "fp32", "16-mixed", None, 32),
+        "class_weights": (1, "balanced", None),
     },
     Pretraining: {
         "steps": COUNTS,

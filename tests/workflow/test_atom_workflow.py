@@ -13,6 +13,7 @@ from molae_pyg.models import AtomPredictor, MolAE
 from molae_pyg.tables.atom_lists import read_atom_table
 from molae_pyg.tables.formats import read_cells
 from molae_pyg.workflow import AtomModel, FitSettings, FittedModel, fit_atoms
+from molae_pyg.workflow.molecules import Molecules
 
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
 SMILES = [f"{ring}{'C' * length}{end}" for ring in RINGS for length in range(1, 4) for end in "NO"]
@@ -74,7 +75,9 @@ def test_values_are_those_of_their_atoms(model):
 
 
 def test_molecules_are_never_divided_and_held_out_once(model):
-    predicted = model._of_molecules(model.molecules(model.smiles, True).molecules)  # [F, N, 1]
+    predicted = model._of_molecules(
+        model.molecules(Molecules.of(model.smiles), True).molecules
+    )  # [F, N, 1]
     for fold in range(3):
         atoms = model.atom_fold == fold
         assert 0 < atoms.sum() < len(atoms)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.scores import (
     BASELINES,
     calibrated_out_of_fold,
@@ -13,6 +14,7 @@ from molae_pyg.workflow.scores import (
 N = 200
 GENERATOR = np.random.default_rng(0)
 Y = GENERATOR.normal(size=(N, 1))
+LABELS = Labels.of(Y, ["regression"])
 FOLD = np.arange(N) % 5
 
 
@@ -22,7 +24,7 @@ def verdict(error_of_model, errors_of_baselines):
     predictions = {"molae": Y + error_of_model * noise[:, :1]}
     for place, (name, error) in enumerate(zip(BASELINES, errors_of_baselines, strict=True), 1):
         predictions[name] = Y + error * noise[:, place : place + 1]
-    return verdicts(Y, predictions, ["y"], ["regression"])["y"]
+    return verdicts(LABELS, predictions, ["y"])["y"]
 
 
 def test_better():
@@ -42,7 +44,7 @@ def test_not_clear():
 
 def test_equal_predictions_are_a_tie():
     predictions = {"molae": Y + 1, "mean": Y + 9, "ecfp-forest": Y + 9, "descriptors": Y + 1}
-    found = verdicts(Y, predictions, ["y"], ["regression"])["y"]
+    found = verdicts(LABELS, predictions, ["y"])["y"]
     assert found.share == 0.5
 
 
