@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, molecules_of
 
 if TYPE_CHECKING:
     from molae_pyg.inference import Explanation
@@ -43,8 +43,8 @@ def _explain(
     from rdkit import rdBase
 
     from molae_pyg.analysis import explain_page, write_contributions
-    from molae_pyg.chem.options import InputError, as_input_errors
-    from molae_pyg.tables.formats import check_apart, smiles_of
+    from molae_pyg.chem.options import InputError
+    from molae_pyg.tables.formats import check_apart
 
     page = Path(output)
     if page.suffix.lower() != ".html":
@@ -55,12 +55,8 @@ def _explain(
         raise InputError(f"--draw must be at least 1, got {draw}")
     table = page.with_suffix(".csv")
     check_apart(data, page, table)
-    with as_input_errors():
-        molecules = smiles_of(data, encoding, smiles)
-        if not molecules:
-            raise InputError(f"{data} has no rows")
     with rdBase.BlockLogs():  # of atoms that RDKit reads again; rows have reasons
-        found, facts = _explanations(model, molecules)
+        found, facts = _explanations(model, data, smiles, encoding)
     write_contributions(found, table)
     facts = [("Model", model), ("Table", data), *facts]
     explain_page(found, page, "What the predictions come from", most=draw, facts=facts)
@@ -73,18 +69,20 @@ def _explain(
 
 
 def _explanations(
-    folder: str, molecules: list[str]
+    folder: str, data: str, smiles: str | None, encoding: str
 ) -> "tuple[list[Explanation], list[tuple[str, str]]]":
     """Returns the explanations, and facts of the model that explain them."""
-    from molae_pyg.chem.options import InputError
+    from molae_pyg.chem.options import InputError, as_input_errors
     from molae_pyg.inference import explain
     from molae_pyg.models import MolAEPredictor
+    from molae_pyg.tables.formats import smiles_of
     from molae_pyg.workflow import FittedModel
     from molae_pyg.workflow.features import DESCRIPTORS, ECFP
     from molae_pyg.workflow.folder import MODEL_FILE
 
     if (Path(folder) / MODEL_FILE).is_file():
         fitted = FittedModel.load(folder)
+        molecules = molecules_of(fitted, data, smiles, encoding)
         blocks = list(dict.fromkeys(name for fold in fitted.models for name in fold.blocks))
         parts = ["fine-tuned encoder"] * any(fold.is_finetuned for fold in fitted.models) + blocks
         read_from = ", ".join(parts)
@@ -94,6 +92,10 @@ def _explanations(
     model = MolAEPredictor.from_pretrained(folder)
     if model.recipe is None:
         raise InputError(f"{folder} does not say how the molecules of its training were made")
+    with as_input_errors():
+        molecules = smiles_of(data, encoding, smiles)
+    if not molecules:
+        raise InputError(f"{data} has no rows")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "[0-9]+ of [0-9]+ SMILES gave no molecule")  # printed
         return explain(model, molecules), []

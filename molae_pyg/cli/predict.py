@@ -2,7 +2,7 @@
 
 import argparse
 
-from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, resumable
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, molecules_of, resumable
 
 _DESCRIPTION = """\
 Predicts the molecules of a file by the model of a folder that molae train has written.
@@ -36,8 +36,7 @@ def _predict(
     encoding: str,
 ) -> int:
     from molae_pyg.chem.options import InputError, as_input_errors
-    from molae_pyg.tables.atom_lists import read_records
-    from molae_pyg.tables.formats import check_apart, read_cells, smiles_of
+    from molae_pyg.tables.formats import check_apart, read_cells
     from molae_pyg.workflow import AtomModel, FittedModel
     from molae_pyg.workflow.atom_output import atom_scores
     from molae_pyg.workflow.output import check_output, scores_of
@@ -50,10 +49,8 @@ def _predict(
     fitted = FittedModel.load(model)
     with as_input_errors():
         cells = read_cells(data, encoding, smiles)
-        of_atoms = isinstance(fitted, AtomModel)
-        molecules = (read_records if of_atoms else smiles_of)(data, encoding, smiles)
-    if not cells.rows:
-        raise InputError(f"{data} has no rows")
+    molecules = molecules_of(fitted, data, smiles, encoding)
+    of_atoms = isinstance(fitted, AtomModel)
     with resumable():
         found, renamed = predict_file(fitted, molecules, cells, data, output, alpha)
     for name in renamed:

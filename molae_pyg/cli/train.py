@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from molae_pyg.cli.arguments import add_table_flags, add_verb, resumable
+from molae_pyg.cli.arguments import add_coordinates, add_table_flags, add_verb, resumable
 from molae_pyg.evaluation.flags import CHEMBL
 
 _DESCRIPTION = """\
@@ -49,6 +49,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="beside the encoder; auto (default) chooses in each fold",
     )
     add("--conformers", type=int, metavar="K", help="of a molecule; default: 1")
+    add_coordinates(parser, None, "generated")
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
     what = "name or folder; default: molae-graph; of fine-tuning molae-small"
     add("--weights", metavar="NAME|MODEL", help=what)
@@ -64,7 +65,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.tables.atom_lists import has_atom_lists, read_atom_table
     from molae_pyg.tables.formats import read_cells
     from molae_pyg.tables.reading import read_table
-    from molae_pyg.workflow import FitSettings, FittedModel, fit, fit_atoms
+    from molae_pyg.workflow import FitSettings, FittedModel, fit, fit_atoms, molecules_of_sdf
     from molae_pyg.workflow.atom_output import atom_summary
     from molae_pyg.workflow.output import cells_of, summary
     from molae_pyg.workflow.tuning import tuned_lines
@@ -73,6 +74,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
     if flags["epochs"] is not None:
         training["epochs"] = flags["epochs"]
     names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
+    names += ("coordinates",)
     given = {name: flags[name] for name in names if flags[name] is not None}
     targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
     if flags["like"]:
@@ -81,7 +83,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
         training, given = known["training"] | training, known | given
         targets = targets or [target.name for target in earlier.targets]
     settings = FitSettings(**given | {"training": training})
-    of_atoms = False
+    of_atoms, molecules = False, None
     with as_input_errors():
         if data == CHEMBL:
             from molae_pyg.datasets import ChEMBLActivities
@@ -98,9 +100,17 @@ def _train(data: str, model: str, **flags: Any) -> None:
                 table = read_atom_table(*where, flags["encoding"])
             else:
                 table = read_table(*where, flags["task_type"], flags["encoding"])
+            if settings.coordinates == "file":
+                molecules = molecules_of_sdf(data)
     print(_described(table), flush=True)
     with resumable():
-        fitted = (fit_atoms if of_atoms else fit)(table, model, settings, cells, data)
+        if of_atoms:
+            fitted = fit_atoms(table, model, settings, cells, data)
+        else:
+            fitted = fit(table, model, settings, cells, data, molecules)
+    if molecules is not None and (failed := fitted.outcomes.count("failed")):
+        where = "see molae_reason in predictions.csv"
+        print(f"{failed:,} of {len(cells.rows):,} records have no 3D coordinates: {where}")
     print(f"\n{(atom_summary if of_atoms else summary)(fitted)}\n")
     for line in tuned_lines(fitted.info.get("tuned", [])):
         print(line)

@@ -28,12 +28,13 @@ from molae_pyg.workflow.atom_output import cells_of_atoms, write_atom_results
 from molae_pyg.workflow.atom_scores import fit_atom_baselines
 from molae_pyg.workflow.features import blocks_of, with_atom_map
 from molae_pyg.workflow.finetuned import FINETUNED, HEAD, TRAINING, FoldModel, fit_frozen
-from molae_pyg.workflow.fit import FitSettings, inner_folds, split_into_folds
+from molae_pyg.workflow.fit import inner_folds, split_into_folds
 from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds
 from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.outcomes import featurized
 from molae_pyg.workflow.scores import MODEL
+from molae_pyg.workflow.settings import FitSettings
 
 #: Largest number of training atoms of a read-out and of a forest; of more, some are drawn.
 MOST_ATOMS = 10_000
@@ -82,8 +83,8 @@ def fit_atoms(
         name: Name of the data.
 
     Raises:
-        ValueError: As :func:`~molae_pyg.workflow.fit`, or ``features`` or ``tune`` are for targets
-            of molecules.
+        ValueError: As :func:`~molae_pyg.workflow.fit`, or ``features``, ``tune`` or ``coordinates``
+            are for targets of molecules.
         BlockingIOError: Another process trains in the folder.
     """
     settings, folder = settings or FitSettings(), Path(folder)
@@ -94,6 +95,8 @@ def fit_atoms(
         )
     if settings.tune:
         raise InputError("--tune is for targets of molecules")
+    if settings.coordinates == "file":
+        raise InputError("--coordinates file is for targets of molecules")
     cells = cells or cells_of_atoms(table)
     targets = [Target(task, "atom", []) for task in table.task_names]
     check_names(targets)

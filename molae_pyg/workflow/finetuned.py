@@ -27,7 +27,7 @@ from molae_pyg.workflow.readout import Readout, fit_readout
 from molae_pyg.workflow.tuning import space_of, tune
 
 if TYPE_CHECKING:
-    from molae_pyg.workflow.fit import FitSettings
+    from molae_pyg.workflow.settings import FitSettings
 
 #: Settings of the head, which ``--set`` takes beside those of the training.
 HEAD = {"readout": "mean", "pooler_dropout": 0.1}

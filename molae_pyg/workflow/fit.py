@@ -1,27 +1,24 @@
 """``molae train``: one model a fold, baselines on the same folds, and a folder that resumes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from molae_pyg import checkpoint
 from molae_pyg.baselines.job import load_encoder
-from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.options import InputError
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import FolderLock
 from molae_pyg.evaluation.runs import write_arrays
 from molae_pyg.fingerprint import digest, of_weights
 from molae_pyg.models import MolAEEncoder
-from molae_pyg.nn.arguments import size
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
-from molae_pyg.training import Finetuning
 from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import CANDIDATES, DESCRIPTORS, ECFP, blocks_of, make_features
-from molae_pyg.workflow.finetuned import HEAD, FoldModel, fit_finetuned, fit_frozen, metric_of
+from molae_pyg.workflow.finetuned import FoldModel, fit_finetuned, fit_frozen, metric_of
 from molae_pyg.workflow.folder import ModelFolder, check_names, targets_of
 from molae_pyg.workflow.folds import for_each_fold, group_folds, make_folds
 from molae_pyg.workflow.labels import Labels, check_labels, digest_of
@@ -31,88 +28,10 @@ from molae_pyg.workflow.outcomes import featurized, without_smiles
 from molae_pyg.workflow.output import cells_of, write_results
 from molae_pyg.workflow.report import write_report
 from molae_pyg.workflow.scores import BASELINES, MODEL, fit_baselines
+from molae_pyg.workflow.settings import FitSettings
 from molae_pyg.workflow.tuning import check_optuna, chosen_in
 
 _INNER = 3  # folds of the cross-validation that chooses read-out and penalty
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """Settings of :func:`fit`.
-
-    Args:
-        folds: Number of folds. 1: one model on all rows, without an estimate. default: 5.
-        split: ``"scaffold"`` (default), ``"random"``, or ``"column:NAME"``: rows with the same
-            value in that column share a fold.
-        frozen: Whether the encoder stays as it is and a read-out is fitted on it, in seconds.
-            default: true. Else it is fine-tuned.
-        features: Features beside the encoder: ``"none"``, ``"descriptors"``, ``"ecfp"``,
-            ``"both"``, or ``"auto"`` (default), which chooses in each fold.
-        conformers: Number of conformers of a molecule. default: 1.
-        weights: Name of shipped weights, folder (of a saved model, or of an earlier training), or
-            official ``.pt`` file. default: ``"molae-graph"`` if frozen, ``"molae-small"`` to be
-            fine-tuned.
-        seed: Seed of folds, conformers and initial weights.
-        baselines: Whether the forest and the descriptors are fitted on the same folds, too.
-            default: true. Else the mean of the labels is the only baseline.
-        class_weights: Whether rare classes weigh as much as frequent ones in the fit.
-            Probabilities are calibrated all the same. default: False.
-        training: Settings of fine-tuning: those of :class:`~molae_pyg.training.Finetuning`,
-            ``readout`` and ``pooler_dropout``.
-        tune: Number of trials of settings of fine-tuning in each fold, judged on rows inside its
-            training rows. default: 0, none.
-
-    Raises:
-        ValueError: A setting is unknown or out of range.
-    """
-
-    folds: int = 5
-    split: str = "scaffold"
-    frozen: bool = True
-    features: str = "auto"
-    conformers: int = 1
-    weights: str | None = None
-    seed: int = 0
-    baselines: bool = True
-    class_weights: bool = False
-    training: dict[str, Any] = field(default_factory=dict)
-    tune: int = 0
-
-    def __post_init__(self) -> None:
-        if self.weights is None:
-            default = "molae-graph" if self.frozen else "molae-small"
-            object.__setattr__(self, "weights", default)
-        try:
-            size("folds", self.folds)
-            size("conformers", self.conformers)
-            size("seed", self.seed, least=0)
-            size("tune", self.tune, least=0)
-            Finetuning(**{k: v for k, v in self.training.items() if k not in HEAD})
-        except TypeError as error:  # an unknown name
-            known = [*HEAD, *Finetuning.__dataclass_fields__]
-            raise InputError(f"{error}. Known settings: {', '.join(known)}") from None
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        if self.features not in CANDIDATES:
-            raise InputError(
-                f"features must be one of {', '.join(CANDIDATES)}, got {self.features!r}"
-            )
-        if self.split not in ("scaffold", "random") and not self.split.startswith("column:"):
-            raise InputError(f"split must be scaffold, random or column:NAME, got {self.split!r}")
-        if self.training and self.frozen:
-            raise InputError(
-                f"{', '.join(self.training)}: only fine-tuning has such settings (--finetune)"
-            )
-        if self.tune and self.frozen:
-            raise InputError(
-                "only fine-tuning has settings to tune (--finetune): features, kernel and penalty "
-                "of the read-out are always chosen by cross-validation inside the training rows"
-            )
-
-    @property
-    def options(self) -> Options:
-        """How molecules are made."""
-        return Options(self.conformers, seed=self.seed)
 
 
 def fit(
@@ -156,8 +75,12 @@ def fit(
         check_optuna()
     folder = Path(folder)
     cells = cells or cells_of(table)
+    if settings.coordinates == "file" and molecules is None:
+        raise InputError("coordinates='file' needs the molecules of molecules_of_sdf")
     if cache and molecules is None:
         molecules = Molecules.of(table)
+    if molecules is not None:
+        table = table._replace(smiles=molecules.smiles)  # those whose atoms have the coordinates
     if molecules is not None and not molecules.has_smiles:
         settings = without_smiles(settings)
     encoder = load_encoder(settings.weights).eval()

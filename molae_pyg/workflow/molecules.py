@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from molae_pyg.chem.featurizer import rows_of
 from molae_pyg.chem.graph import put_graph, read_graph
 from molae_pyg.chem.options import Options, kept_atoms
+from molae_pyg.chem.parsing import Molecule as Read
 from molae_pyg.chem.parsing import read_mol
 from molae_pyg.chem.rows import Row, parse
 from molae_pyg.chem.smiles import sanitised
@@ -136,8 +137,11 @@ def _read(item: Any) -> tuple[str, Row | None]:
 def _of_mol(mol: Chem.Mol) -> Row:
     """Returns the row of an RDKit molecule; without atoms if it has no 3D conformer."""
     read = read_mol(mol, canonical=True)
-    if not read.given:
-        return Row("3d", smiles=read.smiles)
+    return row_of_given(read) if read.given else Row("3d", smiles=read.smiles)
+
+
+def row_of_given(read: Read) -> Row:
+    """Returns the row of a molecule with coordinates, whose atoms are in canonical order."""
     number = sanitised(read.smiles).GetNumAtoms()  # the other atoms are hydrogens, at the end
     place = np.arange(len(read.numbers))
     place[number:] = -1

@@ -23,7 +23,7 @@ from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.molecules import NO_SMILES, Molecules
 
 if TYPE_CHECKING:
-    from molae_pyg.workflow.fit import FitSettings
+    from molae_pyg.workflow.settings import FitSettings
 
 #: Status of rows in tables, by that of the featurizer.
 _STATUS = {"3d": "ok", "2d": "ok", "timed out": "failed"}

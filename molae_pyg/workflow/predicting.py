@@ -17,14 +17,18 @@ from molae_pyg.tables.formats import Cells
 from molae_pyg.workflow.atom_model import AtomModel
 from molae_pyg.workflow.atom_output import as_texts
 from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.output import write_beside
 
 _AT_ONCE = 2048  # rows of a part
 
+#: Molecules of a file: SMILES, records of atoms, or those with coordinates.
+Given = Sequence[str] | Records | Molecules
+
 
 def predict_file(
     model: FittedModel | AtomModel,
-    molecules: Sequence[str] | Records,
+    molecules: Given,
     cells: Cells,
     data: str,
     output: str,
@@ -64,9 +68,9 @@ def predict_file(
         return found, write_beside(output, cells, as_texts(found))
 
 
-def _rows(molecules: Sequence[str] | Records, part: slice) -> Sequence[str] | Records:
-    if isinstance(molecules, Records):
-        return Records(*(rows[part] for rows in molecules))
+def _rows(molecules: Given, part: slice) -> Given:
+    if isinstance(molecules, Records | Molecules):
+        return type(molecules)(*(rows[part] for rows in molecules))
     return molecules[part]
 
 
