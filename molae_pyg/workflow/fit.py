@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,15 +85,7 @@ def fit(
     if molecules is not None and not molecules.has_smiles:
         settings = without_smiles(settings)
     encoder = load_encoder(settings.weights).eval()
-    identity = {
-        "settings": asdict(settings),
-        "weights": of_weights(encoder),
-        "smiles": digest(table.smiles),
-        "labels": digest_of(table),
-        "cells": digest(cells.columns, cells.rows),
-    }
-    if molecules is not None and any(molecules.given):
-        identity["molecules"] = molecules.fingerprint()
+    identity = _identity(table, settings, cells, molecules, encoder)
     targets = targets_of(table, cells)
     check_names(targets)
     check_labels(table)
@@ -122,6 +115,26 @@ def fit(
             write_report(model)
         place.finish()
     return model
+
+
+def _identity(
+    table: Table,
+    settings: FitSettings,
+    cells: Cells,
+    molecules: Molecules | None,
+    encoder: MolAEEncoder,
+) -> dict[str, Any]:
+    """Returns what makes a fit the same."""
+    identity = {
+        "settings": asdict(settings),
+        "weights": of_weights(encoder),
+        "smiles": digest(table.smiles),
+        "labels": digest_of(table),
+        "cells": digest(cells.columns, cells.rows),
+    }
+    if molecules is not None and any(molecules.given):
+        identity["molecules"] = molecules.fingerprint()
+    return identity
 
 
 def split_into_folds(data: MoleculeTable, settings: FitSettings, cells: Cells) -> np.ndarray:
