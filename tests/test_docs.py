@@ -73,7 +73,7 @@ COMMANDS = {
 
 
 #: Pages whose Python code runs.
-RUN = ["quickstart", "tables", "explain", "sklearn", "objectives"]
+RUN = ["quickstart", "tables", "explain", "sklearn", "objectives", "atoms"]
 
 
 @pytest.mark.slow
