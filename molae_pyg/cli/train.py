@@ -92,9 +92,8 @@ def _train(data: str, model: str, **flags: Any) -> None:
             cells = cells_of(table)
         else:
             cells = read_cells(data, flags["encoding"], flags["smiles"])
-            of_atoms = flags["task_type"] is None and has_atom_lists(
-                cells, targets, flags["smiles"]
-            )
+            numbers = flags["task_type"] in (None, "regression")
+            of_atoms = numbers and has_atom_lists(cells, targets, flags["smiles"])
             where = data, flags["smiles"], targets
             if of_atoms:
                 table = read_atom_table(*where, flags["encoding"])
