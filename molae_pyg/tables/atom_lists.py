@@ -52,7 +52,7 @@ class AtomTable(NamedTuple):
     description: str = ""
 
 
-class Atoms(NamedTuple):
+class RecordAtoms(NamedTuple):
     """The atoms of a record."""
 
     #: Atomic numbers ``[m]``, in the order of the record.
@@ -195,7 +195,7 @@ def _records(path: str | Path, smiles: list[str]) -> Records:
     return Records(smiles, places)
 
 
-def atoms_of_record(records: Records, row: int) -> Atoms | None:
+def atoms_of_record(records: Records, row: int) -> RecordAtoms | None:
     """Returns the atoms of a record in its order; None if it gives no molecule."""
     try:
         molecule = parse(records.smiles[row], False, Options().time_limit)
@@ -203,7 +203,7 @@ def atoms_of_record(records: Records, row: int) -> Atoms | None:
         return None
     z = molecule.numbers[molecule.atom_map >= 0]  # added hydrogens come last
     place = np.arange(len(z)) if records.places[row] is None else records.places[row]
-    return Atoms(np.where(place >= 0, z[place], 1), place)
+    return RecordAtoms(np.where(place >= 0, z[place], 1), place)
 
 
 def num_atoms_of(records: Records, row: int) -> int:
@@ -239,7 +239,7 @@ def _is_empty(cell: str) -> bool:
     return is_missing(cell) or cell.strip() == "[]"
 
 
-def _aligned(cell: str, column: str, atoms: Atoms, where: str) -> np.ndarray:
+def _aligned(cell: str, column: str, atoms: RecordAtoms, where: str) -> np.ndarray:
     """Returns the values of a cell for each atom of the record ``[m]``."""
     values = numbers_of(cell, column)
     if values is None:
@@ -262,7 +262,7 @@ def _aligned(cell: str, column: str, atoms: Atoms, where: str) -> np.ndarray:
 
 
 def _described(
-    name: str, task: int, values: Sequence[np.ndarray], atoms: Sequence[Atoms | None]
+    name: str, task: int, values: Sequence[np.ndarray], atoms: Sequence[RecordAtoms | None]
 ) -> str:
     known = [~np.isnan(x[:, task]) for x in values]
     number = sum(int(k.sum()) for k in known)

@@ -153,7 +153,7 @@ def _training(
     place = first[np.array(rows)][atoms.molecule] + atoms.place
     y = np.concatenate(table.values)[np.where(atoms.place >= 0, place, 0)]  # [N, T]
     y[atoms.place < 0] = np.nan
-    names = blocks_of(ATOM_CANDIDATES[settings.features])
+    names = blocks_of(ATOM_CANDIDATES[settings.features]) if settings.frozen else []
     names += [ENVIRONMENT] if settings.folds > 1 and ENVIRONMENT not in names else []
     features = atom_features(names, molecules, encoder, folder / "features")
     return _Training(data, molecules, atoms, y, features, settings)

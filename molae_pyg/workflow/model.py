@@ -96,7 +96,7 @@ class FittedModel:
 
     def __repr__(self) -> str:
         names = ", ".join(target.name for target in self.targets)
-        return f"FittedModel({self.folder}, {names}, {self.num_folds} folds)"
+        return f"{type(self).__name__}({self.folder}, {names}, {self.num_folds} folds)"
 
     @property
     def coordinates(self) -> str:
