@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from molae_pyg.analysis.plots import COLOURS, INK, Panel, draw_roc, parity_panels, style
+from molae_pyg.analysis.plots import COLOURS, INK, Panel, draw_roc, parity_panels, style, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MOLECULES = 30  # behind each point of a calibration curve
 EDGES = np.linspace(0, 1, 11)  # of the bins of similarity
 FEWEST = 5  # rows in a bin of similarity
+_NARROW = 1.6  # inches for the name of an axis beside the names of models
 _Z = 1.96  # half a 95 % interval, in standard errors
 
 Predictions = Mapping[str, tuple[np.ndarray, np.ndarray]]  # model -> labels, predictions [n]
@@ -31,28 +32,32 @@ class Bin(NamedTuple):
     half: float
 
 
-def draw_calibration(of_models: Predictions, colours: Mapping[str, str], axes: Axes) -> None:
-    """Draws the share of class 1 by predicted probability, a curve a model.
+def draw_calibration(
+    of_models: Predictions, colours: Mapping[str, str], axes: Axes, name: str = "share of class 1"
+) -> None:
+    """Draws the share of a class by its predicted probability, a curve a model.
 
     Args:
-        of_models: Labels and probabilities of class 1 of each model ``[n]``, NaN = missing label.
+        of_models: Labels, 1 for the class, and its probabilities of each model ``[n]``, NaN =
+            missing label.
         colours: Colour of each model.
         axes: Axes of a panel.
+        name: Name of the vertical axis.
     """
     from sklearn.calibration import calibration_curve
 
-    for name, (y, predicted) in of_models.items():
+    for model, (y, predicted) in of_models.items():
         known = ~np.isnan(y)
         bins = int(np.clip(known.sum() // MOLECULES, 2, 8))
         share, mean = calibration_curve(
             y[known], predicted[known], n_bins=bins, strategy="quantile"
         )
-        axes.plot(mean, share, marker="o", markersize=3, linewidth=1, color=colours[name])
+        axes.plot(mean, share, marker="o", markersize=3, linewidth=1, color=colours[model])
     axes.locator_params(nbins=5)
     shown = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
     axes.axline((0, 0), slope=1, color=INK, linewidth=0.8)
     axes.set(**shown)
-    style(axes, "predicted probability", "share of class 1")
+    style(axes, "predicted probability", name)
 
 
 def bounded_parity_panel(
@@ -176,14 +181,15 @@ def fold_panel(of_models: Mapping[str, np.ndarray], score: str) -> Panel:
         axes.set_yticks(range(len(of_models)), list(of_models))
         axes.set_ylim(len(of_models) - 0.5, -0.5)
         axes.locator_params(axis="x", nbins=5)
-        style(axes, score, "", grid="x")
+        style(axes, wrapped(score, _NARROW), "", grid="x")
 
     return Panel("Score of each fold, and the mean", draw)
 
 
-def calibration_panel(y: np.ndarray, probability: np.ndarray, title: str = "Calibration") -> Panel:
-    """Returns the panel of :func:`draw_calibration` for one model."""
-    return Panel(title, partial(draw_calibration, {"": (y, probability)}, {"": COLOURS[0]}))
+def calibration_panel(y: np.ndarray, probability: np.ndarray, title: str, share: str) -> Panel:
+    """Returns the panel of :func:`draw_calibration` for one model; ``share`` names its axis."""
+    of_models, colours = {"": (y, probability)}, {"": COLOURS[0]}
+    return Panel(title, partial(draw_calibration, of_models, colours, name=share))
 
 
 def roc_panel(of_models: Predictions, colours: Mapping[str, str]) -> Panel:

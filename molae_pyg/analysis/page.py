@@ -58,8 +58,9 @@ class Page:
         self._add("heading", (text, level, anchor), f"{'#' * level} {_escaped(text)}")
 
     def text(self, text: str) -> None:
-        """Adds a paragraph."""
-        self._add("text", text, _escaped(text))
+        """Adds a paragraph, or nothing if it is empty."""
+        if text:
+            self._add("text", text, _escaped(text))
 
     def answers(self, answers: Sequence[Answer]) -> None:
         """Adds results in boxes, each with a link to its heading."""

@@ -33,6 +33,7 @@ from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds
 from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.outcomes import featurized
+from molae_pyg.workflow.report import write_report
 from molae_pyg.workflow.scores import MODEL
 from molae_pyg.workflow.settings import FitSettings
 
@@ -125,6 +126,7 @@ def fit_atoms(
         _fit_folds(training, fold, folder)
         model = AtomModel(folder)
         write_atom_results(model, cells, table.records)
+        write_report(model)
         place.finish()
     return model
 

@@ -7,9 +7,12 @@ from molae_pyg.analysis.page import HTML, Answer, Page
 from molae_pyg.analysis.training_report import flat
 from molae_pyg.chem.options import InputError
 from molae_pyg.evaluation.runs import environment
+from molae_pyg.workflow.atom_model import AtomModel
 from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.report_atoms import AtomScores, add_atom_target
 from molae_pyg.workflow.report_data import add_courses, add_learned, how_estimated
-from molae_pyg.workflow.report_target import Estimate, add_target, anchor_of, answer
+from molae_pyg.workflow.report_estimate import Estimate
+from molae_pyg.workflow.report_target import add_target, anchor_of, answer
 
 _NO_ESTIMATE = (
     "One model was trained on all rows: there is no estimate of its error, and predictions have no "
@@ -42,8 +45,9 @@ def write_report(model: FittedModel, file: str | Path | None = None) -> Path:
         )
     name = Path(model.info["name"]).name
     page = Page(f"{name}: what the model can predict", "model report")
-    estimate = Estimate(model) if model.predictions else None
-    tasks = range(len(model.targets))
+    of_atoms, tasks = isinstance(model, AtomModel), range(len(model.targets))
+    make, add = (AtomScores, add_atom_target) if of_atoms else (Estimate, add_target)
+    estimate = make(model) if model.predictions else None
     if estimate is None:
         page.answers([Answer(target.name, _NO_ESTIMATE, "none") for target in model.targets])
     else:
@@ -55,21 +59,22 @@ def write_report(model: FittedModel, file: str | Path | None = None) -> Path:
     page.contents(links)
     add_learned(page, model)
     for task in tasks if estimate else ():
-        add_target(page, estimate, task)
+        add(page, estimate, task)
     add_courses(page, model)
-    _add_commands(page, model)
+    _add_commands(page, model, of_atoms)
     _add_settings(page, model)
     file = model.folder / HTML if file is None else Path(file)
     page.write(file)
     return file
 
 
-def _add_commands(page: Page, model: FittedModel) -> None:
+def _add_commands(page: Page, model: FittedModel, of_atoms: bool) -> None:
     page.heading("Predict new molecules", anchor="predict")
     folder = shlex.quote(str(model.folder))
     page.code(f"molae predict {folder} NEW.csv OUT.csv")
-    page.text("What the atoms of new molecules add to their predictions, drawn and as a table:")
-    page.code(f"molae explain {folder} NEW.csv OUT.html")
+    if not of_atoms:
+        page.text("What the atoms of new molecules add to their predictions, drawn and as a table:")
+        page.code(f"molae explain {folder} NEW.csv OUT.html")
     page.text("In Python:")
     page.code(
         "from molae_pyg.workflow import FittedModel\n"

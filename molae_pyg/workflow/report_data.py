@@ -9,7 +9,9 @@ import pandas as pd
 from molae_pyg.analysis.page import Page
 from molae_pyg.analysis.plots import COLOURS, Panel, Picture, style
 from molae_pyg.metrics import choosing_metric
+from molae_pyg.workflow.atom_model import AtomModel
 from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.report_estimate import value_text
 
 _LOST = 10  # rows without a molecule that the page lists
 _QUESTIONS = {
@@ -60,22 +62,23 @@ def add_learned(page: Page, model: FittedModel) -> None:
 
 
 def _target_table(model: FittedModel) -> pd.DataFrame:
-    rows = {}
-    labels = zip(model.targets, model.y.T, model.labels.y.T, strict=True)
-    for target, y, with_bounds in labels:
-        known, bounds = y[~np.isnan(y)], int((np.isnan(y) & ~np.isnan(with_bounds)).sum())
+    of_atoms, rows = isinstance(model, AtomModel), {}
+    for task, target in enumerate(model.targets):
+        y = (model.values if of_atoms else model.labels.y)[:, task]
+        known, bounds = y[~np.isnan(y)], 0 if of_atoms else model.labels.bound[:, task]
         if target.classes:
             counts = [int((known == c).sum()) for c in range(len(target.classes))]
             pairs = zip(counts, target.classes, strict=True)
             about = ", ".join(f"{name}: {count:,}" for count, name in pairs)
             kind = f"{len(target.classes)} classes"
         else:
-            low, middle, high = np.quantile(known, [0, 0.5, 1])
-            about, kind = f"{low:.4g} to {high:.4g}, median {middle:.4g}", "numbers"
-        about = about.replace("-", "\N{MINUS SIGN}") if not target.classes else about
-        about += f"; beside them {bounds:,} bounds" if bounds else ""
-        missing = len(y) - len(known) - bounds
-        rows[target.name] = [kind, f"{len(known):,}", f"{missing:,}", about]
+            low, middle, high = (value_text(x) for x in np.quantile(known, [0, 0.5, 1]))
+            about, kind = f"{low} to {high}, median {middle}", "numbers"
+            kind += " of atoms" * of_atoms
+        number = f"{len(known):,}"
+        if np.any(bounds):
+            number += f", {np.count_nonzero(bounds):,} of them bounds"
+        rows[target.name] = [kind, number, f"{len(y) - len(known):,}", about]
     names = ["kind", "labels", "missing", "values"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=names)
 
@@ -109,7 +112,7 @@ def add_courses(page: Page, model: FittedModel) -> None:
     }
     if not courses:
         return
-    types = [target.kind for target in model.targets]
+    types = ["regression" if t.kind == "atom" else t.kind for t in model.targets]
     settings = model.info["identity"]["settings"]["training"]
     metric = choosing_metric(types, len(types), settings.get("metric"))
     columns = {

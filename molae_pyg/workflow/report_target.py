@@ -6,95 +6,28 @@ import pandas as pd
 from molae_pyg.analysis import held_out
 from molae_pyg.analysis.page import Answer, Page
 from molae_pyg.analysis.plots import Panel, Picture, colours_of
-from molae_pyg.baselines.forest import ecfp4
-from molae_pyg.evaluation.figures import UNITS
-from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER
-from molae_pyg.workflow.estimates import (
-    LEVELS,
-    interval_coverage,
-    sets_out_of_fold,
-    similarity_to_other_folds,
+from molae_pyg.metrics import LOWER_IS_BETTER
+from molae_pyg.workflow.estimates import LEVELS, interval_coverage, sets_out_of_fold
+from molae_pyg.workflow.report_estimate import (
+    METRICS,
+    MODELS,
+    Estimate,
+    Scores,
+    percent_text,
+    score_text,
+    spread_text,
+    value_text,
 )
-from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.scores import MODEL
-from molae_pyg.workflow.worst import drawings, worst_rows
+from molae_pyg.workflow.worst import drawings
 
-#: How the page writes the names of scores, and those of models in the order of its tables.
-METRICS = {
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "r2": "R²",
-    "spearman": "Spearman correlation",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-    "macro_roc_auc": "macro ROC-AUC",
-    "accuracy": "accuracy",
-    "log_loss": "cross entropy",
-}
-MODELS = {
-    MODEL: "this model",
-    "descriptors": "descriptors",
-    "ecfp-forest": "ECFP4 forest",
-    "mean": "mean of the labels",
-}
 _FEW = 6  # targets; of more, the scores of the folds are not drawn
-_SIMILAR = 3000  # rows whose similarity is computed
+_CLASSES = 8  # of a target; of more, tables of classes have the largest numbers only
 _TONES = {"better": "good", "not clearly": "even", "worse": "bad"}
-
-
-class Estimate:
-    """What the out-of-fold predictions of a model say, as far as all targets share it.
-
-    Args:
-        model: A model of several folds, with ``metrics.csv``.
-    """
-
-    def __init__(self, model: FittedModel) -> None:
-        self.model = model
-        table = pd.read_csv(model.folder / "metrics.csv", dtype=str, keep_default_na=False)
-        words = ("model", "target", "fold", "verdict")
-        self.scores = table.apply(lambda c: c if c.name in words else pd.to_numeric(c))
-        self.oof = model.oof
-        self.names = {key: name for key, name in MODELS.items() if key in model.predictions}
-        self.unit = UNITS.get(model.info["name"], "")
-        self.errors = [self._errors(task) for task in range(len(model.targets))]
-        self.worst = worst_rows(model, self.errors)
-        rows = np.arange(len(model.smiles))
-        if len(rows) > _SIMILAR:
-            rows = np.random.default_rng(0).choice(rows, _SIMILAR, replace=False)
-        rows = np.union1d(rows, np.concatenate(self.worst.rows))
-        self.similarity = np.full(len(model.smiles), np.nan)
-        if all(model.smiles):
-            bits = ecfp4(model.smiles)
-            self.similarity[rows] = similarity_to_other_folds(bits, model.fold, rows)
-
-    def column(self, task: int, ending: str) -> np.ndarray:
-        """Returns a column of the out-of-fold predictions ``[n]``."""
-        return self.oof[f"{self.model.targets[task].name}_{ending}"].to_numpy()
-
-    def of(self, task: int, name: str) -> pd.DataFrame:
-        """Returns the scores of a model by fold; ``"all"`` is that of all rows."""
-        is_it = (self.scores["model"] == name) & (
-            self.scores["target"] == self.model.targets[task].name
-        )
-        return self.scores[is_it].set_index("fold")
-
-    def _errors(self, task: int) -> np.ndarray:
-        """Returns the errors of numbers, and of classes 1 - probability of the label ``[n]``."""
-        y = self.model.y[:, task]
-        if self.model.targets[task].kind == "regression":
-            return np.abs(y - self.column(task, "predicted"))
-        label = np.nan_to_num(y).astype(int)[:, None]
-        p = np.take_along_axis(self.probabilities(task), label, 1)[:, 0]
-        return np.where(np.isnan(y), np.nan, 1 - p)
-
-    def probabilities(self, task: int) -> np.ndarray:
-        """Returns the probabilities of the classes of a target ``[n, C]``."""
-        target = self.model.targets[task]
-        if target.kind == "classification":
-            p = self.column(task, "probability")
-            return np.stack([1 - p, p], 1)
-        return np.stack([self.column(task, f"probability_{name}") for name in target.classes], 1)
+_HOW_SCORED = (
+    "Folds: mean ± standard deviation over the folds. All other scores are those of all rows "
+    "together. The baselines were trained and tested on the same folds."
+)
 
 
 def anchor_of(task: int) -> str:
@@ -102,113 +35,122 @@ def anchor_of(task: int) -> str:
     return f"target-{task}"
 
 
-def answer(estimate: Estimate, task: int) -> Answer:
+def answer(scores: Scores, task: int) -> Answer:
     """Returns the answer in a sentence: score, verdict, and what to expect of a prediction."""
-    target = estimate.model.targets[task]
-    metric = DEFAULT_METRIC[target.kind]
-    scores = estimate.of(task, MODEL)
-    whole = scores.loc["all"]
-    mean = estimate.of(task, "mean").loc["all", metric]
-    against = "the mean of the labels has" if metric in LOWER_IS_BETTER else "chance has"
-    reference = _score(mean) if metric in LOWER_IS_BETTER else "0.5"
+    target, metric = scores.model.targets[task], scores.metric(task)
+    own = scores.of(task, MODEL)
+    whole = own.loc["all"]
+    reference = "chance has 0.5"
+    if metric in LOWER_IS_BETTER:
+        simplest = scores.of(task, scores.simplest).loc["all", metric]
+        reference = f"the {MODELS[scores.simplest]} has {score_text(simplest)}"
     text = (
-        f"{METRICS[metric]} {_score(whole[metric])} on {int(whole['n']):,} labels "
-        f"(folds {_spread(scores[metric])}; {against} {reference}). "
+        f"{METRICS[metric]} {score_text(whole[metric])} on {int(whole['n']):,} {scores.labels} "
+        f"(folds {spread_text(own[metric])}; {reference}). "
     )
     tone = "none"
     if verdict := whole["verdict"]:
         tone = next(tone for words, tone in _TONES.items() if verdict.startswith(words))
         text += f"The model is {verdict}. "
-    if target.kind == "regression":
-        half = np.median(estimate.column(task, "high") - estimate.column(task, "low")) / 2
+    if not target.classes:
+        half = np.median(scores.column(task, "high") - scores.column(task, "low")) / 2
         text += (
-            f"Its 90 % intervals (±\N{NO-BREAK SPACE}{_score(half)}) contain "
-            f"{_percent(whole['coverage_90'])} of the labels."
+            f"Its 90 % intervals (±\N{NO-BREAK SPACE}{score_text(half)}) contain "
+            f"{percent_text(whole['coverage_90'])} of the {scores.labels}."
         )
     return Answer(target.name, text, tone, anchor_of(task))
 
 
+def add_scores(page: Page, scores: Scores, task: int) -> list[Panel]:
+    """Adds heading and scores of a target; returns the panel of the folds if it is drawn."""
+    model = scores.model
+    page.heading(model.targets[task].name, anchor=anchor_of(task))
+    page.table(*scores.score_table(task))
+    page.text(_HOW_SCORED)
+    if len(model.targets) > _FEW:
+        return []
+    metric = scores.metric(task)
+    unit = f", {unit_of(scores)}" if metric == "rmse" else ""
+    return [held_out.fold_panel(scores.of_folds(task), METRICS[metric] + unit)]
+
+
+def unit_of(scores: Scores) -> str:
+    """Returns the unit of numbers, or a word for it."""
+    return scores.unit or "unit of the labels"
+
+
 def add_target(page: Page, estimate: Estimate, task: int) -> None:
     """Adds the section of a target."""
-    target = estimate.model.targets[task]
-    page.heading(target.name, anchor=anchor_of(task))
-    page.table(*_score_table(estimate, task))
-    page.text(
-        "Folds: mean ± standard deviation over the folds. All other scores are those of all rows "
-        "together. The baselines were trained and tested on the same folds."
-    )
-    panels, legend = _panels(estimate, task)
-    page.picture(anchor_of(task), Picture("", panels, "small", legend))
-    page.table(_coverage_table(estimate, task))
-    rows = estimate.worst.rows[task]
+    panels, target = add_scores(page, estimate, task), estimate.model.targets[task]
+    add = _add_classes if target.classes else _add_numbers
+    add(page, estimate, task, panels)
+    rows = estimate.worst.rows[task].tolist()
     page.heading(f"The {len(rows)} rows with the largest errors", 3)
     page.text(_how_drawn(estimate, task))
-    captions = [_caption(estimate, task, row) for row in rows.tolist()]
-    smiles = [estimate.model.smiles[row] for row in rows.tolist()]
-    for caption in (c for c, text in zip(captions, smiles, strict=True) if not text):
-        page.text(caption)
+    captions = [_caption(estimate, task, row) for row in rows]
+    for row, caption in zip(rows, captions, strict=True):
+        if not estimate.model.smiles[row]:
+            page.text(caption)
     page.drawings(
         f"worst {task}", *drawings(estimate.model, estimate.worst, task, captions, estimate.unit)
     )
 
 
-def _score_table(estimate: Estimate, task: int) -> tuple[pd.DataFrame, dict[str, set[str]]]:
-    """Returns the scores by model, and the best model of each column."""
-    metric = DEFAULT_METRIC[estimate.model.targets[task].kind]
-    of_models = {name: estimate.of(task, key) for key, name in estimate.names.items()}
-    some = of_models[MODELS[MODEL]]
-    names = [name for name in METRICS if name in some and some[name].notna().any()]
-    table, bold = pd.DataFrame(index=list(of_models)), {}
-    for name in names:
-        values = pd.Series({model: scores.loc["all", name] for model, scores in of_models.items()})
-        column = METRICS[name]
-        table[column] = values.map(_score)
-        best = values.min() if name in LOWER_IS_BETTER else values.max()
-        bold[column] = set(values.index[values == best])
-        if name == metric:
-            spread = {model: _spread(scores[name]) for model, scores in of_models.items()}
-            table[f"{column} of the folds"] = pd.Series(spread)
-    return table, bold
+def _add_numbers(page: Page, estimate: Estimate, task: int, panels: list[Panel]) -> None:
+    model, unit = estimate.model, unit_of(estimate)
+    y, bound = model.labels.y[:, task], model.labels.bound[:, task]
+    exact, predicted = model.y[:, task], estimate.column(task, "predicted")
+    panels.append(held_out.bounded_parity_panel(y, predicted, bound, unit))
+    error = np.where(bound == 0, estimate.errors[task], np.nan)
+    panels += _similarity_panels(estimate, error, f"|error|, {unit}")
+    found = interval_coverage(exact, predicted, model.fold)
+    measured = [share for share, _ in found]
+    panels.append(held_out.coverage_panel(LEVELS, measured, int((~np.isnan(exact)).sum())))
+    page.picture(anchor_of(task), Picture("", panels))
+    page.text(_about_bounds(y, predicted, bound))
+    cells = [[percent_text(share), f"± {score_text(half)}"] for share, half in found]
+    page.table(pd.DataFrame(cells, _levels(), ["labels inside", "interval: prediction"]))
 
 
-def _panels(estimate: Estimate, task: int) -> tuple[list[Panel], dict[str, str]]:
-    """Returns the panels of a target, and the legend of their colours."""
-    model = estimate.model
-    target, y = model.targets[task], model.y[:, task]
-    known = ~np.isnan(y)
-    panels, legend = [], {}
-    unit = estimate.unit or "unit of the labels"
-    if len(model.targets) <= _FEW:
-        metric = DEFAULT_METRIC[target.kind]
-        score = METRICS[metric] + (f", {unit}" if target.kind == "regression" else "")
-        of_models = {
-            name: estimate.of(task, key)[metric].drop("all").to_numpy(float)
-            for key, name in estimate.names.items()
-        }
-        panels.append(held_out.fold_panel(of_models, score))
-    if target.kind == "regression":
-        predicted = estimate.column(task, "predicted")
-        panels.append(held_out.bounded_parity_panel(y, predicted, np.zeros(len(y)), unit))
-        panels += _similarity_panels(estimate, estimate.errors[task], f"|error|, {unit}")
-        measured = [share for share, _ in interval_coverage(y, predicted, model.fold)]
-        panels.append(held_out.coverage_panel(LEVELS, measured, int(known.sum())))
-        return panels, legend
-    p = estimate.probabilities(task)
-    if target.kind == "classification" and len(np.unique(y[known])) == 2:
+def _about_bounds(y: np.ndarray, predicted: np.ndarray, bound: np.ndarray) -> str:
+    """Returns how many bounds are kept by the predictions; nothing if there are none."""
+    known = (bound != 0) & ~np.isnan(y)
+    if not known.any():
+        return ""
+    kept = (bound * (predicted - y) >= 0)[known].sum()
+    return (
+        f"{known.sum():,} labels are bounds, orange arrows to where the true value is. {kept:,} "
+        "predictions are there. Scores, coverage and error by similarity are of exact labels."
+    )
+
+
+def _add_classes(page: Page, estimate: Estimate, task: int, panels: list[Panel]) -> None:
+    model, target = estimate.model, estimate.model.targets[task]
+    y, probability = model.y[:, task], estimate.probabilities(task)
+    known, legend = ~np.isnan(y), {}
+    if target.kind == "classification":
+        place = model.columns_of(task)
         found = {
-            name: (y[known], model.predictions[key][known, task])
+            name: (y[known], model.predictions[key][known, place][:, 0])
             for key, name in estimate.names.items()
-            if key != "mean"
+            if key != estimate.simplest
         }
         legend = colours_of(found)
         panels.append(held_out.roc_panel(found, legend))
-    wrong = np.where(known, p.argmax(1) != y, np.nan)
-    found = "likeliest class", 1 - wrong, p.max(1)
-    if target.kind == "classification":
-        found = f"class {target.classes[1]}", y, p[:, 1]
-    panels.append(held_out.calibration_panel(*found[1:], f"Calibration, {found[0]}"))
+        title, share = f"Calibration, class {target.classes[1]}", "share of this class"
+        panels.append(held_out.calibration_panel(y, probability[:, 1], title, share))
+    else:
+        title, share = "Calibration of the predicted class", "share of right classes"
+        right = 1 - estimate.is_wrong(task)
+        panels.append(held_out.calibration_panel(right, probability.max(1), title, share))
+    wrong = estimate.is_wrong(task)
     panels += _similarity_panels(estimate, wrong, "share of wrong classes")
-    return panels, legend
+    page.picture(anchor_of(task), Picture("", panels, "small", legend))
+    if target.kind == "multiclass":
+        page.heading("Labels and predicted classes", 3)
+        page.table(_confusion(estimate, task))
+    page.heading("Coverage of the sets of possible classes", 3)
+    page.table(_set_table(estimate, task))
 
 
 def _similarity_panels(estimate: Estimate, error: np.ndarray, name: str) -> list[Panel]:
@@ -216,26 +158,44 @@ def _similarity_panels(estimate: Estimate, error: np.ndarray, name: str) -> list
     return [held_out.similarity_panel(bins, name)] if bins else []
 
 
-def _coverage_table(estimate: Estimate, task: int) -> pd.DataFrame:
-    """Returns the measured share of labels in their intervals or sets, by level."""
-    model = estimate.model
-    y, target = model.y[:, task], model.targets[task]
-    index = [f"level {_percent(level, 0)}" for level in LEVELS]
-    if target.kind == "regression":
-        found = interval_coverage(y, estimate.column(task, "predicted"), model.fold)
-        cells = [[_percent(share), f"± {_score(half)}"] for share, half in found]
-        return pd.DataFrame(cells, index, ["labels inside", "interval: prediction"])
-    probability, cells = estimate.probabilities(task), []
+def _levels() -> list[str]:
+    return [f"level {percent_text(level, 0)}" for level in LEVELS]
+
+
+def _confusion(estimate: Estimate, task: int) -> pd.DataFrame:
+    """Returns the number of rows by label and predicted class; of many classes the errors."""
+    names, y = estimate.model.targets[task].classes, estimate.model.y[:, task]
+    known = ~np.isnan(y)
+    labels = pd.Series([names[int(label)] for label in y[known]])
+    predicted = pd.Series(estimate.column(task, "predicted")[known])
+    if len(names) <= _CLASSES:
+        counts = pd.crosstab(labels, predicted).reindex(index=names, columns=names, fill_value=0)
+        counts.index = [f"label {name}" for name in names]
+        return counts.map("{:,}".format).rename(columns=lambda name: f"predicted {name}")
+    wrong = labels != predicted
+    pairs = (labels[wrong] + " predicted as " + predicted[wrong]).value_counts()
+    return pairs.head(10).map("{:,}".format).to_frame("rows")
+
+
+def _set_table(estimate: Estimate, task: int) -> pd.DataFrame:
+    """Returns the measured share of labels in their conformal sets, by level."""
+    model, target = estimate.model, estimate.model.targets[task]
+    y, probability = model.y[:, task], estimate.probabilities(task)
+    known = np.flatnonzero(~np.isnan(y))
+    labels = y[known].astype(int)
+    rows = []
     for level in LEVELS:
-        possible = sets_out_of_fold(y, probability, model.fold, 1 - level)
-        classes = range(len(target.classes))
-        inside = [possible[y == c, c].mean() if (y == c).any() else np.nan for c in classes]
-        sizes = possible[~np.isnan(y)].sum(1)
-        shares = [*inside, (sizes == 1).mean(), (sizes > 1).mean(), (sizes == 0).mean()]
-        cells.append([_percent(share) for share in shares])
-    columns = [f"{name} in the set" for name in target.classes]
-    several = "both classes" if len(target.classes) == 2 else "several classes"
-    return pd.DataFrame(cells, index, [*columns, "one class", several, "no class"])
+        possible = sets_out_of_fold(y, probability, model.fold, 1 - level)[known]
+        inside, sizes = possible[np.arange(len(known)), labels], possible.sum(1)
+        row = {"labels in their set": inside.mean()}
+        if len(target.classes) <= _CLASSES:
+            for place, name in enumerate(target.classes):
+                of_class = inside[labels == place]
+                row[f"label {name}"] = of_class.mean() if len(of_class) else np.nan
+        row |= {"one class": (sizes == 1).mean(), "several": (sizes > 1).mean()}
+        rows.append(row | {"none": (sizes == 0).mean()})
+    table = pd.DataFrame(rows, _levels())
+    return table.map(lambda share: "" if np.isnan(share) else percent_text(share))
 
 
 def _how_drawn(estimate: Estimate, task: int) -> str:
@@ -246,10 +206,12 @@ def _how_drawn(estimate: Estimate, task: int) -> str:
         "from 0."
     )
     if number:
+        several = estimate.model.targets[task].kind == "multiclass"
+        what = "log-odds of the predicted class" if several else "prediction"
         text += (
-            " Red atoms raise the prediction and blue atoms lower it, by the model of the row's "
-            "fold, which has not seen the row: prediction minus that without the atom. Point at an "
-            "atom for its value."
+            f" Red atoms raise the {what} and blue atoms lower it, by the model of the row's fold, "
+            "which has not seen the row: prediction minus that without the atom. Point at an atom "
+            "for its value."
         )
     if number < len(rows):
         text += f" {number} of the {len(rows)} molecules are explained; the others have no colours."
@@ -258,42 +220,18 @@ def _how_drawn(estimate: Estimate, task: int) -> str:
 
 def _caption(estimate: Estimate, task: int, row: int) -> str:
     model, target = estimate.model, estimate.model.targets[task]
-    label, similarity = model.y[row, task], estimate.similarity[row]
-    if target.kind == "regression":
-        low, high = (estimate.column(task, end)[row] for end in ("low", "high"))
-        found = (
-            f"label {_value(label)}, predicted {_value(estimate.column(task, 'predicted')[row])}"
-        )
-        found += f" ({_value(low)} to {_value(high)})"
+    label, predicted = model.labels.y[row, task], estimate.column(task, "predicted")[row]
+    if target.classes:
+        probability = estimate.probabilities(task)[row]
+        name = target.classes[1] if target.kind == "classification" else predicted
+        found = f"label {target.classes[int(label)]}, "
+        found += "" if target.kind == "classification" else f"predicted {predicted}, "
+        found += f"probability of {name} {probability[target.classes.index(name)]:.2f}"
     else:
-        named = 1 if target.kind == "classification" else int(label)
-        probability = estimate.probabilities(task)[row, named]
-        found = f"label {target.classes[int(label)]}, probability of {target.classes[named]} "
-        found += f"{probability:.2f}"
-    if not np.isnan(similarity):
+        low, high = (value_text(estimate.column(task, end)[row]) for end in ("low", "high"))
+        sign = {0: "", 1: "> ", -1: "< "}[int(model.labels.bound[row, task])]
+        found = f"label {sign}{value_text(label)}, predicted {value_text(predicted)}"
+        found += f" ({low} to {high})"
+    if not np.isnan(similarity := estimate.similarity[row]):
         found += f", similarity {similarity:.2f}"
     return f"Row {model.rows[row]}: {found}, fold {model.fold[row]}"
-
-
-def _spread(scores: pd.Series) -> str:
-    """Returns mean ± standard deviation over the folds that have a score."""
-    parts = scores.drop("all").dropna()
-    if parts.empty:
-        return "none"
-    return _score(parts.mean()) + (f" ± {_score(parts.std())}" if len(parts) > 1 else "")
-
-
-def _score(value: float) -> str:
-    """Returns a score with three decimals, or three digits if it is very large or small."""
-    if not np.isfinite(value):
-        return "none"
-    text = f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def _percent(share: float, decimals: int = 1) -> str:
-    return "none" if np.isnan(share) else f"{100 * share:.{decimals}f} %"
-
-
-def _value(value: float) -> str:
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")

@@ -10,15 +10,19 @@ import pandas as pd
 import pytest
 import torch
 from pages import BROWSER, assert_legible, needs_browser, read_page
+from rdkit import Chem
 from torch_geometric.data import Data
 
 from molae_pyg.chem import from_smiles
+from molae_pyg.inference.explain import element_of
 from molae_pyg.models import MolAE
+from molae_pyg.tables.atom_lists import AtomTable
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
-from molae_pyg.workflow import FitSettings, FittedModel, fit, write_report
+from molae_pyg.workflow import FitSettings, FittedModel, fit, fit_atoms, write_report
+from molae_pyg.workflow.atom_model import records_of
 from molae_pyg.workflow.molecules import Molecules
-from molae_pyg.workflow.report_target import METRICS, MODELS
+from molae_pyg.workflow.report_estimate import METRICS, MODELS
 
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
 SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
@@ -76,7 +80,7 @@ def test_names_are_escaped_and_whole(page, model):
     assert page.words.count(ATTACK) == page.words.count(LONG) == 3  # box, contents, heading
     assert page.row(LONG)[0] == "2 classes"
     assert page.row(LONG)[3] == f"{NO}: 14, {YES}: 11"
-    assert f"{NO} in the set" in [cell for row in page.rows for cell in row]
+    assert f"label {NO}" in [cell for row in page.rows for cell in row]
 
 
 def test_it_loads_nothing_and_links_lead_somewhere(page):
@@ -108,7 +112,7 @@ def test_scores_are_those_of_the_table(page, model):
     scores = pd.read_csv(model.folder / "metrics.csv", dtype={"fold": str})
     for target, (first, *_) in zip((ATTACK, LONG), (["rmse"], ["roc_auc"]), strict=True):
         table = next(place for place, row in enumerate(page.rows) if row[1:2] == [METRICS[first]])
-        for shift, (key, name) in enumerate(MODELS.items(), 1):
+        for shift, (key, name) in enumerate(list(MODELS.items())[:4], 1):
             some = scores[(scores["target"] == target) & (scores["model"] == key)]
             some = some.set_index("fold")[first]
             row = page.rows[table + shift]
@@ -199,3 +203,72 @@ def test_molecules_without_smiles_are_not_drawn(model, weights, tmp_path):
     assert not [title for title in titles if "similarity" in title]
     assert page.attributes("svg") == []
     assert len([word for word in page.words if re.match(r"Row \d+: label ", word)]) == 20
+
+
+SHAPES = ["aryl <b>", "alkyl", "hetero 'x'"]
+
+
+@pytest.fixture(scope="module")
+def several(weights, tmp_path_factory):
+    """Three classes, and numbers of which some are bounds."""
+    shape = [0.0 if "c1cccc" in s else 1.0 if "CCCCC1" in s else 2.0 for s in SMILES]
+    y = torch.tensor([[float(len(s)), c] for s, c in zip(SMILES, shape, strict=True)])
+    bound = torch.zeros_like(y, dtype=torch.int8)
+    bound[3, 0], bound[11, 0], bound[20, 0] = 1, 1, -1
+    kinds = ["regression", "multiclass"]
+    of = Table(SMILES, y, ["size", ATTACK], kinds, classes={ATTACK: SHAPES}, bound=bound)
+    settings = FitSettings(folds=3, split="random", weights=weights)
+    folder = tmp_path_factory.mktemp("several") / "m"
+    return fit(of, folder, settings, name="several")
+
+
+def test_several_classes_and_bounds(several, tmp_path):
+    page = read_page(several.folder / "report.html")
+    titles = [picture["alt"] for picture in page.attributes("img")]
+    assert titles[-2] == "Calibration of the predicted class"
+    counts = np.array([page.row(f"label {name}")[:3] for name in SHAPES], int)
+    predicted = several.oof[f"{ATTACK}_predicted"].to_numpy()
+    found = [
+        [int(((several.y[:, 1] == label) & (predicted == name)).sum()) for name in SHAPES]
+        for label in range(3)
+    ]
+    assert counts.tolist() == found
+    assert page.row(ATTACK)[0] == "3 classes"
+    assert page.row("size")[1] == "30, 3 of them bounds"
+    (told,) = [word for word in page.words if "labels are bounds" in word]
+    assert told.startswith("3 labels are bounds")
+    assert "macro ROC-AUC" in [cell for row in page.rows for cell in row]
+
+
+def test_many_classes_have_a_list_of_confusions(several, monkeypatch, tmp_path):
+    monkeypatch.setattr("molae_pyg.workflow.report_target._CLASSES", 2)
+    page = read_page(write_report(several, tmp_path / "page.html"))
+    assert not [row for row in page.rows if row[:1] == [f"label {SHAPES[0]}"]]
+    wrong = several.oof[f"{ATTACK}_predicted"] != np.array(SHAPES)[several.y[:, 1].astype(int)]
+    listed = [int(row[1]) for row in page.rows if " predicted as " in row[0]]
+    assert sum(listed) == wrong.sum()
+
+
+def test_targets_of_atoms(weights, tmp_path):
+    values = [
+        np.array([[6.0 + a.GetAtomicNum() / a.GetDegree()] for a in mol.GetAtoms()])
+        for mol in map(Chem.MolFromSmiles, SMILES)
+    ]
+    of = AtomTable(records_of(SMILES), values, ["<i>shell"])
+    settings = FitSettings(folds=3, split="random", weights=weights)
+    found = fit_atoms(of, tmp_path / "m", settings, name="atoms")
+    page = read_page(found.folder / "report.html")
+    titles = [picture["alt"] for picture in page.attributes("img")]
+    assert titles == [
+        *("Score of each fold, and the mean", "Predicted against measured"),
+        "Coverage of the intervals",
+    ]
+    number = sum(len(x) for x in values)
+    assert page.row("<i>shell")[:3] == ["numbers of atoms", f"{number}", "0"]
+    assert page.row("C")[0] == f"{sum(s.upper().count('C') for s in SMILES)}"
+    error = (found.oof["<i>shell_predicted"] - found.oof["<i>shell_label"]).abs()
+    worst = found.oof.loc[error.idxmax()]
+    name = f"row {worst['row']:.0f}, {element_of(int(worst['z']))} {worst['atom']:.0f}"
+    first = next(row for row in page.rows if row[0].startswith("row "))
+    assert first[0] == name
+    assert not [word for word in page.words if word.startswith("molae explain")]
