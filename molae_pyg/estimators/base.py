@@ -132,7 +132,7 @@ class MoleculeModel(BaseEstimator):
             training=dict(self.training or {}),
         )
         folder = KeptFolder(self.folder, self.cache)
-        table, cells = _table(molecules.smiles, labels, self._kinds[0])
+        table, cells = _table(molecules.smiles, labels)
         fit(table, folder.path, settings, cells, "X", molecules, self.cache, report=False)
         self._take(folder, labels.is_flat, labels.classes)
         status, reason = self.outcomes_["status"], self.outcomes_["reason"]
@@ -226,14 +226,16 @@ class MoleculeModel(BaseEstimator):
         return estimator
 
 
-def _table(smiles: list[str], labels: Labels, kind: TaskType) -> tuple[Table, Cells]:
+def _table(smiles: list[str], labels: Labels) -> tuple[Table, Cells]:
     """Returns the molecules and labels as a table, and as cells with the words of the classes."""
     columns = [smiles]
     for task, y in enumerate(labels.y.T):
         values = labels.classes[task] if labels.classes else None
         columns.append([_word(value, values) for value in y.tolist()])
-    kinds = [kind] * len(labels.names)
-    table = Table(smiles, torch.tensor(labels.y, dtype=torch.float32), labels.names, kinds)
+    y, kinds = torch.tensor(labels.y, dtype=torch.float32), labels.kinds
+    named = zip(labels.names, kinds, labels.classes or kinds, strict=True)
+    classes = {name: list(map(str, c)) for name, kind, c in named if kind == "multiclass"}
+    table = Table(smiles, y, labels.names, kinds, classes=classes)
     rows = [list(row) for row in zip(*columns, strict=True)]
     return table, Cells(["smiles", *labels.names], rows)
 

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, validate_data
 
 from molae_pyg.chem.options import InputError
+from molae_pyg.kinds import TaskType
 from molae_pyg.workflow.molecules import Molecules, listed
 
 
@@ -22,6 +23,13 @@ class Labels(NamedTuple):
     y: np.ndarray  #: ``[n, T]`` float, NaN = missing; of classes their number.
     classes: list[np.ndarray]  #: Classes of each target; empty for numbers.
     is_flat: bool  #: Whether y was given as ``[n]``.
+
+    @property
+    def kinds(self) -> list[TaskType]:
+        """Kind of each target."""
+        if not self.classes:
+            return ["regression"] * len(self.names)
+        return ["classification" if len(c) == 2 else "multiclass" for c in self.classes]
 
 
 def molecules_of(estimator: BaseEstimator, X: Any, reset: bool) -> Molecules:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import Tags
 
 from molae_pyg.chem.options import InputError
 from molae_pyg.estimators.base import ARGUMENTS, MoleculeModel
@@ -61,13 +60,10 @@ class MolAEClassifier(ClassifierMixin, MoleculeModel):
         + "        classes_: Classes; of y ``[n, T]`` a list with those of each target.\n"
     )
 
-    _kinds = ("classification",)
+    _kinds = ("classification", "multiclass")
 
     def _labels(self, y: Any) -> Labels:
-        labels = classes_of(y)
-        if any(len(values) > 2 for values in labels.classes):
-            raise InputError("Only binary classification is supported. y is multiclass")
-        return labels
+        return classes_of(y)
 
     def _take(self, folder: KeptFolder, is_flat: bool, classes: list[np.ndarray]) -> None:
         super()._take(folder, is_flat, classes)
@@ -99,8 +95,7 @@ class MolAEClassifier(ClassifierMixin, MoleculeModel):
             raise InputError("a model of one fold has no sets of classes: use folds=5")
         found, sets = self._predict(X, level), []
         for target in self.model_.targets:
-            texts = found[f"{target.name}_set"]
-            named = [set(text.split("|")) for text in texts]
+            named = [set(text.split("|")) for text in found[f"{target.name}_set"]]
             sets.append(np.array([[name in names for name in target.classes] for names in named]))
         return sets[0] if self._is_flat else sets
 
@@ -120,16 +115,16 @@ class MolAEClassifier(ClassifierMixin, MoleculeModel):
             )
         )
 
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags
-
     def _probabilities(self, X: Any) -> list[np.ndarray]:
         """Returns the probabilities of each target ``[n, C]``."""
-        found = self._predict(X)
-        of_one = [found[f"{target.name}_probability"].to_numpy() for target in self.model_.targets]
-        return [np.stack([1 - p, p], axis=1) for p in of_one]
+        found, probabilities = self._predict(X), []
+        for target in self.model_.targets:
+            p = f"{target.name}_probability"
+            if target.kind == "multiclass":
+                probabilities.append(found[[f"{p}_{name}" for name in target.classes]].to_numpy())
+            else:
+                probabilities.append(np.stack([1 - found[p], found[p]], axis=1))
+        return probabilities
 
     def _as_classes(self, probabilities: list[np.ndarray]) -> np.ndarray:
         """Returns the likeliest class of each target."""
@@ -137,7 +132,8 @@ class MolAEClassifier(ClassifierMixin, MoleculeModel):
         columns = []
         for values, p in zip(classes, probabilities, strict=True):
             known = ~np.isnan(p[:, 0])
-            column = values[(p[:, 1] >= 0.5).astype(int)]
+            best = p.argmax(1) if len(values) > 2 else (p[:, 1] >= 0.5).astype(int)
+            column = values[best]
             if not known.all():
                 column = column.astype(object)
                 column[~known] = np.nan

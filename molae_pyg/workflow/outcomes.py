@@ -132,7 +132,7 @@ def featurized(
             raise InputError(f"{name}: {error}") from None
 
 
-class GivenTable(MoleculeTable):
+class GivenTable(CSVDataset):
     """A table of molecules in memory; items have ``atom_map``, -1 where it is not known.
 
     Args:
@@ -150,15 +150,8 @@ class GivenTable(MoleculeTable):
         cache: FeatureCache | None = None,
     ) -> None:
         self._source = molecules, cache
-        super().__init__(
-            table.smiles,
-            table.y,
-            table.task_names,
-            table.task_types,
-            num_conformers=options.num_conformers,
-            add_2d=options.add_2d,
-            seed=options.seed,
-        )
+        made = {"num_conformers": options.num_conformers, "add_2d": False, "seed": options.seed}
+        self._make(table, "table.csv", None, made)
         self.recipe["source"] = molecules.source
         del self._source
 

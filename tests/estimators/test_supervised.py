@@ -207,6 +207,24 @@ def test_missing_and_several_classes(smiles, amine, settings):
     assert model.score(smiles, y) > 0.8
 
 
+def test_several_classes(smiles, settings, tmp_path):
+    y = np.array([len(text) % 3 + 5 for text in smiles])
+    model = MolAEClassifier(**settings).fit(smiles, y)
+    assert model.classes_.tolist() == [5, 6, 7]
+    proba = model.predict_proba(smiles)
+    assert proba.shape == (30, 3)
+    assert proba.sum(1) == pytest.approx(1)
+    assert np.array_equal(model.predict(smiles), model.classes_[proba.argmax(1)])
+    assert model.predict_set(smiles).shape == (30, 3)
+    both = np.stack([y, y % 2], axis=1)
+    model = MolAEClassifier(**settings).fit(smiles, both)
+    assert [values.tolist() for values in model.classes_] == [[5, 6, 7], [0, 1]]
+    assert model.predict(smiles).shape == (30, 2)
+    model.save(tmp_path / "m")
+    loaded = MolAEClassifier.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict(smiles), model.predict(smiles))
+
+
 def test_bad_rows_of_classes(classifier):
     with pytest.warns(UserWarning, match="1 of 2 molecules have no prediction"):
         found = classifier.predict(["C1CC", "CCN"])
