@@ -24,14 +24,18 @@ from molae_pyg.tables.reading import read_smiles
 _BOHR = 0.529177210903  # Å
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("molecules", help="file with SMILES")
     parser.add_argument("out", help=".csv to write, with the columns smiles and charge")
     parser.add_argument("--method", choices=METHODS, default="gasteiger", help="default: gasteiger")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     method, number = METHODS[args.method], 0
     with open(args.out, "w", newline="") as file, rdBase.BlockLogs():
         writer = csv.writer(file)
