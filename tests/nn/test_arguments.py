@@ -121,7 +121,7 @@ SHOWN = [
     "MolAEPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
     "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', graph=False), num_tasks=2, "
     "pooler_dropout=0.1, readout='sum', task_names=['a', 'b'], "
-    "task_type=['regression', 'classification'])",
+    "task_type=['regression', 'multiclass'], num_classes=[1, 3])",
     "AtomPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
     "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', graph=True), num_tasks=2, "
     "pooler_dropout=0.1, task_names=['a', 'b'])",
