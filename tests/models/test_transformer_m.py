@@ -401,7 +401,7 @@ def test_saved_read_embedded_and_fine_tuned(tmp_path):
     left = torch.arange(42) % 3 == 0
     assert predictor(data.z, data.pos, data.batch, drop_mask=left).isfinite().all()
     vectors = embed(model.eval(), [Data(z=m.z, pos=m.pos) for m in molecules()])
-    assert vectors.shape == (8, 64)
+    assert vectors.shape == (8, 128)
 
 
 def test_official_file_round_trip(tmp_path):
