@@ -15,10 +15,15 @@ from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 
 _STRENGTH = 1e3  # inverse of the penalty of slopes
+_AS_IT_IS = (4.0, -2.0)  # the logistic curve that is nearest to the score itself
 
 
 def logistic_curve(y: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Fits slope and shift of the logits; of one class only, its probability is constant.
+
+    A slope below 0 would turn the order of the scores round. Among few rows it comes from the means
+    of the folds: without the positive rows of a fold the mean, and with it its scores, are lower.
+    Then the score, a regression of 0 and 1, is taken for the probability.
 
     Args:
         y: Labels 0 and 1 ``[n]``, NaN = missing.
@@ -30,7 +35,9 @@ def logistic_curve(y: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
         return 0.0, float(np.log(share / (1 - share)))
     model = LogisticRegression(C=_STRENGTH, max_iter=1000)
     model.fit(scores[known, None], y[known].astype(int))
-    return float(model.coef_[0, 0]), float(model.intercept_[0])
+    if (slope := float(model.coef_[0, 0])) < 0:
+        return _AS_IT_IS
+    return slope, float(model.intercept_[0])
 
 
 def logistic(curve: np.ndarray, scores: np.ndarray) -> np.ndarray:

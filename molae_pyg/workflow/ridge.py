@@ -78,11 +78,11 @@ def ridge_weights(
         rest = y[:, tasks] - mean[tasks]  # [m, t]
         side = columns.bound[:, tasks[0]]
         weight = None if columns.weight is None else columns.weight[:, tasks[0]]
-        active = None
+        active, grams = None, {}
         for number, of_tasks in enumerate(penalties):
             for penalty in dict.fromkeys(np.take(of_tasks, tasks)):
                 some = np.take(of_tasks, tasks) == penalty
-                system = _System(of_rows, among, penalty * mask.sum(), weight)
+                system = _System(of_rows, among, penalty * mask.sum(), weight, grams)
                 found, active = _active_set(system, rest[:, some], mask, side, active)
                 weights[number][:, tasks[some]] = found
     return weights, mean
@@ -113,6 +113,7 @@ class _System(NamedTuple):
     among: np.ndarray  # [l, l]
     penalty: float
     weight: np.ndarray | None  # [m]
+    grams: dict[bytes, np.ndarray]  # that of the last mask [l, l], which all penalties share
 
     def solve(self, mask: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Returns the weights of the landmarks ``[l, t]`` for the rows of a mask ``[m]``."""
@@ -126,7 +127,10 @@ class _System(NamedTuple):
             return found
         some = self.of_rows[mask]
         weighted = some if self.weight is None else some * weight[:, None]
-        system = weighted.T @ some + self.penalty * self.among
+        if (key := mask.tobytes()) not in self.grams:
+            self.grams.clear()
+            self.grams[key] = weighted.T @ some
+        system = self.grams[key] + self.penalty * self.among
         jitter = 1e-9 * np.trace(system) / len(system)
         while True:
             try:

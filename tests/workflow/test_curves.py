@@ -18,6 +18,14 @@ def test_two_classes_are_calibrated():
     assert p.mean() == pytest.approx(y.mean(), abs=1e-3)
 
 
+def test_a_curve_never_turns_the_order_of_scores_round():
+    """Scores that are the mean of the other folds: the more positives, the lower."""
+    y = np.repeat([1.0, 0.0, 1.0, 0.0], [6, 4, 2, 8])
+    scores = np.repeat([0.1, 0.3], [10, 10])
+    p = logistic(np.array(logistic_curve(y, scores)), np.array([0.0, 0.5, 1.0]))
+    assert p == pytest.approx([0.119, 0.5, 0.881], abs=1e-3)
+
+
 def test_several_classes_are_calibrated():
     true = GENERATOR.dirichlet(np.ones(3), N)
     y = (true.cumsum(1) > GENERATOR.random((N, 1))).argmax(1).astype(float)

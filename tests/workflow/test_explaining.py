@@ -15,7 +15,12 @@ SMILES += ["c1ccccc1" + end for end in ("O", "N", "C", "Cl", "CO", "CN")]
 KINDS = {
     "frozen": {"features": "none"},
     "features": {"features": "both"},
-    "finetuned": {"features": "none", "frozen": False, "training": {"epochs": 1}},
+    "finetuned": {
+        "features": "none",
+        "frozen": False,
+        "training": {"epochs": 1},
+        "weights": "molae-small",
+    },
 }
 
 
@@ -29,7 +34,7 @@ def table() -> Table:
 @pytest.fixture(scope="module")
 def models(table, tmp_path_factory) -> dict[str, FittedModel]:
     folder = tmp_path_factory.mktemp("models")
-    common = {"folds": 2, "split": "random", "weights": "molae-small"}
+    common = {"folds": 2, "split": "random"}
     return {
         name: fit(table, folder / name, FitSettings(**common, **settings))
         for name, settings in KINDS.items()
