@@ -58,19 +58,22 @@ def add_coordinates(parser: argparse.ArgumentParser, default: str | None, what: 
 def molecules_of(model: "FittedModel", data: str, smiles: str | None, encoding: str) -> "Given":
     """Reads the molecules of a file as a fitted model takes them.
 
-    These are SMILES, with coordinates if it was trained on those of a file, or with the places of
-    the atoms if it predicts atoms.
+    These are SMILES, with coordinates if it was trained on those of a file, with the places of the
+    atoms if it predicts atoms, or with other columns if it was trained with some.
     """
     from molae_pyg.chem.options import InputError, as_input_errors
     from molae_pyg.tables.atom_lists import read_records
-    from molae_pyg.tables.formats import smiles_of
+    from molae_pyg.tables.formats import read_cells, smiles_of
     from molae_pyg.workflow import AtomModel, molecules_of_sdf
 
     with as_input_errors():
         if model.coordinates == "file":
-            return molecules_of_sdf(data)
-        read = read_records if isinstance(model, AtomModel) else smiles_of
-        found = read(data, encoding, smiles)
+            found = molecules_of_sdf(data)
+        else:
+            read = read_records if isinstance(model, AtomModel) else smiles_of
+            found = read(data, encoding, smiles)
+        if model.extra:
+            found = model.extra.beside(found, read_cells(data, encoding, smiles))
     if not getattr(found, "smiles", found):
         raise InputError(f"{data} has no rows")
     return found

@@ -1,10 +1,15 @@
 """``molae train``: a table becomes a model with an honest estimate."""
 
 import argparse
-from typing import Any
+import warnings
+from typing import TYPE_CHECKING, Any
 
 from molae_pyg.cli.arguments import add_coordinates, add_table_flags, add_verb, resumable
 from molae_pyg.evaluation.flags import CHEMBL
+
+if TYPE_CHECKING:
+    from molae_pyg.tables.formats import Cells
+    from molae_pyg.workflow import FitSettings
 
 _DESCRIPTION = """\
 Trains a model on the molecules and labels of a table and writes it to a folder.
@@ -26,7 +31,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         f"{CHEMBL}, 1,017 sulfonamides that come with RDKit",
     )
     add("model", metavar="MODEL", help="folder to write")
-    add("--targets", metavar="A,B", help="columns to learn; default: the only one that can be")
+    add(
+        "--targets",
+        metavar="A,B",
+        help="columns to learn, or all; default: the only one that can be",
+    )
     add("--task-type", choices=("regression", "classification"), help="default: from the labels")
     what = "take targets and settings of an earlier training; other flags have priority"
     add("--like", metavar="MODEL", help=what)
@@ -56,6 +65,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
     what = "of fine-tuning: try N settings in each fold, on rows inside its training rows"
     add("--tune", type=int, metavar="N", help=what)
+    what = "columns that the read-out sees beside the molecule: numbers, words or SMILES"
+    add("--extra", metavar="A,B", help=what)
     add("--seed", type=int, metavar="N", help="default: 0")
     add_table_flags(parser)
 
@@ -65,24 +76,12 @@ def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.tables.atom_lists import has_atom_lists, read_atom_table
     from molae_pyg.tables.formats import read_cells
     from molae_pyg.tables.reading import read_table
-    from molae_pyg.workflow import FitSettings, FittedModel, fit, fit_atoms, molecules_of_sdf
+    from molae_pyg.workflow import fit, fit_atoms, molecules_of_sdf
     from molae_pyg.workflow.atom_output import atom_summary
     from molae_pyg.workflow.output import cells_of, summary
     from molae_pyg.workflow.tuning import tuned_lines
 
-    training = dict(map(_setting, flags["set"]))
-    if flags["epochs"] is not None:
-        training["epochs"] = flags["epochs"]
-    names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
-    names += ("coordinates",)
-    given = {name: flags[name] for name in names if flags[name] is not None}
-    targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
-    if flags["like"]:
-        earlier = FittedModel.load(flags["like"])
-        known = earlier.info["identity"]["settings"]
-        training, given = known["training"] | training, known | given
-        targets = targets or [target.name for target in earlier.targets]
-    settings = FitSettings(**given | {"training": training})
+    settings, targets = _settings(flags)
     of_atoms, molecules = False, None
     with as_input_errors():
         if data == CHEMBL:
@@ -102,6 +101,8 @@ def _train(data: str, model: str, **flags: Any) -> None:
             if settings.coordinates == "file":
                 molecules = molecules_of_sdf(data)
     print(_described(table), flush=True)
+    if not of_atoms:
+        _describe_columns(settings, cells, table)
     with resumable():
         if of_atoms:
             fitted = fit_atoms(table, model, settings, cells, data)
@@ -117,6 +118,41 @@ def _train(data: str, model: str, **flags: Any) -> None:
     print(f"{model}/metrics.csv      all scores")
     print(f"Predict new molecules: molae predict {model} NEW.csv OUT.csv")
     print(f"Open the report: {model}/report.html")
+
+
+def _settings(flags: dict[str, Any]) -> "tuple[FitSettings, list[str] | None]":
+    """Returns the settings and the names of the targets."""
+    from molae_pyg.workflow import FitSettings, FittedModel
+
+    training = dict(map(_setting, flags["set"]))
+    if flags["epochs"] is not None:
+        training["epochs"] = flags["epochs"]
+    names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
+    names += ("coordinates",)
+    given = {name: flags[name] for name in names if flags[name] is not None}
+    if flags["extra"]:
+        given["extra"] = [name.strip() for name in flags["extra"].split(",")]
+    targets = flags["targets"] and [name.strip() for name in flags["targets"].split(",")]
+    if flags["like"]:
+        earlier = FittedModel.load(flags["like"])
+        known = earlier.info["identity"]["settings"]
+        training, given = known["training"] | training, known | given
+        targets = targets or [target.name for target in earlier.targets]
+    settings = FitSettings(**given | {"training": training})
+    return settings, targets
+
+
+def _describe_columns(settings: "FitSettings", cells: "Cells", table: Any) -> None:
+    """Prints what the columns beside the molecules are read as, or that some are not used."""
+    from molae_pyg.workflow.extra import Extra, other_molecules
+
+    if settings.extra:
+        print(f"beside the molecule: {Extra.read(settings.extra, cells)}", flush=True)
+        return
+    for name in other_molecules(cells, table.smiles, table.task_names):
+        warnings.warn(
+            f"column {name!r} holds molecules too: --extra {name} would use them", stacklevel=1
+        )
 
 
 def _described(table: Any) -> str:

@@ -76,9 +76,9 @@ def read_table(
         path: The file.
         smiles_column: Column of the SMILES. (default: :obj:`None`, the first of
             :data:`~molae_pyg.tables.text_file.SMILES_NAMES` that is found)
-        target_columns: Columns of the targets. (default: :obj:`None`, the keys of
-            :obj:`task_type`, else the one column that can be a target: not text, an identifier by
-            its name, constant or empty)
+        target_columns: Columns of the targets, or ``"all"`` that can be one. (default: :obj:`None`,
+            the keys of :obj:`task_type`, else the one column that can be a target: not text, an
+            identifier by its name, constant or empty)
         task_type: ``"regression"``, ``"classification"`` or ``"multiclass"`` for all targets, or a
             mapping from names of targets to these. In two declared classes of 0, 1 and -1, -1 is
             missing. (default: :obj:`None`, inferred for each target)
@@ -101,7 +101,8 @@ def read_table(
         target_columns = [target_columns] if one else list(target_columns)
     with open_table(path, encoding, smiles_column) as rows:
         names, smiles_index = rows.columns, rows.smiles_index()
-        if target_columns is None:
+        several = target_columns == ["all"] and "all" not in names
+        if target_columns is None or several:
             indices = [index for index in range(len(names)) if index != smiles_index]
         else:
             indices = rows.indices(target_columns, repeated)
@@ -111,8 +112,8 @@ def read_table(
     left_out: dict[str, str] = {}
     if warning := bounds_beside(columns):
         warnings.warn(f"{path}: {warning}", stacklevel=2)
-    if target_columns is None:
-        columns, left_out = candidates(columns, types, path)
+    if target_columns is None or several:
+        columns, left_out = candidates(columns, types, path, several)
     else:
         others = {name for i, name in enumerate(names) if i not in (smiles_index, *indices)}
         left_out = dict.fromkeys(sorted(others, key=names.index), "not named")

@@ -247,18 +247,18 @@ def _labels(content: Content, bounds: str = "") -> str:
 
 
 def candidates(
-    columns: list[Column], types: DeclaredTypes, path: str | os.PathLike
+    columns: list[Column], types: DeclaredTypes, path: str | os.PathLike, several: bool = False
 ) -> tuple[list[Column], dict[str, str]]:
-    """Returns the one column that can be the target, and why the others cannot.
+    """Returns the one column that can be the target, or several, and why the others cannot.
 
     Raises:
-        ValueError: If there is none, or several; the message lists them with their types.
+        ValueError: If there is none, or several where one is wanted; the message lists them.
     """
     reasons = [(column, no_target(column)) for column in columns]
     found = [column for column, reason in reasons if not reason]
     found = found or [column for column, reason in reasons if reason == WORDS]
     left_out = {column.name: reason for column, reason in reasons if column not in found}
-    if len(found) == 1:
+    if len(found) == 1 or (several and found):
         return found, left_out
     if not found:
         raise ValueError(
@@ -269,7 +269,7 @@ def candidates(
     listed = "; ".join(f"{name}: {reading.text}" for name, reading in islice(named.items(), 40))
     raise ValueError(
         f"{path}: {len(found)} columns can be the target: {listed}. Name those that are with "
-        f"target_columns= (--targets), such as {found[0].name!r}. {describe({}, left_out)}"
+        f"target_columns= (--targets), such as {found[0].name!r}, or all. {describe({}, left_out)}"
     )
 
 

@@ -84,8 +84,8 @@ def fit_atoms(
         name: Name of the data.
 
     Raises:
-        ValueError: As :func:`~molae_pyg.workflow.fit`, or ``features``, ``tune`` or ``coordinates``
-            are for targets of molecules.
+        ValueError: As :func:`~molae_pyg.workflow.fit`, or ``features``, ``tune``, ``extra`` or
+            ``coordinates`` are for targets of molecules.
         BlockingIOError: Another process trains in the folder.
     """
     settings, folder = settings or FitSettings(), Path(folder)
@@ -94,8 +94,8 @@ def fit_atoms(
             f"--features {settings.features}: descriptors are those of molecules; targets of atoms "
             f"take {', '.join(ATOM_CANDIDATES)}"
         )
-    if settings.tune:
-        raise InputError("--tune is for targets of molecules")
+    if settings.tune or settings.extra:
+        raise InputError("--tune and --extra are for targets of molecules")
     if settings.coordinates == "file":
         raise InputError("--coordinates file is for targets of molecules")
     cells = cells or cells_of_atoms(table)

@@ -71,7 +71,10 @@ def _explain(
         with rdBase.BlockLogs():
             texts = _without_atoms(copies, [smiles[row] for row in outcomes.kept])
         own = None if folds is None else np.asarray(folds)[outcomes.kept]
-        parts = copies.by_molecule(_predictions(model, copies, texts, own))  # [n_i + 1, O] each
+        beside, number = model.extra.features(given.extra, outcomes.kept), copies.num_atoms + 1
+        beside = {name: np.repeat(x, number, axis=0) for name, x in beside.items()}
+        y = _predictions(model, copies, texts, own, beside)
+        parts = copies.by_molecule(y)  # [n_i + 1, O] each
         parts = [_scores(model, part) for part in parts]  # [n_i + 1, T] each
     names, types = [t.name for t in model.targets], [t.kind for t in model.targets]
     blank = Explanation("", "", "", names, types, [], *[None] * 3)
@@ -99,13 +102,18 @@ def _copies(model: FittedModel, molecules: list[Data]) -> Copies:
 
 
 def _predictions(
-    model: FittedModel, copies: Copies, texts: list[str], folds: np.ndarray | None
+    model: FittedModel,
+    copies: Copies,
+    texts: list[str],
+    folds: np.ndarray | None,
+    beside: dict[str, np.ndarray],
 ) -> np.ndarray:
     """Returns the predictions of each copy ``[copies, O]``, by all models or by those of folds."""
     if folds is None:
-        features = _features(model, model.models, copies, texts)
+        features = _features(model, model.models, copies, texts) | beside
         return np.mean([m.predict(features, copies, _by_copies) for m in model.models], axis=0)
-    features = _features(model, [model.models[fold] for fold in set(folds)], copies, texts)
+    models = [model.models[fold] for fold in set(folds)]
+    features = _features(model, models, copies, texts) | beside
     of_copies = np.repeat(folds, copies.num_atoms + 1)
     y = np.empty((len(texts), sum(model.labels.num_outputs)))
     for fold in set(folds):

@@ -17,6 +17,7 @@ from molae_pyg.fingerprint import digest, of_weights
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
+from molae_pyg.workflow.extra import usable
 from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import CANDIDATES, DESCRIPTORS, ECFP, blocks_of, make_features
 from molae_pyg.workflow.finetuned import FoldModel, fit_finetuned, fit_frozen, metric_of
@@ -76,11 +77,13 @@ def fit(
         check_optuna()
     folder = Path(folder)
     cells = cells or cells_of(table)
+    extra, texts, table, lost = usable(settings, table, cells)
     if settings.coordinates == "file" and molecules is None:
         raise InputError("coordinates='file' needs the molecules of molecules_of_sdf")
     if cache and molecules is None:
         molecules = Molecules.of(table)
     if molecules is not None:
+        molecules = extra.beside(molecules, cells)
         table = table._replace(smiles=molecules.smiles)  # those whose atoms have the coordinates
     if molecules is not None and not molecules.has_smiles:
         settings = without_smiles(settings)
@@ -100,11 +103,14 @@ def fit(
             checkpoint.save(encoder, folder / "encoder")
         memory = FeatureCache(settings.options) if cache else None
         data = featurized(table, folder, settings.options, name, molecules, memory)
+        for row, reason in lost.items():
+            data.report.reasons[row] = reason
         fold = split_into_folds(data, settings, cells)
         _check_folds(data, fold, settings)
-        place.start(targets, data, fold, name)
-        keys = molecules.keys(data._data.row.tolist()) if memory else []
-        _fit_folds(data, fold, settings, encoder, folder, memory, keys)
+        rows = data._data.row.tolist()
+        place.start(targets, data, fold, name, extra.columns, [texts[row] for row in rows])
+        keys, beside = molecules.keys(rows) if memory else [], extra.features(texts, rows)
+        _fit_folds(data, fold, settings, encoder, folder, memory, keys, beside)
         if settings.tune:
             metric, places = metric_of(data, settings), range(fold.max() + 1)
             tuned = [chosen_in(folder / f"fold-{part}", metric) for part in places]
@@ -181,16 +187,17 @@ def _fit_folds(
     folder: Path,
     memory: FeatureCache | None,
     keys: Sequence[str | None],
+    beside: dict[str, np.ndarray],
 ) -> None:
     """Fits the model of each fold and the baselines, those that are not there."""
-    candidates = CANDIDATES[settings.features]
+    candidates = [(*blocks, *beside) for blocks in CANDIDATES[settings.features]]
     uses_readout = settings.frozen or settings.features != "none"
-    names = blocks_of(candidates) if uses_readout else []
+    names = blocks_of(CANDIDATES[settings.features]) if uses_readout else []
     if settings.folds > 1 and settings.baselines:
         names += [name for name in (DESCRIPTORS, ECFP) if name not in names]
     baselines = BASELINES if settings.baselines else ("mean",)
     place = folder / "features"
-    features = make_features(names, data.smiles, data, encoder, place, memory, keys)
+    features = make_features(names, data.smiles, data, encoder, place, memory, keys) | beside
     labels = Labels.of_data(data)
 
     def fit_fold(part: int) -> None:

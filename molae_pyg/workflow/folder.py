@@ -137,9 +137,15 @@ class ModelFolder:
         return self.content["done"]
 
     def start(
-        self, targets: list[Target], data: MoleculeTable, fold: np.ndarray, name: str
+        self,
+        targets: list[Target],
+        data: MoleculeTable,
+        fold: np.ndarray,
+        name: str,
+        extra: Sequence[Sequence[Any]] = (),
+        beside: Sequence[Sequence[str]] = (),
     ) -> None:
-        """Writes what is known before the fit."""
+        """Writes what is known before the fit; ``beside`` are the cells of ``extra`` columns."""
         y = data.y.numpy().astype(float)
         training = {
             "smiles": list(data.smiles),
@@ -149,6 +155,8 @@ class ModelFolder:
             **({} if data.bound is None else {"bound": data.bound.tolist()}),
             "outcomes": data.report.outcomes,
             "reasons": data.report.reasons,
+            "extra": extra,
+            "beside": beside,
         }
         write_durably(self.folder / TRAINING_FILE, json.dumps(training).encode())
         self.content |= {

@@ -1,7 +1,7 @@
 """A fitted model: predictions with intervals, from the models of all folds."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.inference import Explanation
 from molae_pyg.models import MolAEEncoder
-from molae_pyg.tables.reading import Table
 from molae_pyg.workflow.estimates import max_tanimoto
+from molae_pyg.workflow.extra import Columns, Extra, ExtraColumn
 from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER, make_features, read_arrays
 from molae_pyg.workflow.finetuned import FoldModel
 from molae_pyg.workflow.folder import MODEL_FILE, TRAINING_FILE, Target, read_json
 from molae_pyg.workflow.labels import Labels
-from molae_pyg.workflow.molecules import SOURCES, Molecule, Molecules
+from molae_pyg.workflow.molecules import SOURCES, AnyMolecules, Molecules
 from molae_pyg.workflow.outcomes import Outcomes, outcomes_of
 from molae_pyg.workflow.prediction_columns import TargetColumns
 from molae_pyg.workflow.scores import (
@@ -47,6 +47,8 @@ class FittedModel:
         smiles: Training molecules ``[n]``.
         rows: Their rows in the table ``[n]``.
         fold: Their folds ``[n]``.
+        extra: Columns that the read-out sees beside the molecules.
+        beside: Their cells in these rows.
         labels: Their labels, bounds included.
         y: Their exact labels ``[n, T]``, NaN = missing or a bound; of classes the index.
         cache: Whether conformers and features of SMILES are kept in the user's cache and taken
@@ -74,6 +76,8 @@ class FittedModel:
         self.outcomes: list[str] = training["outcomes"]
         self.reasons: list[str] = training["reasons"]
         self.num_folds = int(self.fold.max()) + 1
+        self.extra = Extra([ExtraColumn(*column) for column in training.get("extra", [])])
+        self.beside: list[list[str]] = training.get("beside", [])
         self.predictions = self._out_of_fold() if self.num_folds > 1 else {}
 
     @classmethod
@@ -114,7 +118,7 @@ class FittedModel:
         return checkpoint.load(MolAEEncoder, self.folder / "encoder").eval()
 
     def predict(
-        self, molecules: Iterable[Molecule] | Table | Molecules, alpha: float = 0.1
+        self, molecules: AnyMolecules, alpha: float = 0.1, extra: Columns | None = None
     ) -> pd.DataFrame:
         """Predicts molecules; a row that gives no molecule has no prediction and a reason.
 
@@ -122,6 +126,8 @@ class FittedModel:
             molecules: SMILES ``[n]``, RDKit molecules or ``Data``, whose coordinates are used; or a
                 table.
             alpha: Share of true values that may be outside the intervals and sets. default: 0.1.
+            extra: Columns beside the molecules, such as a frame, if the model was trained with
+                some (``FitSettings.extra``). A row that lacks a value has no prediction.
 
         Returns:
             One row for each molecule, with these columns for each target T: for numbers
@@ -132,7 +138,7 @@ class FittedModel:
             ``molae_status`` (ok, invalid, failed), ``molae_reason`` and ``molae_similarity``, the
             Tanimoto similarity (ECFP4) to the nearest training molecule.
         """
-        given = Molecules.of(molecules)
+        given = self.extra.beside(molecules, extra)
         smiles = given.smiles
         outcomes, predicted = self._predict(given)  # [F, m, O]
         columns: dict[str, np.ndarray] = {}
@@ -149,12 +155,12 @@ class FittedModel:
         columns |= {"molae_status": outcomes.status, "molae_reason": outcomes.reason}
         return pd.DataFrame(columns | {"molae_similarity": similarity})
 
-    def fold_predict(self, molecules: Iterable[Molecule] | Molecules) -> np.ndarray:
+    def fold_predict(self, molecules: AnyMolecules, extra: Columns | None = None) -> np.ndarray:
         """Returns values or probabilities of each fold's model ``[F, n, O]``.
 
         Rows that give no molecule are NaN. Probabilities are not calibrated.
         """
-        given = Molecules.of(molecules)
+        given = self.extra.beside(molecules, extra)
         outcomes, predicted = self._predict(given)
         full = np.full((self.num_folds, len(given.smiles), sum(self.labels.num_outputs)), np.nan)
         full[:, outcomes.kept] = predicted
@@ -164,7 +170,7 @@ class FittedModel:
         """Returns the columns of a target in predictions ``[n, O]``: one, or one for each class."""
         return self.labels.slices[task]
 
-    def explain(self, molecules: Iterable[Molecule] | Table) -> list[Explanation]:
+    def explain(self, molecules: AnyMolecules, extra: Columns | None = None) -> list[Explanation]:
         """Returns what each atom adds to predictions, as :func:`~molae_pyg.inference.explain`.
 
         Predictions are means over the folds; those of classes are log-odds of the calibrated
@@ -172,7 +178,7 @@ class FittedModel:
         """
         from molae_pyg.workflow.explaining import explain  # it takes this class
 
-        return explain(self, Molecules.of(molecules))
+        return explain(self, self.extra.beside(molecules, extra))
 
     @property
     def oof(self) -> pd.DataFrame:
@@ -219,7 +225,10 @@ class FittedModel:
             return outcomes, np.zeros((self.num_folds, 0, sum(self.labels.num_outputs)))
         encoder = self.encoder if ENCODER in blocks else None
         cache, keys = self._cache, given.keys(outcomes.kept)
+        beside = self.extra.features(given.extra, outcomes.kept)
+        blocks = [name for name in blocks if name not in beside]
         features = make_features(blocks, kept, outcomes.molecules, encoder, None, cache, keys)
+        features |= beside
         bar = tqdm(self.models, "predicting", leave=False, delay=2, disable=None)
         return outcomes, np.stack([m.predict(features, outcomes.molecules) for m in bar])
 
@@ -232,10 +241,7 @@ class FittedModel:
         return FeatureCache(self._options) if self.cache else None
 
     def molecules(
-        self,
-        molecules: Iterable[Molecule] | Table | Molecules,
-        with_coordinates: bool,
-        with_smiles: bool = False,
+        self, molecules: AnyMolecules, with_coordinates: bool, with_smiles: bool = False
     ) -> Outcomes:
         """Reads molecules by the recipe of the model.
 

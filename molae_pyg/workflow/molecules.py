@@ -1,6 +1,6 @@
 """Molecules of a fit or a prediction: SMILES, RDKit molecules, or ``Data`` with coordinates."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +38,8 @@ class Molecules(NamedTuple):
     smiles: list[str]
     #: Rows whose coordinates are given or that are no molecule; None: they are to be made.
     given: list[Row | None]
+    #: Cells of the columns beside each molecule, see :mod:`~molae_pyg.workflow.extra`.
+    extra: Sequence[Sequence[str]] = ()
 
     @classmethod
     def of(cls, molecules: "Iterable[Molecule] | Table | Molecules") -> "Molecules":
@@ -109,6 +111,10 @@ class Molecules(NamedTuple):
             known[text] if row is None else _by_options(row, options)
             for text, row in zip(self.smiles, self.given, strict=True)
         ]
+
+
+#: What :meth:`Molecules.of` takes.
+AnyMolecules = Iterable[Molecule] | Table | Molecules
 
 
 def listed(molecules: Iterable[Molecule]) -> list[Any]:

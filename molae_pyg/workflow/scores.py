@@ -11,7 +11,7 @@ from molae_pyg.evaluation.significance import resampled_scores
 from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.kinds import as_outputs
 from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER, evaluate_tasks
-from molae_pyg.workflow.features import DESCRIPTORS, ECFP
+from molae_pyg.workflow.features import DESCRIPTORS, ECFP, ENCODER
 from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.readout import fit_readout
 
@@ -48,7 +48,8 @@ def fit_baselines(
 ) -> dict[str, np.ndarray]:
     """Fits the baselines on the training rows of a fold.
 
-    The mean and the forest take exact labels only, the descriptors also bounds.
+    The mean and the forest take exact labels only, the descriptors also bounds. All but the mean
+    see the features of columns beside the molecule.
 
     Args:
         features: Blocks ``[n, F]``, with the descriptors and ECFP counts that are needed.
@@ -63,17 +64,18 @@ def fit_baselines(
         Predictions ``[m, O]`` by name.
     """
     known = labels.take(train)
+    beside = [name for name in features if name not in (ENCODER, DESCRIPTORS, ECFP)]
 
     def forest() -> np.ndarray:
-        bits = features[ECFP] > 0
+        bits = np.hstack([features[ECFP] > 0, *(features[name] for name in beside)])
         model = ForestBaseline(labels.types, _TREES, seed=seed, num_classes=labels.num_outputs)
         return model.fit_features(bits[train], known.exact).predict_features(bits[test])
 
     def of_descriptors() -> np.ndarray:
-        x = features[DESCRIPTORS]
-        block = {DESCRIPTORS: x[train]}
-        readout = fit_readout(block, known, inner, [(DESCRIPTORS,)], seed)
-        return readout.predict({DESCRIPTORS: x[test]})
+        blocks = {name: features[name] for name in (DESCRIPTORS, *beside)}
+        fitted = {name: x[train] for name, x in blocks.items()}
+        readout = fit_readout(fitted, known, inner, [tuple(blocks)], seed)
+        return readout.predict({name: x[test] for name, x in blocks.items()})
 
     def mean() -> np.ndarray:
         found = np.nanmean(as_outputs(known.exact, labels.num_outputs), axis=0)  # [O]

@@ -38,6 +38,8 @@ class FitSettings:
             ``readout`` and ``pooler_dropout``.
         tune: Number of trials of settings of fine-tuning in each fold, judged on rows inside its
             training rows. default: 0, none.
+        extra: Columns of the table that the read-out sees beside the molecule: numbers, words, or
+            SMILES of another molecule. default: none.
 
     Raises:
         ValueError: A setting is unknown or out of range.
@@ -55,6 +57,7 @@ class FitSettings:
     training: dict[str, Any] = field(default_factory=dict)
     tune: int = 0
     coordinates: Coordinates = "generated"
+    extra: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.weights is None:

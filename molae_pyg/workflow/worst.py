@@ -51,6 +51,7 @@ def worst_rows(model: FittedModel, errors: Sequence[np.ndarray]) -> Worst:
             chosen.append(row)
             cost += own
     molecules = Molecules.of([model.smiles[row] for row in chosen])
+    molecules = molecules._replace(extra=[model.beside[row] for row in chosen if model.beside])
     found = explain(model, molecules, model.fold[chosen].tolist())
     explained = dict(zip(chosen, found, strict=True))
     return Worst(rows, {row: e for row, e in explained.items() if e.mol is not None})

@@ -68,6 +68,14 @@ def test_rows_without_a_label_are_predicted_too(molae, solubility, quick, tmp_pa
     assert all(row["logS_predicted"] for row in read_rows(tmp_path / "m" / "predictions.csv"))
 
 
+def test_all_columns_that_can_be_targets(molae, solubility, quick, tmp_path):
+    said = molae("train", solubility, tmp_path / "m", "--targets", "all", *quick)
+    assert said.code == 0, said.err
+    first = said.out.splitlines()[0]
+    assert "logS: regression, 36 labels; soluble: 2 classes" in first
+    assert "not targets: name (an identifier), batch (an identifier)" in first
+
+
 def test_a_model_without_folds_predicts_without_intervals(molae, solubility, quick, tmp_path):
     flags = ["--targets", "logS", *quick, "--folds", 1]
     said = molae("train", solubility, tmp_path / "m", *flags)
