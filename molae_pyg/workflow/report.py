@@ -5,7 +5,6 @@ from pathlib import Path
 
 from molae_pyg.analysis.page import HTML, Answer, Page
 from molae_pyg.analysis.training_report import flat
-from molae_pyg.chem.options import InputError
 from molae_pyg.evaluation.runs import environment
 from molae_pyg.workflow.atom_model import AtomModel
 from molae_pyg.workflow.model import FittedModel
@@ -35,14 +34,8 @@ def write_report(model: FittedModel, file: str | Path | None = None) -> Path:
         The path of the page.
 
     Raises:
-        ValueError: The model predicts values of atoms.
         OSError: ``metrics.csv`` cannot be read, or the page cannot be written.
     """
-    if any(target.kind == "atom" for target in model.targets):
-        raise InputError(
-            f"{model.folder} predicts values of atoms; a report is made for properties of "
-            "molecules. Its scores are in metrics.csv"
-        )
     name = Path(model.info["name"]).name
     page = Page(f"{name}: what the model can predict", "model report")
     of_atoms, tasks = isinstance(model, AtomModel), range(len(model.targets))

@@ -12,7 +12,7 @@ from molae_pyg.cli import main
 from molae_pyg.models import AtomPredictor, MolAE
 from molae_pyg.tables.atom_lists import read_atom_table
 from molae_pyg.tables.formats import read_cells
-from molae_pyg.workflow import AtomModel, FitSettings, FittedModel, fit_atoms, write_report
+from molae_pyg.workflow import AtomModel, FitSettings, FittedModel, fit_atoms
 from molae_pyg.workflow.molecules import Molecules
 
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
@@ -170,8 +170,6 @@ def test_what_is_for_molecules_says_so(folder, model, tmp_path, capsys):
         model.explain(["CCO"])
     with pytest.raises(InputError, match="whose number differs"):
         model.fold_predict(["CCO"])
-    with pytest.raises(InputError, match="a report is made for properties of molecules"):
-        write_report(model)
     new = str(_list(tmp_path, "CCO"))
     assert main(["explain", str(folder / "m"), new, str(tmp_path / "a.html")]) == 1
     assert "predicts a value of each atom" in capsys.readouterr().err
