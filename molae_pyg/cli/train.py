@@ -36,7 +36,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="A,B",
         help="columns to learn, or all; default: the only one that can be",
     )
-    add("--task-type", choices=("regression", "classification"), help="default: from the labels")
+    what = "regression, classification or multiclass, or A=TYPE,B=TYPE; default: from the labels"
+    add("--task-type", metavar="TYPE", help=what)
     what = "take targets and settings of an earlier training; other flags have priority"
     add("--like", metavar="MODEL", help=what)
     add("--folds", type=int, metavar="N", help="1: all rows, no estimate; default: 5")
@@ -63,6 +64,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     what = "name or folder; default: molae-graph; of fine-tuning molae-small"
     add("--weights", metavar="NAME|MODEL", help=what)
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
+    what = "rare classes weigh as much as frequent ones; probabilities are calibrated all the same"
+    add("--class-weights", action="store_true", default=None, help=what)
     what = "of fine-tuning: try N settings in each fold, on rows inside its training rows"
     add("--tune", type=int, metavar="N", help=what)
     what = "columns that the read-out sees beside the molecule: numbers, words or SMILES"
@@ -73,6 +76,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.chem.options import as_input_errors
+    from molae_pyg.evaluation.sources import types_of
     from molae_pyg.tables.atom_lists import has_atom_lists, read_atom_table
     from molae_pyg.tables.formats import read_cells
     from molae_pyg.tables.reading import read_table
@@ -97,7 +101,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
             if of_atoms:
                 table = read_atom_table(*where, flags["encoding"])
             else:
-                table = read_table(*where, flags["task_type"], flags["encoding"])
+                table = read_table(*where, types_of(flags["task_type"]), flags["encoding"])
             if settings.coordinates == "file":
                 molecules = molecules_of_sdf(data)
     print(_described(table), flush=True)
@@ -128,7 +132,7 @@ def _settings(flags: dict[str, Any]) -> "tuple[FitSettings, list[str] | None]":
     if flags["epochs"] is not None:
         training["epochs"] = flags["epochs"]
     names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
-    names += ("coordinates",)
+    names += ("coordinates", "class_weights")
     given = {name: flags[name] for name in names if flags[name] is not None}
     if flags["extra"]:
         given["extra"] = [name.strip() for name in flags["extra"].split(",")]

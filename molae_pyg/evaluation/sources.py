@@ -32,7 +32,7 @@ def table_flags(args: argparse.Namespace, sources: Iterable[str]) -> dict[str, A
     found = {
         "smiles_column": args.smiles,
         "target_columns": _cells(args.targets),
-        "task_type": _types(args.task_type),
+        "task_type": types_of(args.task_type),
         "encoding": args.encoding,
     }
     found = {name: value for name, value in found.items() if value is not None}
@@ -48,7 +48,12 @@ def _cells(text: str | None) -> list[str] | None:
     return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True), [])]
 
 
-def _types(text: str | None) -> str | dict[str, str] | None:
+def types_of(text: str | None) -> str | dict[str, str] | None:
+    """Reads the flag ``--task-type``: one type for all columns, or ``A=TYPE,B=TYPE``.
+
+    Raises:
+        ValueError: If it is neither.
+    """
     if text is None or "=" not in text:
         return text
     pairs = [cell.rpartition("=") for cell in _cells(text)]

@@ -142,3 +142,29 @@ def test_values_of_settings():
     assert _setting("pool=4") == ("pool", 4)
     assert _setting("readout=mean") == ("readout", "mean")
     assert _setting("ema_decay=null") == ("ema_decay", None)
+
+
+def test_kinds_of_targets_are_declared(folder, tmp_path, capsys):
+    lines = [f"{s},{number % 3},{len(s)}.5\n" for number, s in enumerate(SMILES)]
+    (tmp_path / "a.csv").write_text("mol,grade,size\n" + "".join(lines))
+    words = ["train", str(tmp_path / "a.csv"), str(tmp_path / "m"), "--targets", "grade,size"]
+    words += ["--folds", "2", "--split", "random", "--weights", str(folder / "w")]
+    assert main(words) == 1
+    assert "'multiclass'} takes them as 3 classes" in capsys.readouterr().err
+    assert main([*words, "--task-type", "grade=ranking"]) == 1
+    assert "task_type must be one of regression, classification" in capsys.readouterr().err
+    assert main([*words, "--task-type", "grade=multiclass", "--class-weights"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("grade: 3 classes (10 0, 10 1, 10 2); size: regression, 30 labels\n")
+    assert "grade: macro_roc_auc of 30 labels" in out
+    new = tmp_path / "new.csv"
+    new.write_text("mol,grade\nCCNc1ccccc1,1\nCCOC1CCOC1,2\nCCOC1CCCCC1,7\nC1CC,0\n")
+    assert main(["predict", str(tmp_path / "m"), str(new), str(tmp_path / "out.csv")]) == 0
+    assert "1 labels of classes that the model does not know (7)" in capsys.readouterr().out
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["grade_predicted"] in ("0", "1", "2")
+    assert sum(float(rows[0][f"grade_probability_{c}"]) for c in "012") == pytest.approx(
+        1, abs=1e-4
+    )
+    assert rows[3]["grade_predicted"] == rows[3]["grade_set"] == ""
