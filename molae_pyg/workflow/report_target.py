@@ -226,7 +226,7 @@ def _caption(estimate: Estimate, task: int, row: int) -> str:
         name = target.classes[1] if target.kind == "classification" else predicted
         found = f"label {target.classes[int(label)]}, "
         found += "" if target.kind == "classification" else f"predicted {predicted}, "
-        found += f"probability of {name} {probability[target.classes.index(name)]:.2f}"
+        found += f"probability of {name}: {probability[target.classes.index(name)]:.2f}"
     else:
         low, high = (value_text(estimate.column(task, end)[row]) for end in ("low", "high"))
         sign = {0: "", 1: "> ", -1: "< "}[int(model.labels.bound[row, task])]

@@ -52,6 +52,8 @@ def test_what_is_learned_is_printed_first(folder, capsys):
         assert text in out
     assert "molae is " in out
     assert f"molae predict {folder / 'm'} NEW.csv OUT.csv" in out
+    assert out.splitlines()[-1] == f"Open the report: {folder / 'm'}/report.html"
+    assert (folder / "m" / "report.html").is_file()
 
 
 def test_all_rows_and_columns_stay_and_bad_rows_are_counted(predict, capsys):
