@@ -33,7 +33,7 @@ class Graphs:
 
     Args:
         wanted: Whether the model sees the graph, see
-            :func:`~molae_pyg.models.encoding.sees_graph`. If not, molecules stay as they are.
+            ``sees_graph``. If not, molecules stay as they are.
         recipe: How the molecules were made, from which follows which atoms of a SMILES the
             molecules of a table have; default: hydrogens removed, all others kept.
     """
