@@ -61,7 +61,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--conformers", type=int, metavar="K", help="of a molecule; default: 1")
     add_coordinates(parser, None, "generated")
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
-    what = "name or folder; default: molae-graph; of fine-tuning molae-small"
+    what = "name or folder; default: molae-graph"
     add("--weights", metavar="NAME|MODEL", help=what)
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
     what = "rare classes weigh as much as frequent ones; probabilities are calibrated all the same"

@@ -27,8 +27,7 @@ class FitSettings:
         coordinates: ``"generated"`` (default), or ``"file"``: those of the records of an SD file,
             see :func:`~molae_pyg.workflow.molecules_of_sdf`.
         weights: Name of shipped weights, folder (of a saved model, or of an earlier training), or
-            official ``.pt`` file. default: ``"molae-graph"`` if frozen, ``"molae-small"`` to be
-            fine-tuned.
+            official ``.pt`` file. default: ``"molae-graph"``.
         seed: Seed of folds, conformers and initial weights.
         baselines: Whether the forest and the descriptors are fitted on the same folds, too.
             default: true. Else the mean of the labels is the only baseline.
@@ -61,8 +60,7 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         if self.weights is None:
-            default = "molae-graph" if self.frozen else "molae-small"
-            object.__setattr__(self, "weights", default)
+            object.__setattr__(self, "weights", "molae-graph")
         try:
             size("folds", self.folds)
             size("conformers", self.conformers)
