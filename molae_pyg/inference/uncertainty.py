@@ -95,7 +95,9 @@ class Calibration:
     r"""Calibrated probabilities of one or several classes (Platt scaling of the logits).
 
     A logistic regression maps the logits of out-of-fold predictions to the labels, so that of the
-    molecules with a probability of 0.8 about 80 % are of the class.
+    molecules with a probability of 0.8 about 80 % are of the class. It never turns the order of the
+    probabilities of two classes round: where they are worse than chance, as among few rows, the
+    calibrated probability is the share of the class.
 
     Args:
         y_true: Class of each training row ``[n]``, integers from 0; NaN = missing.
@@ -117,6 +119,8 @@ class Calibration:
         self.num_classes = max(logits.shape[1], 2)
         self.model = LogisticRegression(C=1e3, max_iter=1000)
         self.model.fit(logits[known], y_true[known].astype(int))
+        if logits.shape[1] == 1 and self.model.coef_[0, 0] < 0:
+            self.model.fit(0 * logits[known], y_true[known].astype(int))
 
     @staticmethod
     def _logits(probability: np.ndarray) -> np.ndarray:

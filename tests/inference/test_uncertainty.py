@@ -121,3 +121,10 @@ def test_sets_cover_each_class():
     found = sets(p, alpha=0.1)
     for c in (0, 1):
         assert abs(found[y == c, c].mean() - 0.9) < 0.03
+
+
+def test_calibration_never_turns_the_order_round():
+    y = np.array([0, 0, 0, 1, 1, 1, 1.0])
+    worse_than_chance = np.array([0.9, 0.8, 0.7, 0.3, 0.2, 0.1, 0.4])
+    found = Calibration(y, worse_than_chance)(np.array([0.1, 0.9]))
+    assert np.allclose(found, 4 / 7, atol=1e-3)
