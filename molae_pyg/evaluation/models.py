@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch_geometric.nn import AttentiveFP, SchNet
 
-from molae_pyg.baselines import chemprop, forest, graphs, probe, schnet
+from molae_pyg.baselines import chemprop, forest, graphs, n_gram, probe, schnet
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
 from molae_pyg.datasets.table import TableSettings
 from molae_pyg.evaluation.config import Known, arguments, check, merged
@@ -52,6 +52,7 @@ _ENCODER = {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, *
 _MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
 _FROZEN = Model(probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",))
 _NEEDED = ("model", "training")
+_N_GRAM = arguments(n_gram.train_embedding, "graphs", "seed")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
 MODELS: dict[str, Model] = {
@@ -63,6 +64,7 @@ MODELS: dict[str, Model] = {
     "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
     "descriptors-linear": Model(probe.descriptors_linear, []),
     "forest-both": Model(forest.forest_both, ["num_trees"]),
+    "n-gram-rf": Model(n_gram.n_gram_forest, ["num_trees", *_N_GRAM]),
     "frozen-ridge": _FROZEN,
     "frozen-small": _FROZEN,
     "frozen-graph": _FROZEN,

@@ -22,6 +22,7 @@ models:
   frozen-forest: {weights: molae-small, num_trees: 10}
   descriptors-linear: {}
   forest-both: {num_trees: 10}
+  n-gram-rf: {num_trees: 10, channels: 8, epochs: 2}
   frozen-graph-descriptors: {weights: molae-graph, readout: "cls, mean", descriptors: true}
   attentivefp:
     model: {hidden_channels: 16, num_layers: 1, num_timesteps: 1, dropout: 0.1}
@@ -65,6 +66,7 @@ def test_all_models_but_chemprop(folder, task_type):
         write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
     models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
     models += ["schnet", "molae", "descriptors-linear", "forest-both", "frozen-graph-descriptors"]
+    models += ["n-gram-rf"]
     done = run(folder, *FLAGS, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
     assert done.returncode == 0, done.stdout + done.stderr
     place = folder / "out" / "scaffold" / "my"
