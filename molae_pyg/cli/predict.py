@@ -38,7 +38,7 @@ def _predict(
     from molae_pyg.chem.options import InputError, as_input_errors
     from molae_pyg.tables.formats import check_apart, read_cells
     from molae_pyg.workflow import AtomModel, FittedModel
-    from molae_pyg.workflow.atom_output import atom_scores
+    from molae_pyg.workflow.atoms.output import atom_scores
     from molae_pyg.workflow.output import check_output, scores_of
     from molae_pyg.workflow.predicting import predict_file
 

@@ -81,7 +81,7 @@ def _train(data: str, model: str, **flags: Any) -> None:
     from molae_pyg.tables.formats import read_cells
     from molae_pyg.tables.reading import read_table
     from molae_pyg.workflow import fit, fit_atoms, molecules_of_sdf
-    from molae_pyg.workflow.atom_output import atom_summary
+    from molae_pyg.workflow.atoms.output import atom_summary
     from molae_pyg.workflow.output import cells_of, summary
     from molae_pyg.workflow.tuning import tuned_lines
 

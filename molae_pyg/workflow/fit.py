@@ -28,7 +28,7 @@ from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.outcomes import featurized, without_smiles
 from molae_pyg.workflow.output import cells_of, write_results
-from molae_pyg.workflow.report import write_report
+from molae_pyg.workflow.report.page import write_report
 from molae_pyg.workflow.scores import BASELINES, MODEL, fit_baselines
 from molae_pyg.workflow.settings import FitSettings
 from molae_pyg.workflow.tuning import check_optuna, chosen_in

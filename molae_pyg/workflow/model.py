@@ -93,7 +93,7 @@ class FittedModel:
         if not read_json(file).get("done"):
             raise InputError(f"the training in {folder} has not ended: run the same command again")
         if any(target["kind"] == "atom" for target in read_json(file)["targets"]):
-            from molae_pyg.workflow.atom_model import AtomModel  # a subclass
+            from molae_pyg.workflow.atoms.model import AtomModel  # a subclass
 
             return AtomModel(folder)
         return cls(folder)

@@ -14,8 +14,8 @@ from molae_pyg.fingerprint import digest
 from molae_pyg.inference.parts import Parts
 from molae_pyg.tables.atom_lists import Records
 from molae_pyg.tables.formats import Cells
-from molae_pyg.workflow.atom_model import AtomModel
-from molae_pyg.workflow.atom_output import as_texts
+from molae_pyg.workflow.atoms.model import AtomModel
+from molae_pyg.workflow.atoms.output import as_texts
 from molae_pyg.workflow.model import FittedModel
 from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.output import write_beside

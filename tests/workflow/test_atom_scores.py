@@ -5,8 +5,8 @@ import pytest
 from torch_geometric.data import Data
 
 from molae_pyg import from_smiles
-from molae_pyg.workflow.atom_features import environments
-from molae_pyg.workflow.atom_scores import AtomIntervals, atom_verdicts, fit_atom_baselines
+from molae_pyg.workflow.atoms.features import environments
+from molae_pyg.workflow.atoms.scores import AtomIntervals, atom_verdicts, fit_atom_baselines
 
 
 def drawn(rng, num_molecules):

@@ -182,7 +182,7 @@ def train(folder, model, **settings):
 
 
 def test_a_killed_run_resumes_with_the_same_predictions(folder, model, tmp_path, monkeypatch):
-    from molae_pyg.workflow import atoms
+    from molae_pyg.workflow.atoms import fit as atoms
 
     whole, calls = atoms.fit_atom_baselines, []
 

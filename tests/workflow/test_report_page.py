@@ -20,9 +20,9 @@ from molae_pyg.tables.atom_lists import AtomTable
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, FittedModel, fit, fit_atoms, write_report
-from molae_pyg.workflow.atom_model import records_of
+from molae_pyg.workflow.atoms.model import records_of
 from molae_pyg.workflow.molecules import Molecules
-from molae_pyg.workflow.report_estimate import METRICS, MODELS
+from molae_pyg.workflow.report.estimate import METRICS, MODELS
 
 RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
 SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
@@ -171,7 +171,7 @@ def test_many_targets_have_fewer_drawings(weights, tmp_path):
 
 
 def test_molecules_that_are_too_large_to_be_explained_have_no_colours(model, monkeypatch, tmp_path):
-    monkeypatch.setattr("molae_pyg.workflow.worst._ATOMS", 300)
+    monkeypatch.setattr("molae_pyg.workflow.report.worst._ATOMS", 300)
     page = read_page(write_report(model, tmp_path / "page.html"))
     told = [word for word in page.words if "are explained; the others have no colours" in word]
     assert told
@@ -241,7 +241,7 @@ def test_several_classes_and_bounds(several, tmp_path):
 
 
 def test_many_classes_have_a_list_of_confusions(several, monkeypatch, tmp_path):
-    monkeypatch.setattr("molae_pyg.workflow.report_target._CLASSES", 2)
+    monkeypatch.setattr("molae_pyg.workflow.report.target._CLASSES", 2)
     page = read_page(write_report(several, tmp_path / "page.html"))
     assert not [row for row in page.rows if row[:1] == [f"label {SHAPES[0]}"]]
     wrong = several.oof[f"{ATTACK}_predicted"] != np.array(SHAPES)[several.y[:, 1].astype(int)]

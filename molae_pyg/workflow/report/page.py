@@ -6,12 +6,12 @@ from pathlib import Path
 from molae_pyg.analysis.page import HTML, Answer, Page
 from molae_pyg.analysis.training_report import flat
 from molae_pyg.evaluation.runs import environment
-from molae_pyg.workflow.atom_model import AtomModel
+from molae_pyg.workflow.atoms.model import AtomModel
 from molae_pyg.workflow.model import FittedModel
-from molae_pyg.workflow.report_atoms import AtomScores, add_atom_target
-from molae_pyg.workflow.report_data import add_courses, add_learned, how_estimated
-from molae_pyg.workflow.report_estimate import Estimate
-from molae_pyg.workflow.report_target import add_target, anchor_of, answer
+from molae_pyg.workflow.report.atoms import AtomScores, add_atom_target
+from molae_pyg.workflow.report.data import add_courses, add_learned, how_estimated
+from molae_pyg.workflow.report.estimate import Estimate
+from molae_pyg.workflow.report.target import add_target, anchor_of, answer
 
 _NO_ESTIMATE = (
     "One model was trained on all rows: there is no estimate of its error, and predictions have no "

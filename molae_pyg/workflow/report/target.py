@@ -8,7 +8,7 @@ from molae_pyg.analysis.page import Answer, Page
 from molae_pyg.analysis.plots import Panel, Picture, colours_of
 from molae_pyg.metrics import LOWER_IS_BETTER
 from molae_pyg.workflow.estimates import LEVELS, interval_coverage, sets_out_of_fold
-from molae_pyg.workflow.report_estimate import (
+from molae_pyg.workflow.report.estimate import (
     METRICS,
     MODELS,
     Estimate,
@@ -18,8 +18,8 @@ from molae_pyg.workflow.report_estimate import (
     spread_text,
     value_text,
 )
+from molae_pyg.workflow.report.worst import drawings
 from molae_pyg.workflow.scores import MODEL
-from molae_pyg.workflow.worst import drawings
 
 _FEW = 6  # targets; of more, the scores of the folds are not drawn
 _CLASSES = 8  # of a target; of more, tables of classes have the largest numbers only

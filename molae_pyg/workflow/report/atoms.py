@@ -7,10 +7,10 @@ from molae_pyg.analysis import held_out
 from molae_pyg.analysis.page import Page
 from molae_pyg.analysis.plots import Picture
 from molae_pyg.inference.explain import element_of
-from molae_pyg.workflow.atom_scores import intervals_out_of_fold
+from molae_pyg.workflow.atoms.scores import intervals_out_of_fold
 from molae_pyg.workflow.estimates import LEVELS
-from molae_pyg.workflow.report_estimate import Scores, percent_text, score_text, value_text
-from molae_pyg.workflow.report_target import add_scores, anchor_of, unit_of
+from molae_pyg.workflow.report.estimate import Scores, percent_text, score_text, value_text
+from molae_pyg.workflow.report.target import add_scores, anchor_of, unit_of
 
 _ROWS = 10  # atoms with the largest errors that the page lists
 

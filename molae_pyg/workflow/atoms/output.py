@@ -11,8 +11,8 @@ from molae_pyg.metrics import evaluate_tasks
 from molae_pyg.tables.atom_lists import AtomTable, Records, read_atom_table, short_name
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import columns_of
-from molae_pyg.workflow.atom_model import AtomModel, lists_of
-from molae_pyg.workflow.atom_scores import ATOM_BASELINES, atom_verdicts
+from molae_pyg.workflow.atoms.model import AtomModel, lists_of
+from molae_pyg.workflow.atoms.scores import ATOM_BASELINES, atom_verdicts
 from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.output import read_from, write_beside
 from molae_pyg.workflow.scores import MODEL, score_table

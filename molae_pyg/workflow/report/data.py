@@ -9,9 +9,9 @@ import pandas as pd
 from molae_pyg.analysis.page import Page
 from molae_pyg.analysis.plots import COLOURS, Panel, Picture, style
 from molae_pyg.metrics import choosing_metric
-from molae_pyg.workflow.atom_model import AtomModel
+from molae_pyg.workflow.atoms.model import AtomModel
 from molae_pyg.workflow.model import FittedModel
-from molae_pyg.workflow.report_estimate import value_text
+from molae_pyg.workflow.report.estimate import value_text
 
 _LOST = 10  # rows without a molecule that the page lists
 _QUESTIONS = {

@@ -13,8 +13,8 @@ from molae_pyg import checkpoint
 from molae_pyg.chem.options import InputError
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.atom_lists import AtomTable, Records, num_atoms_of
-from molae_pyg.workflow.atom_features import Atoms, atom_features
-from molae_pyg.workflow.atom_scores import (
+from molae_pyg.workflow.atoms.features import Atoms, atom_features
+from molae_pyg.workflow.atoms.scores import (
     ATOM_BASELINES,
     AtomIntervals,
     intervals_out_of_fold,

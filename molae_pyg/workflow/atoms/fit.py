@@ -22,10 +22,10 @@ from molae_pyg.tables.atom_lists import AtomTable
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
 from molae_pyg.training import Finetuning, finetune
-from molae_pyg.workflow.atom_features import ATOM_CANDIDATES, ENVIRONMENT, Atoms, atom_features
-from molae_pyg.workflow.atom_model import ATOMS_FILE, AtomModel
-from molae_pyg.workflow.atom_output import cells_of_atoms, write_atom_results
-from molae_pyg.workflow.atom_scores import fit_atom_baselines
+from molae_pyg.workflow.atoms.features import ATOM_CANDIDATES, ENVIRONMENT, Atoms, atom_features
+from molae_pyg.workflow.atoms.model import ATOMS_FILE, AtomModel
+from molae_pyg.workflow.atoms.output import cells_of_atoms, write_atom_results
+from molae_pyg.workflow.atoms.scores import fit_atom_baselines
 from molae_pyg.workflow.features import blocks_of, with_atom_map
 from molae_pyg.workflow.finetuned import FINETUNED, HEAD, TRAINING, FoldModel, fit_frozen
 from molae_pyg.workflow.fit import inner_folds, split_into_folds
@@ -33,7 +33,7 @@ from molae_pyg.workflow.folder import ModelFolder, Target, check_names
 from molae_pyg.workflow.folds import for_each_fold, group_folds
 from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.outcomes import featurized
-from molae_pyg.workflow.report import write_report
+from molae_pyg.workflow.report.page import write_report
 from molae_pyg.workflow.scores import MODEL
 from molae_pyg.workflow.settings import FitSettings
 

@@ -10,8 +10,8 @@ from molae_pyg.evaluation.figures import UNITS
 from molae_pyg.metrics import DEFAULT_METRIC, LOWER_IS_BETTER
 from molae_pyg.workflow.estimates import similarity_to_other_folds
 from molae_pyg.workflow.model import FittedModel
+from molae_pyg.workflow.report.worst import Worst, worst_rows
 from molae_pyg.workflow.scores import MODEL
-from molae_pyg.workflow.worst import Worst, worst_rows
 
 #: How the page writes the names of scores, and those of models in the order of its tables.
 METRICS = {

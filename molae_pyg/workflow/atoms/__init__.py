@@ -1,0 +1,1 @@
+"""Targets that have one value for each atom: fit, model, scores and output."""
