@@ -35,13 +35,17 @@ class OfficialFile(NamedTuple):
     args: dict[str, Any]  #: Command-line settings of the run; empty if the file has none.
 
 
-def read_official(path: str | os.PathLike) -> OfficialFile:
+def read_official(path: str | os.PathLike, part: str = "model") -> OfficialFile:
     """Reads an official ``.pt`` file without running code from it.
 
     The unpickler accepts tensors, plain containers and :class:`argparse.Namespace`, in which
     official files keep their command line; it refuses anything else. The checksums of the parts of
     PyTorch's zip format are compared. The format before PyTorch 1.6 has none: damage of such a file
     shows only in a checksum from its publisher.
+
+    Args:
+        path: The file.
+        part: Key of the weights in it; a file without this key is the weights themselves.
 
     Raises:
         CheckpointError: The file cannot be read, is damaged, or holds something else.
@@ -61,11 +65,11 @@ def read_official(path: str | os.PathLike) -> OfficialFile:
     except _READ_ERRORS as error:
         raise _unreadable(path, error) from None
     args = content.get("args") if isinstance(content, dict) else None
-    weights = content.get("model", content) if isinstance(content, dict) else None
+    weights = content.get(part, content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(
         isinstance(k, str) and isinstance(v, Tensor) for k, v in weights.items()
     ):
-        raise CheckpointError(f"{path} holds no 'model' with named tensors")
+        raise CheckpointError(f"{path} holds no {part!r} with named tensors")
     weights = {k: v for k, v in weights.items() if k not in OFFICIAL_BUFFERS}
     _check_tensors(path, weights)
     if isinstance(args, argparse.Namespace):
@@ -106,7 +110,8 @@ def _check_tensors(path: str | os.PathLike, weights: dict[str, Tensor]) -> None:
     """Raises for tensors that cannot be weights: integers, sparse, larger than their storage."""
     for key, value in weights.items():
         stored = value.layout == torch.strided and value.device.type == "cpu"
-        if not value.is_floating_point() or not stored:
+        is_count = key.endswith("num_batches_tracked")  # of BatchNorm
+        if not (value.is_floating_point() or is_count) or not stored:
             raise CheckpointError(f"{path}: {key} is no dense tensor of floating-point numbers")
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise CheckpointError(f"{path}: {key} {list(value.shape)} is larger than its data")

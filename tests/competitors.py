@@ -2,11 +2,16 @@
 
 import json
 from functools import cache
+from pathlib import Path
 
 import goldens
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from molae_pyg.chem.hu_graph import hu_graph
+from molae_pyg.store import ConformerStore, StoreWriter
 
 FOLDER = goldens.FOLDER / "competitors"
 
@@ -49,7 +54,62 @@ def by_rule(shapes: dict[str, list[int]], seed: int = 20240704) -> dict[str, Ten
     return weights
 
 
+def linear(out_channels: int, in_channels: int, seed: int) -> nn.Linear:
+    """A head whose weights follow the rule."""
+    head = nn.Linear(in_channels, out_channels)
+    head.load_state_dict(
+        by_rule({"weight": [out_channels, in_channels], "bias": [out_channels]}, seed)
+    )
+    return head
+
+
+def graphs() -> Batch:
+    """The four recorded molecules as a batch."""
+    found = arrays("hu_gin")
+    fields = {key: found[key] for key in ("x", "edge_index", "edge_attr", "batch")}
+    return Batch.from_data_list(items(Data(**fields, z=found["x"][:, 0] + 1)))
+
+
+def items(batch: Data) -> list[Data]:
+    """The molecules of a batch, with the fields that transforms have added to it."""
+    molecules = []
+    of_bond = batch.batch[batch.edge_index[0]]
+    for number in range(int(batch.batch.max()) + 1):
+        atoms, bonds = batch.batch == number, of_bond == number
+        start = int(atoms.nonzero()[0])
+        data = Data(edge_index=batch.edge_index[:, bonds] - start)
+        for key, value in batch.to_dict().items():
+            if isinstance(value, Tensor) and key not in ("batch", "ptr", "edge_index"):
+                data[key] = value[bonds if len(value) == len(bonds) else atoms]
+        molecules.append(data)
+    return molecules
+
+
+SMILES = (
+    "CCO", "c1ccccc1O", "CC(=O)NC", "CC(C)CN", "OCC1CCCO1", "Clc1ccncc1", "CCCCCC(=O)O", "N#CC1CC1",
+)  # fmt: skip
+
+
+def stores(folder: Path) -> tuple[ConformerStore, ConformerStore]:
+    """24 molecules to train on and 8 held-out ones, with coordinates of no meaning."""
+    rng = np.random.default_rng(0)
+    with StoreWriter(folder, {"source": "SMILES"}) as writer:
+        for row, smiles in enumerate(SMILES * 4):
+            z = hu_graph(smiles).z.numpy()
+            conformers = rng.normal(size=(len(z), 1, 3))
+            writer.add(row, "3d", smiles=smiles, z=z, conformers=conformers)
+        writer.finish(32)
+    store = ConformerStore(folder)
+    return store[:24], store[24:]
+
+
 def off(mine: Tensor, theirs: Tensor) -> float:
     """Largest difference, relative to the largest value."""
     assert mine.shape == theirs.shape
     return ((mine - theirs).abs().max() / theirs.abs().max()).item()
+
+
+def same(one: Data, other: Data) -> bool:
+    """Whether two batches have equal fields."""
+    a, b = one.to_dict(), other.to_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)

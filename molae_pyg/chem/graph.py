@@ -1,5 +1,6 @@
 """Integer features of atoms and bonds, for encoders with a graph channel."""
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -151,6 +152,30 @@ def atom_rows(data: Data) -> tuple[Chem.Mol, list[int], np.ndarray]:
     """
     mol, place = sanitised(data.smiles), data.atom_map.numpy()
     return mol, place.tolist(), _rows(data, _numbers(mol), place)
+
+
+def both_ways(
+    mol: Chem.Mol, row: Sequence[int], features: Callable[[Chem.Bond], Sequence[int]], width: int
+) -> tuple[Tensor, Tensor]:
+    """Bonds in RDKit's order, each as the pair of columns (i, j), (j, i), and their features.
+
+    Args:
+        mol: The molecule.
+        row: Row of each atom; -1: it was removed, and its bonds are too.
+        features: Integer features of a bond.
+        width: Number of features, F.
+
+    Returns:
+        ``edge_index [2, 2 m]`` and ``edge_attr [2 m, F]``, int64.
+    """
+    ends, values = [], []
+    for bond in mol.GetBonds():
+        first, second = row[bond.GetBeginAtomIdx()], row[bond.GetEndAtomIdx()]
+        if min(first, second) >= 0:
+            ends += [(first, second), (second, first)]
+            values += [tuple(features(bond))] * 2
+    edge_index = torch.tensor(ends, dtype=torch.long).view(-1, 2).T.contiguous()
+    return edge_index, torch.tensor(values, dtype=torch.long).view(-1, width)
 
 
 def _numbers(mol: Chem.Mol) -> np.ndarray:

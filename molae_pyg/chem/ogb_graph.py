@@ -7,7 +7,7 @@ from rdkit import Chem
 from rdkit.Chem.rdchem import BondStereo, BondType, ChiralType, HybridizationType
 from torch_geometric.data import Data
 
-from molae_pyg.chem.graph import atom_rows
+from molae_pyg.chem.graph import atom_rows, both_ways
 
 _CHIRALITY = (
     ChiralType.CHI_UNSPECIFIED,
@@ -76,12 +76,5 @@ def add_ogb_graph(data: Data) -> Data:
     """
     mol, place, row = atom_rows(data)
     data.x = torch.tensor([_atom(mol.GetAtomWithIdx(i)) for i in place]).view(-1, 9)
-    ends, features = [], []
-    for bond in mol.GetBonds():
-        first, second = row[bond.GetBeginAtomIdx()], row[bond.GetEndAtomIdx()]
-        if min(first, second) >= 0:  # else to an atom that was removed
-            ends += [(first, second), (second, first)]
-            features += [_bond(bond)] * 2
-    data.edge_index = torch.tensor(ends, dtype=torch.long).view(-1, 2).T.contiguous()
-    data.edge_attr = torch.tensor(features, dtype=torch.long).view(-1, 3)
+    data.edge_index, data.edge_attr = both_ways(mol, row, _bond, 3)
     return data

@@ -27,7 +27,8 @@ class PretrainingBatches(Dataset):
 
     Args:
         store: The molecules.
-        transform: Makes the input of the objective from a batch with ``z, pos, batch, ptr``.
+        transform: Makes the input of the objective from a batch with ``z, pos, batch, ptr`` and,
+            if it or a part of it has ``reads_smiles = True``, ``smiles``.
         seed: Seed of the run, default: 0.
         purpose: Purpose of the random numbers, see ``molae_pyg.seeds``; default: training.
 
@@ -44,9 +45,14 @@ class PretrainingBatches(Dataset):
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         number, indices = item
         with seeded(number_seed(self.seed, number, self.purpose)):
-            batch = self.transform(self.store.gather(indices))
+            smiles = any(getattr(part, "reads_smiles", False) for part in self._parts())
+            batch = self.transform(self.store.gather(indices, smiles=smiles))
         batch.number = number
         return batch
+
+    def _parts(self) -> list[BaseTransform]:
+        """Returns the transforms of a ``Compose``, or the transform."""
+        return getattr(self.transform, "transforms", [self.transform])
 
 
 class PretrainingData(L.LightningDataModule):

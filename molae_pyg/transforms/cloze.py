@@ -221,7 +221,15 @@ def choose_atoms(batch: Tensor, batch_size: int, ratio: float) -> Tensor:
     """
     num_atoms = degree(batch, batch_size, dtype=torch.long)  # [B]
     u = torch.rand(batch_size, device=batch.device)
-    num_chosen = (ratio * num_atoms + u).long().clamp(max=num_atoms)  # [B]
+    return choose_number(batch, num_atoms, (ratio * num_atoms + u).long())
+
+
+def choose_number(batch: Tensor, num_atoms: Tensor, num_chosen: Tensor) -> Tensor:
+    """Chooses a number of atoms of each molecule (at most all), each equally likely.
+
+    Shapes:
+        molecule of each atom ``[N]``, sorted, its size ``[B]``, number ``[B]`` -> bool ``[N]``.
+    """
     # A random order within each molecule; float64 keeps the fraction exact for many molecules.
     key = batch + torch.rand(batch.size(0), device=batch.device, dtype=torch.float64)
     rank = torch.empty_like(batch)

@@ -1,0 +1,189 @@
+"""PretrainGNN (Hu et al. 2020): context prediction and attribute masking."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.utils import scatter, subgraph
+
+from molae_pyg.models import Pretrained
+from molae_pyg.nn.arguments import ShowsArguments, size
+from molae_pyg.nn.contrast import noise_contrast, noise_contrast_loss
+from molae_pyg.nn.gin import MASKED_ATOM, MASKED_BOND, EdgeGIN
+
+_ELEMENTS, _BOND_TYPES = 119, 4
+
+
+class ContextPrediction(ShowsArguments, Pretrained, nn.Module):
+    r"""Tells which surroundings belong to a part of a molecule.
+
+    From `"Strategies for Pre-training Graph Neural Networks"
+    <https://openreview.net/forum?id=HJlWWJSFDH>`_ (ICLR 2020). The part has the atoms within K
+    bonds of a root, K the number of layers; its surroundings are the atoms at K to K + R - 1
+    bonds, with R the number of layers of the second network. Both networks see induced subgraphs.
+    With s the state of the root, and c the mean state of the atoms at K bonds, which are in both,
+
+    .. math::
+        \mathcal{L} = \mathrm{mean}\, \mathrm{BCE}(s \cdot c, 1)
+        + k\, \mathrm{mean}\, \mathrm{BCE}(s \cdot c', 0)
+
+    where c' belongs to another molecule. Only ``encoder`` is used afterwards.
+
+    Args:
+        hidden_channels: Width C, default: 300.
+        num_layers: Layers of the encoder K, default: 5.
+        num_context_layers: Layers of the second network R, default: 3.
+        dropout: Dropout, default: 0.
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int = 300,
+        num_layers: int = 5,
+        num_context_layers: int = 3,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.encoder = EdgeGIN(hidden_channels, num_layers, dropout)
+        self.context = EdgeGIN(hidden_channels, num_context_layers, dropout)
+        self.config = {
+            "hidden_channels": hidden_channels,
+            "num_layers": num_layers,
+            "num_context_layers": num_context_layers,
+            "dropout": dropout,
+        }
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns s and c ``[M, C]`` of the M molecules that have surroundings.
+
+        Args:
+            batch: With ``x, edge_index, edge_attr, batch`` and ``hops`` of
+                :class:`~molae_pyg.transforms.ContextRoot` (farthest at least K + R - 1).
+        """
+        radius = self.config["num_layers"]
+        farthest = radius + self.config["num_context_layers"] - 1
+        hops, molecule = batch.hops, batch.batch
+        anchor = hops == radius  # [N]
+        with_context = scatter(anchor.long(), molecule, dim_size=batch.num_graphs) > 0  # [B]
+        used = with_context[molecule]  # [N]
+        part = used & (hops <= radius)
+        around = used & (hops >= radius) & (hops <= farthest)
+        s = _states(self.encoder, batch, part)[hops[part] == 0]  # [M, C]
+        at_anchors = _states(self.context, batch, around)[anchor[around]]
+        number = with_context.cumsum(0) - 1  # [B], place among the M
+        return s, scatter(at_anchors, number[molecule[anchor]], dim_size=len(s), reduce="mean")
+
+
+def _states(network: EdgeGIN, batch: Batch, chosen: Tensor) -> Tensor:
+    """States of the chosen atoms, in the subgraph that they induce."""
+    edges = subgraph(
+        chosen, batch.edge_index, batch.edge_attr, relabel_nodes=True, num_nodes=len(chosen)
+    )
+    return network(batch.x[chosen], *edges)
+
+
+def context_objective(
+    model: ContextPrediction, batch: Batch, num_negatives: int = 1
+) -> dict[str, Tensor]:
+    """The loss of context prediction.
+
+    Args:
+        model: The two networks.
+        batch: See :meth:`ContextPrediction.forward`. Molecules without surroundings are left out;
+            the loss of fewer than ``num_negatives`` + 1 molecules is 0.
+        num_negatives: Number of other molecules k that each part is compared with, default: 1.
+
+    Returns:
+        ``loss``, its terms ``positive`` and ``negative`` (one without the factor k), and
+        ``accuracy``, the mean of the shares of pairs and other pairs that are recognised.
+    """
+    size("num_negatives", num_negatives)
+    has_context = scatter((batch.hops == model.config["num_layers"]).long(), batch.batch) > 0
+    if has_context.sum() <= num_negatives:
+        return {"loss": 0 * sum(p.sum() for p in model.parameters())}
+    s, c = model(batch)
+    scores = noise_contrast(s.double(), c.double(), num_negatives=num_negatives)
+    positive, negative = noise_contrast_loss(*scores)
+    with torch.no_grad():
+        accuracy = ((scores[0] > 0).double().mean() + (scores[1] < 0).double().mean()) / 2
+    loss = positive + num_negatives * negative
+    return {"loss": loss, "positive": positive, "negative": negative, "accuracy": accuracy}
+
+
+class AttributeMasking(ShowsArguments, Pretrained, nn.Module):
+    """Predicts the elements of masked atoms, and optionally the types of their bonds.
+
+    From the same paper as :class:`ContextPrediction`. A masked atom shows neither its element nor
+    its chirality. With ``bonds=True``, all bonds of masked atoms are masked too, and the type of
+    each is predicted from the sum of the states of its two atoms.
+
+    Args:
+        hidden_channels: Width C, default: 300.
+        num_layers: Number of layers, default: 5.
+        dropout: Dropout, default: 0.
+        bonds: Whether bonds are masked, default: False, as in the official code.
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int = 300,
+        num_layers: int = 5,
+        dropout: float = 0.0,
+        bonds: bool = False,
+    ):
+        super().__init__()
+        self.encoder = EdgeGIN(hidden_channels, num_layers, dropout)
+        self.atom_head = nn.Linear(hidden_channels, _ELEMENTS)
+        self.bond_head = nn.Linear(hidden_channels, _BOND_TYPES) if bonds else None
+        self.config = {**self.encoder.config, "bonds": bonds}
+        del self.config["atom_rows"], self.config["bond_rows"]
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the states of all atoms ``[N, C]``, and which bonds are masked ``[E]`` bool.
+
+        Args:
+            batch: With ``x, edge_index, edge_attr`` and ``masked [N]`` of
+                :class:`~molae_pyg.transforms.MaskAtoms`.
+        """
+        x = mask_atoms(batch.x, batch.masked)
+        hidden = batch.masked[batch.edge_index].any(0)  # [E]
+        if self.bond_head is None:
+            hidden = torch.zeros_like(hidden)
+        masked_bond = batch.edge_attr.new_tensor([MASKED_BOND, 0])
+        edge_attr = torch.where(hidden[:, None], masked_bond, batch.edge_attr)
+        return self.encoder(x, batch.edge_index, edge_attr), hidden
+
+
+def mask_atoms(x: Tensor, masked: Tensor, row: int = MASKED_ATOM) -> Tensor:
+    """Returns ``x [N, 2]`` with the row of masked atoms where ``masked [N]``, and no chirality."""
+    return torch.where(masked[:, None], x.new_tensor([row, 0]), x)
+
+
+def attribute_objective(model: AttributeMasking, batch: Batch) -> dict[str, Tensor]:
+    """The loss of attribute masking: mean cross-entropies of elements and, if masked, of bonds.
+
+    Atoms and bonds of unknown kinds are no targets.
+
+    Args:
+        model: The network and its heads.
+        batch: See :meth:`AttributeMasking.forward`.
+
+    Returns:
+        ``loss``, the sum of ``atom`` and, if bonds are masked, ``bond``; ``atom_accuracy``.
+    """
+    h, hidden = model(batch)
+    asked = batch.masked & (batch.x[:, 0] != MASKED_ATOM)
+    logits, element = model.atom_head(h[asked]), batch.x[asked, 0]
+    terms = {"atom": F.cross_entropy(logits, element)}
+    if model.bond_head is not None:
+        once = torch.arange(len(hidden), device=h.device) % 2 == 0  # (i, j), not (j, i)
+        asked = once & hidden & (batch.edge_attr[:, 0] < _BOND_TYPES)
+        i, j = batch.edge_index[:, asked]
+        # A sum over no bond is 0: single atoms may be the only masked ones.
+        each = F.cross_entropy(
+            model.bond_head(h[i] + h[j]), batch.edge_attr[asked, 0], reduction="sum"
+        )
+        terms["bond"] = each / asked.sum().clamp(min=1)
+    terms["loss"] = sum(terms.values())
+    terms["atom_accuracy"] = (logits.argmax(1) == element).float().mean()
+    return terms

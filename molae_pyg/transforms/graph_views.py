@@ -1,0 +1,148 @@
+"""Views and tasks of graphs of :func:`~molae_pyg.chem.hu_graph.hu_graph`; inputs stay as they are.
+
+Each works on a ``Data``, on a ``Data`` with a ``batch`` vector and on a ``Batch``. Random numbers
+come from torch.
+"""
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import degree
+
+from molae_pyg.transforms.cloze import choose_number, molecules_of
+
+
+class MaskAtoms(BaseTransform):
+    r"""Chooses the atoms whose elements are to be predicted, :math:`\lfloor 0.15 n + 1 \rfloor`.
+
+    It adds ``masked [N]`` bool, as attribute masking does (Hu et al. 2020).
+
+    Args:
+        ratio: Share of the atoms, default: 0.15.
+    """
+
+    def __init__(self, ratio: float = 0.15):
+        self.ratio = _ratio(ratio)
+
+    def forward(self, data: Data) -> Data:
+        batch, num_graphs = molecules_of(data, data.x)
+        num_atoms = degree(batch, num_graphs, dtype=torch.long)  # [B]
+        data.masked = choose_number(batch, num_atoms, (num_atoms.double() * self.ratio + 1).long())
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.ratio})"
+
+
+class ContextRoot(BaseTransform):
+    """Draws a root in each molecule and counts the bonds from it to every atom.
+
+    It adds ``hops [N]`` int64; atoms farther than ``farthest``, and those of other fragments, have
+    ``farthest + 1``. Context prediction takes the substructure and the context from it.
+
+    Args:
+        farthest: Largest number of bonds that is counted, default: 7.
+    """
+
+    def __init__(self, farthest: int = 7):
+        self.farthest = farthest
+
+    def forward(self, data: Data) -> Data:
+        batch, num_graphs = molecules_of(data, data.x)
+        num_atoms = degree(batch, num_graphs, dtype=torch.long)  # [B]
+        root = choose_number(batch, num_atoms, torch.ones_like(num_atoms))
+        data.hops = hops_from(root, data.edge_index, self.farthest)
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.farthest})"
+
+
+def hops_from(root: Tensor, edge_index: Tensor, farthest: int) -> Tensor:
+    """Number of bonds to the nearest root; ``farthest + 1`` for atoms that are farther.
+
+    Shapes:
+        root ``[N]`` bool, edge_index ``[2, E]`` -> int64 ``[N]``.
+    """
+    hops = torch.where(root, 0, farthest + 1)
+    source, target = edge_index
+    for _ in range(farthest):
+        hops = hops.scatter_reduce(0, target, hops[source] + 1, "amin")
+    return hops
+
+
+class GraphViews(BaseTransform):
+    r"""Draws two views of each molecule, in which atoms are masked and bonds are deleted (MolCLR).
+
+    A view masks :math:`\max(1, \lfloor n / 4 \rfloor)` atoms and deletes
+    :math:`\lfloor m / 4 \rfloor` of the m bonds, both directions of each. It adds
+    ``masked [N, 2]`` and ``deleted [E, 2]``, bool, a column for each view.
+
+    Args:
+        ratio: Share of atoms and of bonds, default: 0.25.
+    """
+
+    def __init__(self, ratio: float = 0.25):
+        self.ratio = _ratio(ratio)
+
+    def forward(self, data: Data) -> Data:
+        batch, num_graphs = molecules_of(data, data.x)
+        of_bond = batch[data.edge_index[0, ::2]]  # [m]
+        views = [(self._atoms(batch, num_graphs), self._bonds(of_bond, num_graphs)) for _ in "ij"]
+        data.masked, data.deleted = (torch.stack(part, 1) for part in zip(*views, strict=True))
+        return data
+
+    def _atoms(self, batch: Tensor, num_graphs: int) -> Tensor:
+        num_atoms = degree(batch, num_graphs, dtype=torch.long)  # [B]
+        number = (num_atoms.double() * self.ratio).long().clamp(min=1)
+        return choose_number(batch, num_atoms, number)
+
+    def _bonds(self, of_bond: Tensor, num_graphs: int) -> Tensor:
+        num_bonds = degree(of_bond, num_graphs, dtype=torch.long)  # [B]
+        chosen = choose_number(of_bond, num_bonds, (num_bonds.double() * self.ratio).long())
+        return chosen.repeat_interleave(2)  # bond b is the columns 2 b and 2 b + 1
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.ratio})"
+
+
+class ConnectedPart(BaseTransform):
+    r"""Chooses a connected part of each molecule that remains, as GraphMVP does.
+
+    The part begins with a random atom and takes random neighbours of it, one by one, until it has
+    :math:`\lfloor (1 - ratio) n \rfloor + 1` atoms, at most all; if a fragment is used up, a random
+    atom of another one follows. It adds ``kept [N]`` bool.
+
+    Args:
+        ratio: Share of the atoms that leave, default: 0.15.
+    """
+
+    def __init__(self, ratio: float = 0.15):
+        self.ratio = _ratio(ratio)
+
+    def forward(self, data: Data) -> Data:
+        batch, num_graphs = molecules_of(data, data.x)
+        num_atoms = degree(batch, num_graphs, dtype=torch.long)  # [B]
+        wanted = ((num_atoms.double() * (1 - self.ratio)).long() + 1).minimum(num_atoms)
+        kept = torch.zeros_like(batch, dtype=torch.bool)
+        source, target = data.edge_index
+        for number in range(int(wanted.max()) if len(wanted) else 0):
+            near = torch.zeros_like(kept).index_put((target[kept[source]],), kept.new_tensor(True))
+            # A neighbour of the part if there is one, else any other atom: the largest draw.
+            draw = torch.rand(len(batch), dtype=torch.double, device=batch.device)
+            draw = torch.where(kept, -1.0, draw + near)  # [N]
+            most = draw.new_full((num_graphs,), -1.0).scatter_reduce(0, batch, draw, "amax")  # [B]
+            kept = kept | ((draw == most[batch]) & (number < wanted)[batch] & ~kept)
+        data.kept = kept
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.ratio})"
+
+
+def _ratio(ratio: float) -> float:
+    is_number = isinstance(ratio, int | float) and not isinstance(ratio, bool)
+    if not is_number or not 0 <= ratio < 1:
+        raise ValueError(f"ratio must be a number in [0, 1), got {ratio!r}")
+    return ratio
