@@ -72,8 +72,8 @@ class HuGraphs(BaseTransform):
     """Replaces a batch of molecules by the batch of their graphs, with the same coordinates.
 
     The batch has ``smiles``, ``z``, ``pos`` and ``ptr``, as
-    ``ConformerStore.gather(..., smiles=True)`` makes it. Molecules whose atoms are not those of their SMILES without hydrogens in canonical order
-    are left out, and a warning names the first.
+    ``ConformerStore.gather(..., smiles=True)`` makes it. Molecules whose atoms are not those of
+    their SMILES without hydrogens in canonical order are left out, and a warning names the first.
 
     Raises:
         ValueError: No molecule is left.
