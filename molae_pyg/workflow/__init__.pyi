@@ -1,5 +1,5 @@
-from .atoms.model import AtomModel as AtomModel
 from .atoms.fit import fit_atoms as fit_atoms
+from .atoms.model import AtomModel as AtomModel
 from .fit import fit as fit
 from .folds import make_folds as make_folds
 from .model import FittedModel as FittedModel
