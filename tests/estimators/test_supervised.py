@@ -187,7 +187,9 @@ def test_classes_of_texts(classifier, smiles, amine):
 
 
 @pytest.mark.parametrize(
-    "y", [lambda a: a.astype(int), lambda a: a, lambda a: 2 * a - 1.0, lambda a: a + 5], ids=str
+    "y",
+    [lambda a: a.astype(int), lambda a: a, lambda a: 2 * a - 1.0, lambda a: a + 5],
+    ids=["integers", "booleans", "-1 and 1", "5 and 6"],
 )
 def test_classes_of_other_types(y, smiles, amine, settings):
     y = y(amine == "yes")
