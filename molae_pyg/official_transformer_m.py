@@ -1,5 +1,9 @@
-"""Conversion of official Transformer-M checkpoints to ours and back, by one table of names."""
+"""Conversion of official checkpoints of Transformer-M and MoleBLEND to ours and back.
 
+Both have the same encoder, so that one table of names serves both.
+"""
+
+import inspect
 import re
 
 import torch
@@ -47,6 +51,20 @@ NAMES = {
     ),
     "denoising_head.in_proj": tuple(f"molecule_encoder.atom_proc.{part}_proj" for part in "qkv"),
     "denoising_head.out": tuple(f"molecule_encoder.atom_proc.force_proj{i}" for i in (1, 2, 3)),
+    **{
+        f"{ours}_head.{part}": f"molecule_encoder.blend_{official}_pred_head.{name}"
+        for ours, official in {"length": "spd", "bond": "edge", "distance": "3d"}.items()
+        for part, name in {
+            "row": "transform_n2_head.row_head",
+            "row_norm": "transform_n2_head.row_LayerNorm",
+            "column": "transform_n2_head.column_head",
+            "column_norm": "transform_n2_head.column_LayerNorm",
+        }.items()
+    },
+    "length_head.out": "molecule_encoder.blend_spd_pred_head.linear",
+    "bond_head.out": "molecule_encoder.blend_edge_pred_head.linear_map_feature",
+    "distance_head.out": "molecule_encoder.blend_3d_pred_head.linear",
+    "axes": tuple(f"molecule_encoder.blend_3d_pred_head.force_proj{i}" for i in (1, 2, 3)),
     "dense": "lm_head_transform_weight",
     "norm": "layer_norm",
     "out.weight": "embed_out.weight",
@@ -65,13 +83,13 @@ def official_names(key: str) -> list[str]:
 
 
 def load_transformer_m(cls: type[Model], file: OfficialFile) -> Model:
-    """Builds a reference Transformer-M from an official file, which must have exactly its keys."""
-    model = cls(**_config(file), reference=True)
+    """Builds a reference model from an official file, which must have exactly its keys."""
+    model = cls(**_config(cls, file), reference=True)
     weights, used = {}, set()
     for key, mine in model.state_dict().items():
         names = official_names(key)
         if lacking := [name for name in names if name not in file.weights]:
-            raise CheckpointError(f"{file.path} lacks {', '.join(lacking)} of Transformer-M")
+            raise CheckpointError(f"{file.path} lacks {', '.join(lacking)} of {cls.TITLE}")
         joined = torch.cat([file.weights[name] for name in names])
         if joined.numel() != mine.numel():
             raise CheckpointError(
@@ -88,23 +106,26 @@ def load_transformer_m(cls: type[Model], file: OfficialFile) -> Model:
     return model
 
 
-def _config(file: OfficialFile) -> dict[str, int]:
+def _config(cls: type[Model], file: OfficialFile) -> dict[str, int]:
     """Sizes, from the tensors of a file."""
 
     def shape(key: str) -> tuple[int, ...]:
         if key not in file.weights:
-            raise CheckpointError(f"{file.path} is no Transformer-M model: no {key!r}")
+            raise CheckpointError(f"{file.path} is no {cls.TITLE} model: no {key!r}")
         return tuple(file.weights[key].shape)
 
     inside = "encoder.molecule_encoder."
     layers = [re.match(rf"{re.escape(inside)}layers\.(\d+)\.", key) for key in file.weights]
-    return {
+    found = {
         "hidden_channels": shape(f"{inside}emb_layer_norm.weight")[0],
         "ffn_channels": shape(f"{inside}layers.0.fc1.weight")[0],
         "heads": shape(f"{inside}molecule_attn_bias.spatial_pos_encoder.weight")[1],
         "num_layers": len({match[1] for match in layers if match}),
         "num_gaussians": shape(f"{inside}molecule_3d_bias.gbf.means.weight")[1],
     }
+    if "direction_channels" in inspect.signature(cls).parameters:
+        found["direction_channels"] = shape(f"{inside}blend_3d_pred_head.linear.weight")[0]
+    return found
 
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:

@@ -83,6 +83,7 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
         "AblatedMolAE": models.ReferenceMolAE,  # it reads both
         "ReferenceMolAE": models.ReferenceMolAE,
         "MolAEPredictor": models.MolAEPredictor,
+        "MoleBlend": models.MoleBlend,
         "TransformerM": models.TransformerM,
         "UniMol": models.UniMol,
         "AtomPredictor": models.AtomPredictor,

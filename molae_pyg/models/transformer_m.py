@@ -32,6 +32,8 @@ class TransformerM(ShowsArguments, Pretrained, nn.Module):
     :class:`TransformerMEncoder`. The default has 49,574,628 parameters with ``reference=True``.
     """
 
+    TITLE = "Transformer-M"
+
     def __init__(
         self,
         hidden_channels: int = 768,

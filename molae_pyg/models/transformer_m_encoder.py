@@ -23,6 +23,14 @@ _MAX_DEGREE = 510
 BOTH, ONLY_2D, ONLY_3D = range(3)
 
 
+class Blend(NamedTuple):
+    """Which channel each pair of atoms, and each atom, is shown in: MoleBLEND's task."""
+
+    pair: Tensor  #: Of all ordered pairs of each molecule ``[sum of n^2]``, row by row; 0: length
+    #: of the path, 1: bonds on the path, 2: distance.
+    atom: Tensor  #: ``[N]``; 0: degree, 1: distances.
+
+
 class TransformerMEncoding(NamedTuple):
     """Output of :class:`TransformerMEncoder`."""
 
@@ -129,6 +137,7 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
         batch_size: int | None = None,
         graph: Graph | None = None,
         mode: Tensor | None = None,
+        blend: Blend | None = None,
     ) -> TransformerMEncoding:
         """Encodes molecules; heavy atoms only, as in the reference.
 
@@ -145,6 +154,7 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
                 default: molecules are shown in 3D only, and an atom has its element alone.
             mode: What each molecule is shown as ``[B]``: 0 both, 1 as a graph only, 2 in 3D only;
                 default: all that it has.
+            blend: Channel of each pair and of each atom; default: the sum of those of ``mode``.
 
         Raises:
             ValueError: As :meth:`MolAEEncoder.forward`; a mode needs the graph, which is missing;
@@ -158,8 +168,10 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
                 raise ValueError("atoms cannot be left out of a graph: give z and pos alone")
             m = Molecules(*(t[~drop_mask] for t in m[:3]), m.batch_size)
         slots = atom_slots(m.batch, m.batch_size, one_molecule)
+        if blend is not None:
+            _check_blend(blend, m.batch, graph)
         shown = self._channels(m, graph, mode)  # [B] each
-        x, bias, pos = self._inputs(m, slots, graph, *shown)
+        x, bias, pos = self._inputs(m, slots, graph, *shown, blend)
         mask = slots.mask[:, NUM_SPECIAL - 1 :]  # [B, n + 1]
         x = self.dropout(self.input_norm(x))  # [B, n + 1, C]
         for layer in self.layers:
@@ -188,7 +200,13 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
         return mode != ONLY_3D, (mode != ONLY_2D) & known
 
     def _inputs(
-        self, m: Molecules, slots: Slots, graph: Graph | None, has_2d: Tensor, has_3d: Tensor
+        self,
+        m: Molecules,
+        slots: Slots,
+        graph: Graph | None,
+        has_2d: Tensor,
+        has_3d: Tensor,
+        blend: Blend | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens ``[B, n + 1, C]``, bias ``[B, H, n + 1, n + 1]``, coordinates ``[B, n, 3]``."""
 
@@ -204,20 +222,46 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
             x = x + dense(self.atom(m.z + 1))  # row of the element: z - 1 is its first feature
         else:
             _check(graph, m.z.numel())
-            x = x + dense(self.atom(graph.atom.long() + self.first).sum(1))
-            places = slots._replace(mask=mask, slot=slots.slot - NUM_SPECIAL)
-            bonds = dense_bonds(graph.edge_index, graph.bond_type.long() + 1, places)
-            linked = (bonds > 0).any(-1)  # [B, n, n]
+            atoms = dense(self.atom(graph.atom.long() + self.first).sum(1))
+            bonds, linked = bonds_of(graph, slots)  # [B, n, n, 3], [B, n, n]
             degree = linked.sum(-1).clamp(max=_MAX_DEGREE) + 1  # [B, n]
             x_2d = self.in_degree(degree) + self.out_degree(degree)
-            x = x + x_2d * has_2d[:, None, None]
-            bias = bias + self.path_bias(bonds - 1, linked) * has_2d[:, None, None, None]
+            if blend is None:
+                x = x + atoms + x_2d * has_2d[:, None, None]
+                bias = bias + self.path_bias(bonds, linked) * has_2d[:, None, None, None]
+            else:
+                shown = dense(blend.atom)[..., None]  # [B, n, 1]
+                x = atoms + torch.where(shown == 0, x_2d, x)
+                shown = torch.full_like(linked, -1, dtype=torch.long)  # [B, n, n]
+                shown[mask[:, :, None] & mask[:, None, :]] = blend.pair.long()
+                parts = *self.path_bias.parts(bonds, linked), bias
+                bias = sum(part * (shown == i)[:, None] for i, part in enumerate(parts))
         token = self.graph_token.expand(x.size(0), 1, -1)
         bias = F.pad(bias, (1, 0, 1, 0))  # [B, H, n + 1, n + 1]
         edge = torch.zeros_like(bias[0, 0], dtype=torch.bool)
         edge[0] = edge[:, 0] = True  # first row and first column
         bias = torch.where(edge, self.token_bias.view(1, -1, 1, 1), bias)
         return torch.cat([token, x], dim=1), bias, pos
+
+
+def bonds_of(graph: Graph, slots: Slots) -> tuple[Tensor, Tensor]:
+    """Features of bonds ``[B, n, n, 3]`` (-1: none), and whether there is one ``[B, n, n]``."""
+    places = slots._replace(mask=slots.mask[:, NUM_SPECIAL:], slot=slots.slot - NUM_SPECIAL)
+    bonds = dense_bonds(graph.edge_index, graph.bond_type.long() + 1, places)
+    return bonds - 1, (bonds > 0).any(-1)
+
+
+def _check_blend(blend: Blend, batch: Tensor, graph: Graph | None) -> None:
+    """Raises ValueError unless there is a graph, and a channel for each pair and atom."""
+    if graph is None:
+        raise ValueError("a blend of channels needs the graph")
+    pairs = int(batch.bincount().square().sum())
+    wanted, found = [[pairs], [batch.numel()]], [list(blend.pair.shape), list(blend.atom.shape)]
+    if found != wanted:
+        raise ValueError(
+            f"expected blend.pair {wanted[0]} and blend.atom {wanted[1]}, got {found[0]} and "
+            f"{found[1]}"
+        )
 
 
 def _check(graph: Graph, num_atoms: int) -> None:

@@ -111,6 +111,11 @@ class PathBias(ShowsArguments, nn.Module):
             nn.init.zeros_(table.weight[0])
 
     def forward(self, features: Tensor, linked: Tensor) -> Tensor:
+        length, bonds = self.parts(features, linked)
+        return length + bonds
+
+    def parts(self, features: Tensor, linked: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the two summands, of lengths and of bonds, ``[B, H, n, n]`` each."""
         paths = shortest_paths(linked, self.reference)
         last = torch.full_like(paths.length, NUM_LENGTHS - 1)
         row = torch.where(paths.length < 0, last, (paths.length + 1).clamp(max=NUM_LENGTHS - 2))
@@ -122,5 +127,5 @@ class PathBias(ShowsArguments, nn.Module):
         for k, (first, second, valid) in enumerate(zip(*path_bonds(paths), strict=True)):
             total = total + (bond @ self.hop[k])[molecule, first, second] * valid[..., None]
         steps = torch.where(paths.length < 0, MAX_BONDS, paths.length).clamp(1, MAX_BONDS)
-        bias = self.length(row) + total / steps[..., None]  # [B, n, n, H]
-        return bias.permute(0, 3, 1, 2)
+        length, bonds = self.length(row), total / steps[..., None]  # [B, n, n, H]
+        return length.permute(0, 3, 1, 2), bonds.permute(0, 3, 1, 2)

@@ -3,6 +3,7 @@
 from molae_pyg.inference import predict as predict  # its earlier home
 from molae_pyg.training.data import PretrainingBatches, PretrainingData
 from molae_pyg.training.finetuning import finetune
+from molae_pyg.training.mole_blend import mole_blend_objective
 from molae_pyg.training.objectives import (
     ClozeModule,
     PretrainingModule,
@@ -32,6 +33,7 @@ __all__ = [
     "PropertyModule",
     "cloze_objective",
     "finetune",
+    "mole_blend_objective",
     "padding_waste",
     "plan_batches",
     "polynomial_decay",

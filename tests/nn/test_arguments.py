@@ -118,6 +118,8 @@ SHOWN = [
         "attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, reference=True)"
         for name in ("TransformerM", "TransformerMEncoder")
     ),
+    "MoleBlend(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.3, "
+    "attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, direction_channels=8, reference=True)",
     "MolAEPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
     "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', graph=False), num_tasks=2, "
     "pooler_dropout=0.1, readout='sum', task_names=['a', 'b'], "

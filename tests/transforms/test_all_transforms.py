@@ -20,7 +20,7 @@ from molae_pyg.transforms import (
 OTHER = {
     "ratio": 0.3, "noise": 0.25, "kind": "normal", "keep": 0.2, "random": 0.1,
     "max_atoms": 7, "trailing_only": True, "atom_fields": ("y", "charge"),
-    "modes": (1, 1, 2), "farthest": 3,
+    "modes": (1, 1, 2), "farthest": 3, "pairs": (1, 1, 2), "atoms": (1, 3),
 }  # fmt: skip
 ALL = [getattr(transforms, name) for name in transforms.__all__]
 CORRUPTING = [ClozeDrop, CoordinateNoise]
@@ -52,6 +52,7 @@ def test_repr_shows_every_argument(cls):
 def test_reprs_of_the_defaults_do_not_change():
     """Runs that were started with an earlier version are compared with them."""
     assert [repr(cls()) for cls in ALL] == [
+        "BlendChannels(0.2, pairs=(0.2, 0.2, 0.6), atoms=(0.4, 0.6))",
         "ClozeDrop(0.15, noise=1.0, kind='uniform', keep=0.05)",
         "ConnectedPart(0.15)",
         "ContextRoot(7)",
