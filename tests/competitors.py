@@ -112,4 +112,6 @@ def off(mine: Tensor, theirs: Tensor) -> float:
 def same(one: Data, other: Data) -> bool:
     """Whether two batches have equal fields."""
     a, b = one.to_dict(), other.to_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    return a.keys() == b.keys() and all(
+        torch.equal(a[key], b[key]) if isinstance(a[key], Tensor) else a[key] == b[key] for key in a
+    )

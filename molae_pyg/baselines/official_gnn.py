@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from molae_pyg.checkpoint import CheckpointError
-from molae_pyg.nn.gin import HU, MOL_CLR, EdgeGIN, GINTables
+from molae_pyg.nn.gin import HU, MOL_CLR, OGBGIN, EdgeGIN, GINTables
 from molae_pyg.official_file import OfficialFile, read_official
 
 #: Module of :class:`~molae_pyg.nn.gin.EdgeGIN` -> official one; ``*`` is the number of a layer.
@@ -19,6 +19,14 @@ EDGE_GIN = {
     "layers.*.linear1": "gnns.*.mlp.0",
     "layers.*.linear2": "gnns.*.mlp.2",
     "layers.*.norm": "batch_norms.*",
+}
+#: Part of a key of :class:`~molae_pyg.nn.gin.OGBGIN` -> official one, by regular expressions.
+OGB_GIN = {
+    r"^atom\.": "atom_encoder.atom_embedding_list.",
+    r"^bonds\.(\d+)\.": r"gnns.\1.bond_encoder.bond_embedding_list.",
+    r"^convs\.(\d+)\.nn\.": r"gnns.\1.mlp.",
+    r"^convs\.(\d+)\.": r"gnns.\1.",
+    r"^norms\.": "batch_norms.",
 }
 #: Prefixes of the encoder's keys in files of fine-tuned models.
 PREFIXES = ("", "gnn.", "molecule_model.")
@@ -79,8 +87,7 @@ def edge_gin(
     rows = len(file.weights[f"{prefix}x_embedding1.weight"])
     tables = tables or (MOL_CLR if rows == MOL_CLR.atoms else HU)
     channels = shape_of(file, f"{prefix}x_embedding2.weight", 2)[1]
-    layers = {int(n) for k in file.weights for n in re.findall(r"^\w*\.?gnns\.(\d+)\.", k)}
-    encoder = EdgeGIN(channels, max(1, len(layers)), dropout, *tables)
+    encoder = EdgeGIN(channels, _num_layers(file), dropout, *tables)
     left = fill(encoder, file, lambda key: prefix + edge_gin_name(key))
     return encoder, file._replace(weights=left)
 
@@ -117,6 +124,34 @@ def edge_gin_from_official(path: str | os.PathLike) -> EdgeGIN:
         CheckpointError: The file cannot be read, or has other keys or shapes.
     """
     return edge_gin(read_official(path))[0].eval()
+
+
+def ogb_gin_name(key: str) -> str:
+    """Returns the official key of a key of :class:`~molae_pyg.nn.gin.OGBGIN`."""
+    for ours, theirs in OGB_GIN.items():
+        key = re.sub(ours, theirs, key)
+    return key
+
+
+def ogb_gin_from_official(path: str | os.PathLike) -> OGBGIN:
+    """Reads the encoder of a file of GraphMVP's regression, in evaluation mode.
+
+    Raises:
+        CheckpointError: The file cannot be read, or has other keys or shapes.
+    """
+    file = read_official(path)
+    first = "atom_encoder.atom_embedding_list.0.weight"
+    prefix = next((p for p in PREFIXES if f"{p}{first}" in file.weights), None)
+    if prefix is None:
+        raise CheckpointError(f"{file.path} is no GIN with features of the Open Graph Benchmark")
+    encoder = OGBGIN(shape_of(file, f"{prefix}{first}", 2)[1], _num_layers(file))
+    fill(encoder, file, lambda key: prefix + ogb_gin_name(key))
+    return encoder.eval()
+
+
+def _num_layers(file: OfficialFile) -> int:
+    numbers = {int(n) for key in file.weights for n in re.findall(r"^\w*\.?gnns\.(\d+)\.", key)}
+    return max(1, len(numbers))
 
 
 def edge_gin_to_official(encoder: EdgeGIN) -> Mapping[str, Tensor]:
