@@ -15,6 +15,7 @@ EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 HOMES = {
     "moleculenet": "molae_pyg.evaluation.compare",
     "ogb_leaderboard": "molae_pyg.evaluation.leaderboard",
+    "paper": "molae_pyg.evaluation.paper",
     "pcqm4m": "molae_pyg.evaluation.pcqm4m",
     "pretrain": "molae_pyg.evaluation.pretraining",
     "report": "molae_pyg.evaluation.report",

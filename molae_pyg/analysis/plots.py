@@ -159,6 +159,16 @@ def style(axes: Axes, x: str, y: str, grid: str | None = "both") -> None:
         spine.set_color(INK)
 
 
+def log_scale(axes: Axes) -> None:
+    """Makes the vertical axis logarithmic, with plain numbers, as formulas are not drawn."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def parity_plot(
     y_true: np.ndarray, predictions: Mapping[str, np.ndarray], label: str, path: str | Path
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from molae_pyg.analysis.page import HTML, Page
-from molae_pyg.analysis.plots import COLOURS, Panel, Picture, style
+from molae_pyg.analysis.plots import COLOURS, Panel, Picture, log_scale, style
 from molae_pyg.loss import CLOZE_WEIGHTS
 
 if TYPE_CHECKING:
@@ -217,15 +217,11 @@ def draw_curve(train: pd.Series, valid: pd.Series, curve: Curve, axes: Axes) -> 
 
 
 def _scale(axes: Axes, kind: str, values: pd.Series) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(plain)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if kind == "log" and (values > 0).all():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_scale(axes)
     elif kind == "from_zero":
         axes.set_ylim(bottom=0)
     elif kind == "share":

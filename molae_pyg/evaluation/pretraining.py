@@ -105,13 +105,13 @@ def run_pretraining(
     output = Path(output)
     _refuse_other_files(output)
     store = _open_store(source, output, config["data"])
-    train, valid = _hold_out(store, source, held_out, held_out_of, seed)
+    train, valid = hold_out(store, source, held_out, held_out_of, seed)
     L.seed_everything(seed, verbose=False)
     system = SYSTEMS[config.get("objective", "cloze")]
-    model = _build(config["model"], weights, system)
+    model = build_model(config["model"], weights, system)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{model}: {parameters:,} parameters; {len(train)} molecules, {len(valid)} held out")
-    transform = _transform(config, system)
+    transform = make_transform(config, system)
     settings = Pretraining(**config["training"])
     metrics = pretrain(model, system.objective, train, valid, output, settings, transform, seed)
     if rank_zero_only.rank > 0:
@@ -154,7 +154,7 @@ def _open_store(source: str | Path, output: Path, settings: dict[str, Any]) -> C
     return ConformerStore(output / "store")
 
 
-def _hold_out(
+def hold_out(
     store: ConformerStore, source: str | Path, share: float, first: int | None, seed: int
 ) -> tuple[ConformerStore, ConformerStore]:
     """Returns the molecules to train on and the held-out ones."""
@@ -167,7 +167,7 @@ def _hold_out(
     return store[~held_out], store[held_out]
 
 
-def _build(
+def build_model(
     settings: dict[str, Any], weights: str | None, system: System = SYSTEMS["cloze"]
 ) -> nn.Module:
     """Returns the model of the weights, or a new one of the settings."""
@@ -175,7 +175,7 @@ def _build(
     return cls.from_pretrained(weights) if weights else cls(**settings, **system.settings)
 
 
-def _transform(config: dict[str, Any], system: System) -> BaseTransform:
+def make_transform(config: dict[str, Any], system: System) -> BaseTransform:
     """Returns the transform of the section ``noise``, or that of ``cloze``."""
     if "noise" in config or system.transform is not ClozeDrop:
         cls = CoordinateNoise if system.transform is ClozeDrop else system.transform

@@ -1,0 +1,240 @@
+"""Repeats the tables and figures of the Mol-AE paper at a size that you can afford.
+
+    python -m molae_pyg.evaluation.paper table3 --size smoke
+    python -m molae_pyg.evaluation.paper table3 --size small --molecules runs/zinc
+    python -m molae_pyg.evaluation.paper fig-noise --size small --molecules runs/zinc
+
+Each row of a table is a pre-training and its fine-tuning on the data sets of the size, with the
+same molecules, settings and seeds as all other rows. Pre-trainings and fine-tunings are kept in
+--output and serve all tables and figures; after an interruption the same command resumes. Results
+are in <output>/<name>.json, .md and .png. The published figures are a block of their own.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+
+from molae_pyg import checkpoint, models
+from molae_pyg.baselines.job import Job, load_encoder
+from molae_pyg.datasets import ChEMBLActivities
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.durable import write_durably
+from molae_pyg.evaluation import paper_figures, paper_tables, runs
+from molae_pyg.evaluation.config import exit_if_failed, keep_going, merged, read_yaml, run_command
+from molae_pyg.evaluation.flags import make_parser
+from molae_pyg.evaluation.models import MODELS, fine_tune, model_settings
+from molae_pyg.evaluation.paper_plan import (
+    BASELINES,
+    SECTIONS,
+    SIZES,
+    Row,
+    datasets_of,
+    pretraining_settings,
+    read_plan,
+    rows_of,
+)
+from molae_pyg.evaluation.pretraining import SYSTEMS, build_model, hold_out, make_transform
+from molae_pyg.evaluation.protocols import PROTOCOLS
+from molae_pyg.evaluation.sources import (
+    headline,
+    load_dataset,
+    name_of_source,
+    scale_of,
+    scores_of,
+)
+from molae_pyg.fingerprint import digest
+from molae_pyg.models import FullMolAE
+from molae_pyg.store import ConformerStore, prepare
+from molae_pyg.training import Pretraining, pretrain
+
+RESULTS, SETTINGS = "results.jsonl", "settings.json"
+SMOKE_ROWS = 60  # molecules of the smoke size; they come with RDKit
+
+
+class Paper(NamedTuple):
+    """What all tables and figures of a size share."""
+
+    plan: dict[str, Any]
+    store: ConformerStore
+    output: Path
+    root: str
+
+    def pretrained(self, row: Row, seed: int) -> Path:
+        """Returns the folder of the pre-training of a row, which is made if it is missing."""
+        folder = self.output / "pretrained" / f"{row.variant}-{seed}"
+        config = pretraining_settings(self.plan, row.changes)
+        system = SYSTEMS[config["objective"]]
+        parts = hold_out(self.store, self.store.folder, self.plan["held_out"], None, seed)
+        L.seed_everything(seed, verbose=False)
+        model = build_model(config["model"], None, system)
+        settings, transform = Pretraining(**config["training"]), make_transform(config, system)
+        pretrain(model, system.objective, *parts, folder, settings, transform, seed)
+        return folder
+
+    def model(self, row: Row, seed: int) -> Any:
+        """Returns the pre-trained model of a row."""
+        folder = self.pretrained(row, seed) / "model"
+        return getattr(models, checkpoint.saved_class(folder)).from_pretrained(folder)
+
+    def dataset(self, source: str) -> MoleculeTable:
+        """Loads a data set; a table of the smoke size is written first."""
+        if source in _SMOKE:
+            source = str(_smoke_table(self.output, source))
+        return load_dataset(source, self.root, self.plan["data"])
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__, output="")
+    add = parser.add_argument
+    add(
+        "name", choices=[*SECTIONS, *FIGURES], help="table or figure; the talk has no tables 6 to 8"
+    )
+    add("--size", choices=SIZES, default="smoke", help="default: smoke, a minute or two")
+    what = "store or file of the molecules of pre-training; default, for smoke: some from RDKit"
+    add("--molecules", metavar="STORE|FILE", help=what)
+    what = "folder of the results; default: runs/paper/<size>"
+    add("--output", metavar="FOLDER", help=what)
+    return parser.parse_args()
+
+
+def open_paper(args: argparse.Namespace) -> Paper:
+    """Reads the settings, prepares the molecules, and checks that the folder has no other results.
+
+    Raises:
+        ValueError: The folder has results of other settings or molecules, or no molecules are
+            given.
+    """
+    plan, output = read_plan(args.size), Path(args.output or Path("runs", "paper", args.size))
+    if args.molecules is None and args.size != "smoke":
+        raise ValueError(
+            f"--size {args.size} needs --molecules: a store of `molae prepare`, or a file of SMILES"
+        )
+    molecules = Path(args.molecules or _smoke_molecules(output))
+    if not molecules.is_dir():
+        prepare(molecules, output / "store", **plan["store"])
+        molecules = output / "store"
+    store = ConformerStore(molecules)
+    settings = {"plan": json.loads(json.dumps(plan)), "molecules": store.digest()}
+    if (output / SETTINGS).is_file():
+        found = runs.read_json(output / SETTINGS, f"remove {output}, or give another --output")
+        runs.check_same(found, settings, output, "results of other settings or molecules")
+    write_durably(output / SETTINGS, json.dumps(settings, indent=2).encode() + b"\n")
+    return Paper(plan, store, output, args.root)
+
+
+_SMOKE = ("activity", "active")  # numbers, and two classes
+
+
+def _smoke_molecules(output: Path) -> Path:
+    smiles = ChEMBLActivities.read().smiles[:SMOKE_ROWS]
+    output.mkdir(parents=True, exist_ok=True)
+    write_durably(output / "molecules.smi", ("\n".join(smiles) + "\n").encode())
+    return output / "molecules.smi"
+
+
+def _smoke_table(output: Path, name: str) -> Path:
+    table = ChEMBLActivities.read()
+    y = table.y[:SMOKE_ROWS, 0].double().numpy()
+    values = y.round(2) if name == "activity" else (y > np.median(y)).astype(int)
+    lines = [f"{s},{v}" for s, v in zip(table.smiles, values.tolist(), strict=False)]
+    write_durably(output / f"{name}.csv", "\n".join([f"smiles,{name}", *lines, ""]).encode())
+    return output / f"{name}.csv"
+
+
+def run_row(paper: Paper, row: Row, dataset: MoleculeTable, seed: int) -> dict[str, Any]:
+    """Fine-tunes and scores the model of a row on a data set; returns the result."""
+    plan, is_baseline = paper.plan, row.variant in BASELINES.values()
+    trial = PROTOCOLS[plan["protocol"]].trials(dataset, seed + 1)[seed]
+    config = read_yaml("moleculenet" if is_baseline else plan["comparison"])
+    name = row.variant if is_baseline else "molae"
+    changes = plan["finetuning"].get(name, {})
+    settings = merged(model_settings(config, name, dataset.name), changes)
+    folder = paper.output / "fine-tuned" / dataset.name / f"{row.fitted}-{seed}"
+    job = Job(dataset, trial.split, settings, seed, folder)
+    start = time.perf_counter()
+    if is_baseline:
+        fitted = MODELS[name].fit(job)
+    else:
+        encoder = _encoder(paper, row, seed, settings.get("encoder", {}))
+        L.seed_everything(seed, verbose=False)  # of the head, the same for all rows
+        fitted = fine_tune(encoder, job)
+    scale, metric = scale_of(dataset, trial.split.train), headline(dataset)
+    valid, _ = scores_of(dataset, trial.split.valid, fitted.valid, scale)
+    test, _ = scores_of(dataset, trial.split.test, fitted.test, scale)
+    scores = {"metric": metric, "valid": valid[metric], "test": test[metric]}
+    sizes = {part: len(rows) for part, rows in trial.split._asdict().items()}
+    seconds = round(time.perf_counter() - start, 1)
+    return {**scores, "sizes": sizes, "epoch": fitted.facts.get("epoch"), "seconds": seconds}
+
+
+def _encoder(paper: Paper, row: Row, seed: int, settings: dict[str, Any]) -> Any:
+    if row.full:
+        return FullMolAE.of(paper.model(row, seed))
+    return load_encoder(str(paper.pretrained(row, seed) / "model"), settings)
+
+
+def make_table(paper: Paper, table: str, failed: list[str]) -> None:
+    """Makes the missing runs of a table, data set by data set, and writes it."""
+    rows, reference, missing = rows_of(paper.plan, table)
+    path = paper.output / RESULTS
+    for source in datasets_of(paper.plan, table):
+        with keep_going(source, failed):
+            dataset = paper.dataset(source)
+            data = digest([list(dataset.smiles), dataset.y.tolist()])
+            done = {(r["fitted"], r["seed"]): r for r in _of(path, dataset.name)}
+            for seed, row in ((seed, row) for seed in range(paper.plan["seeds"]) for row in rows):
+                found = done.get((row.fitted, seed))
+                if found is not None:
+                    runs.check_same(found, {"data_sha256": data}, path)
+                    continue
+                with keep_going(f"{table}, {row.name}, {dataset.name}, seed {seed}", failed):
+                    result = run_row(paper, row, dataset, seed)
+                    key = {"dataset": dataset.name, "fitted": row.fitted, "seed": seed}
+                    runs.add_result(path, {**key, "data_sha256": data, **result})
+                    print(json.dumps({"row": row.name, **key, **result}), flush=True)
+    names = [name_of_source(source) for source in datasets_of(paper.plan, table)]
+    results = [found for found in runs.read_results(path) if found["dataset"] in names]
+    paper_tables.write(paper.output, table, rows, reference, missing, results)
+
+
+def _of(path: Path, dataset: str) -> list[dict[str, Any]]:
+    return [found for found in runs.read_results(path) if found["dataset"] == dataset]
+
+
+FIGURES: dict[str, Callable[[Paper, list[str]], None]] = {
+    "fig-probing": paper_figures.probing,
+    "fig-curves": paper_figures.curves,
+    "fig-noise": paper_figures.noise,
+}
+
+
+def run_paper(args: argparse.Namespace) -> None:
+    """Makes a table or a figure.
+
+    Raises:
+        ValueError: As :func:`open_paper`.
+        SystemExit: If a run failed; the message names it.
+    """
+    failed: list[str] = []
+    output = Path(args.output or Path("runs", "paper", args.size))
+    with runs.only_process(output):
+        paper = open_paper(args)
+        make = FIGURES.get(args.name, partial(make_table, table=args.name))
+        make(paper, failed=failed)
+    print(f"written to {output}: {args.name}.json, .png")
+    exit_if_failed(failed)
+
+
+def main() -> None:
+    run_command(run_paper, parse_args())
+
+
+if __name__ == "__main__":
+    main()
