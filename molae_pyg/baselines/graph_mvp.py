@@ -59,7 +59,8 @@ class GraphMVP(ShowsArguments, Pretrained, nn.Module):
         num_interactions: Interactions of SchNet, default: 6.
         variational: Whether the vector that is rebuilt is drawn (default, as published) or not.
         task: A task of the graph network besides: ``"attribute"`` (GraphMVP-G), ``"context"``
-            (GraphMVP-C) or None (default), see :mod:`molae_pyg.baselines.pretrain_gnn`.
+            (GraphMVP-C) or None (default), see
+            :class:`~molae_pyg.baselines.pretrain_gnn.ContextPrediction`.
         dropout: Dropout of the graph network, default: 0.
     """
 

@@ -1,0 +1,136 @@
+"""Fine-tuning of the graph networks of PretrainGNN, MolCLR and GraphMVP."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+from torch_geometric.nn import global_mean_pool
+
+from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.mol_clr import MolCLR
+from molae_pyg.baselines.official_gnn import edge_gin_from_official
+from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
+from molae_pyg.checkpoint import CheckpointError, saved_class
+from molae_pyg.chem.hu_graph import hu_graph
+from molae_pyg.datasets.table import MoleculeTable
+from molae_pyg.kinds import TaskTypes
+from molae_pyg.models import PropertyModel
+from molae_pyg.nn.gin import EdgeGIN
+
+#: ``"linear"``: one layer on the mean over atoms (Hu et al., GraphMVP). ``"mol-clr"``: the vector
+#: of 512 numbers of MolCLR, and two hidden layers of 256.
+Head = Literal["linear", "mol-clr"]
+_PRE_TRAINED = {
+    cls.__name__: cls for cls in (AttributeMasking, ContextPrediction, GraphMVP, MolCLR)
+}
+_FEATURES, _HIDDEN = 512, 256
+
+
+class EdgeGINPredictor(PropertyModel):
+    """A pre-trained graph network that predicts properties ``[B, O]``.
+
+    Args:
+        encoder: The network, whose weights are kept, or its arguments.
+        num_tasks, task_names, task_type, num_classes: See
+            :class:`~molae_pyg.models.PropertyModel`.
+        head: ``"linear"`` (default) or ``"mol-clr"``.
+    """
+
+    def __init__(
+        self,
+        encoder: EdgeGIN | Mapping[str, Any],
+        num_tasks: int,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskTypes = "regression",
+        num_classes: int | Sequence[int] | None = None,
+        head: Head = "linear",
+    ):
+        super().__init__(num_tasks, task_names, task_type, num_classes)
+        if head not in get_args(Head):
+            raise ValueError(f"head must be 'linear' or 'mol-clr', got {head!r}")
+        self.encoder = encoder if isinstance(encoder, EdgeGIN) else EdgeGIN(**encoder)
+        channels, num_outputs = self.encoder.config["hidden_channels"], sum(self.num_outputs)
+        self.head = (
+            nn.Linear(channels, num_outputs)
+            if head == "linear"
+            else nn.Sequential(
+                nn.Linear(channels, _FEATURES),
+                nn.Linear(_FEATURES, _HIDDEN),
+                nn.Softplus(),
+                nn.Linear(_HIDDEN, _HIDDEN),
+                nn.Softplus(),
+                nn.Linear(_HIDDEN, num_outputs),
+            )
+        )
+        self.config = {
+            "encoder": self.encoder.config,
+            "num_tasks": num_tasks,
+            "task_names": self.task_names,
+            "task_type": self.saved_task_type,
+            **self.saved_classes,
+            "head": head,
+        }
+
+    @classmethod
+    def from_pretraining(
+        cls,
+        path: str | Path,
+        num_tasks: int,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskTypes = "regression",
+        num_classes: int | Sequence[int] | None = None,
+        dropout: float = 0.5,
+    ) -> Self:
+        """Builds a predictor on a pre-trained network, with a new head.
+
+        Args:
+            path: Folder of a saved model of PretrainGNN, MolCLR or GraphMVP, or an official ``.pth`` file. After MolCLR the head is
+                ``"mol-clr"``, and its first layer is pre-trained too.
+            num_tasks, task_names, task_type, num_classes: As for the class.
+            dropout: Dropout of the network, default: 0.5 (MolCLR: 0.3).
+
+        Raises:
+            CheckpointError: There is no such model, or it cannot be read.
+        """
+        model = _pre_trained(Path(path))
+        source = model if isinstance(model, EdgeGIN) else model.encoder
+        encoder = EdgeGIN(**{**source.config, "dropout": dropout})
+        encoder.load_state_dict(source.state_dict())
+        is_mol_clr = isinstance(model, MolCLR) and model.config["feature_channels"] == _FEATURES
+        head = "mol-clr" if is_mol_clr else "linear"
+        predictor = cls(encoder, num_tasks, task_names, task_type, num_classes, head)
+        if is_mol_clr:
+            predictor.head[0].load_state_dict(model.feature.state_dict())
+        return predictor
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        """Returns real units or logits ``[B, O]`` of the fields of graphs of ``hu_graph``."""
+        h = self.encoder(x, edge_index, edge_attr)  # [N, C]
+        return self.head(global_mean_pool(h, batch)) * self.std + self.mean
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        return self.probabilities(self.on_batch(batch))
+
+
+def _pre_trained(path: Path) -> nn.Module:
+    if path.is_file():
+        return edge_gin_from_official(path)
+    name = saved_class(path)
+    if name not in _PRE_TRAINED:
+        raise CheckpointError(f"{path} holds {name}, expected one of {', '.join(_PRE_TRAINED)}")
+    return _PRE_TRAINED[name].from_pretrained(path)
+
+
+def labelled_graphs(dataset: MoleculeTable | Iterable[Data]) -> list[Data]:
+    """Returns the graphs of molecules with ``smiles``, with their labels ``y``."""
+    found = []
+    for item in dataset:
+        graph = hu_graph(item.smiles)
+        graph.y = item.y
+        found.append(graph)
+    return found

@@ -1,0 +1,84 @@
+"""Fine-tuning of pre-trained graph networks, and the recorded head of MolCLR."""
+
+import competitors
+import pytest
+import torch
+from goldens import assert_same_weights
+from torch_geometric.data import Batch, Data
+
+from molae_pyg.baselines.graph_encoder import EdgeGINPredictor, labelled_graphs
+from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.mol_clr import MolCLR
+from molae_pyg.baselines.official_gnn import edge_gin, edge_gin_to_official
+from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
+from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.models import MolAE
+from molae_pyg.official_file import OfficialFile
+from molae_pyg.training import Finetuning, finetune, predict
+
+
+def test_recorded_prediction_of_mol_clr():
+    recorded, meta = competitors.arrays("molclr"), competitors.meta("molclr")
+    weights = competitors.by_rule(meta["ginet_finetune_shapes"])
+    encoder, rest = edge_gin(OfficialFile("molclr", weights, {}))
+    model = EdgeGINPredictor(encoder, 2, head="mol-clr").eval()
+    names = {"feat_lin": "0", "pred_head.0": "1", "pred_head.2": "3", "pred_head.4": "5"}
+    model.head.load_state_dict(
+        {
+            f"{ours}.{leaf}": rest.weights[f"{theirs}.{leaf}"]
+            for theirs, ours in names.items()
+            for leaf in ("weight", "bias")
+        }
+    )
+    with torch.no_grad():
+        found = model(*(recorded[f"h_{key}"] for key in ("x", "edge_index", "edge_attr", "batch")))
+    assert competitors.off(found, recorded["finetune_pred"]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "model",
+    [ContextPrediction(8, 2, 1), AttributeMasking(8, 2), GraphMVP(8, 2, 8, 1), MolCLR(8, 2, 512)],
+)
+def test_a_predictor_keeps_the_pre_trained_weights(tmp_path, model):
+    model.save_pretrained(tmp_path)
+    predictor = EdgeGINPredictor.from_pretraining(tmp_path, 3)
+    assert_same_weights(predictor.encoder, model.encoder)
+    assert predictor.encoder.config["dropout"] == 0.5
+    is_mol_clr = isinstance(model, MolCLR)
+    assert predictor.config["head"] == ("mol-clr" if is_mol_clr else "linear")
+    if is_mol_clr:
+        assert torch.equal(predictor.head[0].weight, model.feature.weight)
+
+
+def test_official_files_and_others(tmp_path):
+    model = ContextPrediction(8, 2, 1)
+    torch.save(dict(edge_gin_to_official(model.encoder)), tmp_path / "contextpred.pth")
+    predictor = EdgeGINPredictor.from_pretraining(tmp_path / "contextpred.pth", 1)
+    assert_same_weights(predictor.encoder, model.encoder)
+    MolAE.tiny().save_pretrained(tmp_path / "molae")
+    with pytest.raises(CheckpointError, match="holds MolAE, expected one of AttributeMasking"):
+        EdgeGINPredictor.from_pretraining(tmp_path / "molae", 1)
+    with pytest.raises(ValueError, match="head must be 'linear' or 'mol-clr', got 'mlp'"):
+        EdgeGINPredictor(model.encoder, 1, head="mlp")
+
+
+def test_fine_tuned_saved_and_read(tmp_path):
+    """A class that the graph shows is learned; the saved model predicts the same."""
+    alcohols = [Data(smiles=s, y=torch.tensor([[1.0]])) for s in ("CO", "CCO", "CCCO", "CC(C)O")]
+    alkanes = [Data(smiles=s, y=torch.tensor([[0.0]])) for s in ("CC", "CCC", "CCCC", "CC(C)C")]
+    graphs = labelled_graphs(alcohols + alkanes)
+    torch.manual_seed(0)
+    AttributeMasking(16, 2).save_pretrained(tmp_path / "pre")
+    model = EdgeGINPredictor.from_pretraining(
+        tmp_path / "pre", 1, ["alcohol"], "classification", dropout=0.0
+    )
+    settings = Finetuning(epochs=20, batch_size=8, lr=1e-2, precision="32-true")
+    best = finetune(model, graphs, graphs, tmp_path / "run", settings)
+    assert best["val_roc_auc"] == 1
+    found = predict(model, graphs, precision="32-true")
+    assert found.shape == (8, 1)
+    again = EdgeGINPredictor.from_pretrained(tmp_path / "run" / "model")
+    assert (predict(again, graphs, precision="32-true") == found).all()
+    with torch.no_grad():
+        alone = again.predict_batch(Batch.from_data_list(graphs[2:3]))
+    assert alone.item() == pytest.approx(found[2, 0], abs=1e-6)
