@@ -86,8 +86,9 @@ class EdgeGINPredictor(PropertyModel):
         """Builds a predictor on a pre-trained network, with a new head.
 
         Args:
-            path: Folder of a saved model of PretrainGNN, MolCLR or GraphMVP, or an official ``.pth`` file. After MolCLR the head is
-                ``"mol-clr"``, and its first layer is pre-trained too.
+            path: Folder of a saved model of PretrainGNN, MolCLR or GraphMVP, or an official
+                ``.pth`` file. After a folder of MolCLR with 512 features the head is ``"mol-clr"``,
+                and its first layer is pre-trained too.
             num_tasks, task_names, task_type, num_classes: As for the class.
             dropout: Dropout of the network, default: 0.5 (MolCLR: 0.3).
 
