@@ -218,6 +218,12 @@ def scores_of(
             low, high = found[f"{target.name}_low"], found[f"{target.name}_high"]
             inside = ((low <= y) & (y <= high))[known].mean()
             line += f"; intervals contain {inside:.1%}"
+        elif model.predictions:
+            sets, names = found[f"{target.name}_set"].to_numpy(), target.classes
+            inside = [
+                f"|{names[int(y[row])]}|" in f"|{sets[row]}|" for row in np.flatnonzero(known)
+            ]
+            line += f"; sets contain {np.mean(inside):.1%}"
         lines.append(f"{line}; {left_out}" if left_out else line)
     return lines
 
