@@ -15,6 +15,7 @@ checkpoint.
 import argparse
 import json
 import os
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +24,18 @@ import lightning as L
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
-from torch_geometric.transforms import BaseTransform
+from torch_geometric.transforms import BaseTransform, Compose
 
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
+from molae_pyg.baselines.graph_mvp import GraphMVP, graph_mvp_objective
+from molae_pyg.baselines.mol_clr import MolCLR, mol_clr_objective
+from molae_pyg.baselines.pretrain_gnn import (
+    AttributeMasking,
+    ContextPrediction,
+    attribute_objective,
+    context_objective,
+)
+from molae_pyg.chem.hu_graph import HuGraphs
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import (
     arguments,
@@ -46,7 +56,15 @@ from molae_pyg.training import (
     uni_mol_objective,
 )
 from molae_pyg.training.objectives import Objective
-from molae_pyg.transforms import ClozeDrop, CoordinateNoise, DenoiseAtoms
+from molae_pyg.transforms import (
+    ClozeDrop,
+    ConnectedPart,
+    ContextRoot,
+    CoordinateNoise,
+    DenoiseAtoms,
+    GraphViews,
+    MaskAtoms,
+)
 
 PICTURES = 2  # held-out molecules that are drawn, true and rebuilt
 MOLECULES, SEEDS = 20, 5  # that are tried for them, as no atom of a small molecule may be dropped
@@ -60,6 +78,7 @@ class System(NamedTuple):
     objective: Objective
     transform: type[BaseTransform]
     settings: dict[str, Any]  #: Arguments of the model that the name of the system sets.
+    before: tuple[type[BaseTransform], ...] = ()  #: Transforms before ``transform``.
 
 
 #: Names of ``objective`` in the settings. With a section ``noise`` in place of ``cloze``, Mol-AE
@@ -69,6 +88,26 @@ SYSTEMS = {
     "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
     "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
     "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}),
+    "pretrain-gnn": System(ContextPrediction, context_objective, ContextRoot, {}, (HuGraphs,)),
+    "pretrain-gnn-masking": System(
+        AttributeMasking, attribute_objective, MaskAtoms, {}, (HuGraphs,)
+    ),
+    "mol-clr": System(MolCLR, mol_clr_objective, GraphViews, {}, (HuGraphs,)),
+    "graph-mvp": System(GraphMVP, graph_mvp_objective, ConnectedPart, {"task": None}, (HuGraphs,)),
+    "graph-mvp-g": System(
+        GraphMVP,
+        partial(graph_mvp_objective, temperature=0.05),
+        ConnectedPart,
+        {"task": "attribute"},
+        (HuGraphs, MaskAtoms),
+    ),
+    "graph-mvp-c": System(
+        GraphMVP,
+        partial(graph_mvp_objective, task_weight=0.1),
+        ConnectedPart,
+        {"task": "context"},
+        (HuGraphs, ContextRoot),
+    ),
 }
 
 
@@ -122,7 +161,7 @@ def run_pretraining(
     for name, content in (("metrics", metrics), ("environment", environment())):
         text = json.dumps(content, indent=2) + "\n"
         write_durably(output / f"{name}.json", text.encode())
-    if not isinstance(model, TransformerM):  # it rebuilds no atoms
+    if system.transform in (ClozeDrop, CoordinateNoise):  # the others rebuild no atoms
         _draw(model, valid, transform, output, seed)
     report = training_report(output)
     print(f"written to {output}: model, logs, metrics.csv, metrics.json, {report.name}")
@@ -179,7 +218,9 @@ def make_transform(config: dict[str, Any], system: System) -> BaseTransform:
     """Returns the transform of the section ``noise``, or that of ``cloze``."""
     if "noise" in config or system.transform is not ClozeDrop:
         cls = CoordinateNoise if system.transform is ClozeDrop else system.transform
-        return cls(**config.get("noise", {}))
+        transform = cls(**config.get("noise", {}))
+        parts = [*(part() for part in system.before), transform]
+        return Compose(parts) if system.before else transform
     return ClozeDrop(**config.get("cloze", {}))
 
 

@@ -12,6 +12,8 @@ from torch_geometric.utils import degree
 
 from molae_pyg.transforms.cloze import choose_number, molecules_of
 
+FAR = 10_000  #: Bonds to an atom that is too far, or in another fragment.
+
 
 class MaskAtoms(BaseTransform):
     r"""Chooses the atoms whose elements are to be predicted, :math:`\lfloor 0.15 n + 1 \rfloor`.
@@ -39,7 +41,7 @@ class ContextRoot(BaseTransform):
     """Draws a root in each molecule and counts the bonds from it to every atom.
 
     It adds ``hops [N]`` int64; atoms farther than ``farthest``, and those of other fragments, have
-    ``farthest + 1``. Context prediction takes the substructure and the context from it.
+    10,000. Context prediction takes the substructure and the context from it.
 
     Args:
         farthest: Largest number of bonds that is counted, default: 7.
@@ -60,12 +62,12 @@ class ContextRoot(BaseTransform):
 
 
 def hops_from(root: Tensor, edge_index: Tensor, farthest: int) -> Tensor:
-    """Number of bonds to the nearest root; ``farthest + 1`` for atoms that are farther.
+    """Number of bonds to the nearest root; :data:`FAR` for atoms that are farther.
 
     Shapes:
         root ``[N]`` bool, edge_index ``[2, E]`` -> int64 ``[N]``.
     """
-    hops = torch.where(root, 0, farthest + 1)
+    hops = torch.where(root, 0, FAR)
     source, target = edge_index
     for _ in range(farthest):
         hops = hops.scatter_reduce(0, target, hops[source] + 1, "amin")

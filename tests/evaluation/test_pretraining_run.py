@@ -3,12 +3,18 @@
 import json
 from argparse import Namespace
 
+import competitors
+import goldens
 import numpy as np
 import pytest
 import yaml
 from chains import chain_store
 
 from molae_pyg import AblatedMolAE, MolAE
+from molae_pyg.baselines.gin_predictor import EdgeGINPredictor
+from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.mol_clr import MolCLR
+from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
 from molae_pyg.evaluation.pretraining import build_model, hold_out, pretrain_as_asked
 from molae_pyg.models import TransformerM, UniMol
 from molae_pyg.store import ConformerStore
@@ -71,6 +77,38 @@ def test_the_objective_is_chosen_in_the_settings(tmp_path, name, sections, cls):
     shown = "DenoiseAtoms" if name == "transformer-m" else "CoordinateNoise"
     assert run["transform"].startswith(shown)
     assert (tmp_path / "out/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "cls"),
+    [
+        ("pretrain-gnn", {"num_layers": 2, "num_context_layers": 1}, ContextPrediction),
+        ("pretrain-gnn-masking", {"num_layers": 2}, AttributeMasking),
+        ("mol-clr", {"num_layers": 2}, MolCLR),
+        ("graph-mvp", {"num_filters": 8}, GraphMVP),
+        ("graph-mvp-g", {"num_filters": 8}, GraphMVP),
+        ("graph-mvp-c", {"num_filters": 8}, GraphMVP),
+    ],
+)
+def test_a_competitor_is_pre_trained(tmp_path, name, settings, cls):
+    model = {"hidden_channels": 16, **settings}
+    training = {"steps": 3, "pair_budget": 2000, "lr": 1e-3}
+    config = {"objective": name, "data": {}, "model": model, "training": training}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
+    competitors.stores(tmp_path / "store")
+    args = Namespace(
+        config=str(tmp_path / "settings.yaml"), input=str(tmp_path / "store"),
+        output=str(tmp_path / "out"), held_out=0.3, held_out_of=None, weights=None, seed=0,
+    )  # fmt: skip
+    pretrain_as_asked(args)
+    found = cls.from_pretrained(tmp_path / "out/model")
+    assert found.config.items() >= model.items()
+    tasks = {"graph-mvp-g": "attribute", "graph-mvp-c": "context"}
+    assert found.config.get("task") == tasks.get(name)
+    assert (tmp_path / "out/report.html").is_file()
+    assert not list((tmp_path / "out").glob("reconstruction*"))
+    predictor = EdgeGINPredictor.from_pretraining(tmp_path / "out/model", 1)
+    goldens.assert_same_weights(predictor.encoder, found.encoder)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from molae_pyg.transforms import ConnectedPart, ContextRoot, GraphViews, MaskAtoms
-from molae_pyg.transforms.graph_views import hops_from
+from molae_pyg.transforms.graph_views import FAR, hops_from
 
 ALL = [MaskAtoms, ContextRoot, GraphViews, ConnectedPart]
 SIZES = torch.tensor([13, 14, 15, 9])
@@ -71,7 +71,7 @@ def test_roots():
     assert (seen / 300 - (1 / SIZES)[batch.batch]).abs().max() < 0.08
     two = Data(torch.zeros(3, 2), torch.tensor([[0, 1], [1, 0]]))
     hops = {tuple(ContextRoot(2)(two).hops.tolist()) for _ in range(60)}
-    assert hops == {(0, 1, 3), (1, 0, 3), (3, 3, 0)}  # another fragment is far
+    assert hops == {(0, 1, FAR), (1, 0, FAR), (FAR, FAR, 0)}  # another fragment is far
 
 
 def test_two_views():

@@ -6,7 +6,7 @@ import torch
 from goldens import assert_same_weights
 from torch_geometric.data import Batch, Data
 
-from molae_pyg.baselines.graph_encoder import EdgeGINPredictor, labelled_graphs
+from molae_pyg.baselines.gin_predictor import EdgeGINPredictor, labelled_graphs
 from molae_pyg.baselines.graph_mvp import GraphMVP
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.official_gnn import edge_gin, edge_gin_to_official
