@@ -1,15 +1,14 @@
 """The graph of Hu et al. (2020), with two integer features of atoms and two of bonds."""
 
-import warnings
 from functools import lru_cache
 
 import torch
 from rdkit import Chem
 from rdkit.Chem.rdchem import BondDir, BondType, ChiralType
 from torch import Tensor
-from torch_geometric.data import Batch, Data
-from torch_geometric.transforms import BaseTransform
+from torch_geometric.data import Data
 
+from molae_pyg.chem.batch_graphs import GraphsOfSmiles
 from molae_pyg.chem.graph import both_ways
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.nn.gin import MASKED_ATOM, MASKED_BOND
@@ -68,36 +67,11 @@ def _read(smiles: str, canonical: bool) -> tuple[Tensor, ...]:
     return x, edge_index, edge_attr, z
 
 
-class HuGraphs(BaseTransform):
-    """Replaces a batch of molecules by the batch of their graphs, with the same coordinates.
+class HuGraphs(GraphsOfSmiles):
+    """Replaces a batch of molecules by the batch of their graphs (:func:`hu_graph`).
 
-    The batch has ``smiles``, ``z``, ``pos`` and ``ptr``, as
-    ``ConformerStore.gather(..., smiles=True)`` makes it. Molecules whose atoms are not those of
-    their SMILES without hydrogens in canonical order are left out, and a warning names the first.
-
-    Raises:
-        ValueError: No molecule is left.
+    See :class:`~molae_pyg.chem.batch_graphs.GraphsOfSmiles`.
     """
 
-    #: Whether :func:`~molae_pyg.training.pretrain` gives the transform the SMILES of a batch.
-    reads_smiles = True
-
-    def forward(self, batch: Batch) -> Batch:
-        graphs, left_out = [], []
-        ends = batch.ptr.tolist()
-        for smiles, start, end in zip(batch.smiles, ends[:-1], ends[1:], strict=True):
-            graph = hu_graph(smiles)
-            if torch.equal(graph.z, batch.z[start:end]):
-                graph.pos = batch.pos[start:end]
-                graphs.append(graph)
-            else:
-                left_out.append(smiles)
-        if left_out:
-            text = (
-                f"{len(left_out)} of {len(ends) - 1} molecules have other atoms than their SMILES "
-                f"without hydrogens, the first is {left_out[0]!r}"
-            )
-            if not graphs:
-                raise ValueError(f"{text}: prepare the store with hydrogens removed")
-            warnings.warn(f"{text}: they are left out", stacklevel=2)
-        return Batch.from_data_list(graphs)
+    def graph(self, smiles: str) -> Data:
+        return hu_graph(smiles)

@@ -1,13 +1,18 @@
 """The integer features of the Open Graph Benchmark, which Transformer-M reads."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from rdkit import Chem
 from rdkit.Chem.rdchem import BondStereo, BondType, ChiralType, HybridizationType
+from torch import Tensor
 from torch_geometric.data import Data
 
+from molae_pyg.chem.batch_graphs import GraphsOfSmiles
+from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.chem.graph import atom_rows, both_ways
+from molae_pyg.chem.smiles import plain_mol
 
 _CHIRALITY = (
     ChiralType.CHI_UNSPECIFIED,
@@ -78,3 +83,23 @@ def add_ogb_graph(data: Data) -> Data:
     data.x = torch.tensor([_atom(mol.GetAtomWithIdx(i)) for i in place]).view(-1, 9)
     data.edge_index, data.edge_attr = both_ways(mol, row, _bond, 3)
     return data
+
+
+class OgbGraphs(GraphsOfSmiles):
+    """Replaces a batch of molecules by the batch of their graphs (:func:`add_ogb_graph`).
+
+    See :class:`~molae_pyg.chem.batch_graphs.GraphsOfSmiles`.
+    """
+
+    def graph(self, smiles: str) -> Data:
+        return Data(**_canonical(smiles))
+
+
+@lru_cache(50_000)  # some kilobytes each
+def _canonical(smiles: str) -> dict[str, Tensor]:
+    """Fields of the graph of a SMILES without hydrogens, in canonical order."""
+    text = Chem.MolToSmiles(plain_mol(smiles))
+    mol = plain_mol(text)
+    z = torch.tensor([atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()])
+    data = add_ogb_graph(Data(z=z, smiles=text, atom_map=torch.arange(len(z))))
+    return {key: data[key] for key in ("z", "x", "edge_index", "edge_attr")}

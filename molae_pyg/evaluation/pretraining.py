@@ -36,6 +36,7 @@ from molae_pyg.baselines.pretrain_gnn import (
     context_objective,
 )
 from molae_pyg.chem.hu_graph import HuGraphs
+from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import (
     arguments,
@@ -46,17 +47,19 @@ from molae_pyg.evaluation.config import (
 )
 from molae_pyg.evaluation.flags import add_pretraining, make_parser
 from molae_pyg.evaluation.runs import environment
-from molae_pyg.models import AblatedMolAE, MolAE, TransformerM, UniMol
+from molae_pyg.models import AblatedMolAE, MolAE, MoleBlend, TransformerM, UniMol
 from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.training import (
     Pretraining,
     cloze_objective,
+    mole_blend_objective,
     pretrain,
     transformer_m_objective,
     uni_mol_objective,
 )
 from molae_pyg.training.objectives import Objective
 from molae_pyg.transforms import (
+    BlendChannels,
     ClozeDrop,
     ConnectedPart,
     ContextRoot,
@@ -88,6 +91,7 @@ SYSTEMS = {
     "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
     "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
     "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}),
+    "mole-blend": System(MoleBlend, mole_blend_objective, BlendChannels, {}, (OgbGraphs,)),
     "pretrain-gnn": System(ContextPrediction, context_objective, ContextRoot, {}, (HuGraphs,)),
     "pretrain-gnn-masking": System(
         AttributeMasking, attribute_objective, MaskAtoms, {}, (HuGraphs,)

@@ -16,7 +16,7 @@ from molae_pyg.baselines.graph_mvp import GraphMVP
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
 from molae_pyg.evaluation.pretraining import build_model, hold_out, pretrain_as_asked
-from molae_pyg.models import TransformerM, UniMol
+from molae_pyg.models import MoleBlend, TransformerM, UniMol
 from molae_pyg.store import ConformerStore
 
 SIZE = {
@@ -109,6 +109,20 @@ def test_a_competitor_is_pre_trained(tmp_path, name, settings, cls):
     assert not list((tmp_path / "out").glob("reconstruction*"))
     predictor = EdgeGINPredictor.from_pretraining(tmp_path / "out/model", 1)
     goldens.assert_same_weights(predictor.encoder, found.encoder)
+
+
+def test_mole_blend_is_pre_trained(tmp_path):
+    config = {"objective": "mole-blend", "model": TINY, **SECTIONS}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
+    competitors.stores(tmp_path / "store")
+    args = Namespace(
+        config=str(tmp_path / "settings.yaml"), input=str(tmp_path / "store"),
+        output=str(tmp_path / "out"), held_out=0.3, held_out_of=None, weights=None, seed=0,
+    )  # fmt: skip
+    pretrain_as_asked(args)
+    assert MoleBlend.from_pretrained(tmp_path / "out/model").config.items() >= TINY.items()
+    terms = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert terms.keys() >= {"val_length", "val_bond", "val_distance", "val_denoising"}
 
 
 @pytest.mark.parametrize(
