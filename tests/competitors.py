@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
+from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.chem.hu_graph import hu_graph
 from molae_pyg.store import ConformerStore, StoreWriter
+from molae_pyg.training.objectives import Objective
 
 FOLDER = goldens.FOLDER / "competitors"
 
@@ -115,3 +117,39 @@ def same(one: Data, other: Data) -> bool:
     return a.keys() == b.keys() and all(
         torch.equal(a[key], b[key]) if isinstance(a[key], Tensor) else a[key] == b[key] for key in a
     )
+
+
+def corpus() -> tuple[list[Data], list[Data]]:
+    """Graphs of 448 molecules to train on and 64 held-out ones, in a fixed random order."""
+    ends = ("CC(C)", "c1ccccc1", "N#CC", "OCC", "FC(F)(F)", "C1CCNC1", "CS(=O)(=O)", "Clc1ccncc1")
+    middles = ("C", "CCO", "NC(=O)", "c1ccc(cc1)", "C(O)CC", "N1CCN(CC1)", "C=CC", "OCCO")
+    lasts = ("N", "C(=O)O", "c1ccco1", "CC(C)C", "Br", "OC", "C1CC1", "S(N)(=O)=O")
+    smiles = [a + b + c for a in ends for b in middles for c in lasts]
+    order = np.random.default_rng(0).permutation(len(smiles))
+    graphs = [hu_graph(smiles[i]) for i in order]
+    return graphs[64:], graphs[:64]
+
+
+def learn(
+    model: nn.Module, objective: Objective, transform: BaseTransform, steps: int, lr: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Trains on batches of 64 of the corpus; returns the terms of held-out molecules around it."""
+    train, held_out = corpus()
+    optimizer = torch.optim.Adam(model.parameters(), lr)
+
+    def validate() -> dict[str, float]:
+        torch.manual_seed(1)
+        with torch.no_grad():
+            terms = objective(model.eval(), transform(Batch.from_data_list(held_out)))
+        model.train()
+        return {name: value.item() for name, value in terms.items()}
+
+    before = validate()
+    for step in range(steps):
+        torch.manual_seed(step)
+        chosen = torch.randperm(len(train))[:64].tolist()
+        optimizer.zero_grad()
+        batch = transform(Batch.from_data_list([train[i] for i in chosen]))
+        objective(model, batch)["loss"].backward()
+        optimizer.step()
+    return before, validate()

@@ -155,3 +155,11 @@ def test_other_files_are_refused(tmp_path, changed, message):
     torch.save({**weights(), **changed}, tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match=message):
         MolCLR.from_official(tmp_path / "model.pth")
+
+
+def test_views_of_held_out_molecules_find_each_other():
+    torch.manual_seed(0)
+    model = MolCLR(64, 5, 64)
+    before, after = competitors.learn(model, mol_clr_objective, GraphViews(), 100, 2e-3)
+    assert after["loss"] < 0.6 * before["loss"]
+    assert after["accuracy"] > before["accuracy"] + 0.15

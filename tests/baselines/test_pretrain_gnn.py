@@ -1,5 +1,7 @@
 """Context prediction and attribute masking against recordings of the official code."""
 
+import math
+
 import competitors
 import pytest
 import torch
@@ -247,3 +249,23 @@ def test_official_files_that_do_not_fit_are_refused(tmp_path):
         torch.save(changed, tmp_path / "gin.pth")
         with pytest.raises(CheckpointError, match=message):
             edge_gin_from_official(tmp_path / "gin.pth")
+
+
+def test_surroundings_of_held_out_molecules_are_recognised():
+    torch.manual_seed(0)
+    model = ContextPrediction(64, 2, 3)
+    before, after = competitors.learn(model, context_objective, ContextRoot(4), 200, 1e-3)
+    assert before["accuracy"] < 0.55
+    assert after["accuracy"] > 0.62
+    assert after["loss"] < 2 * math.log(2)  # that of scores of 0
+
+
+def test_masked_elements_of_held_out_molecules_are_recognised():
+    torch.manual_seed(0)
+    model = AttributeMasking(64)
+    _, after = competitors.learn(model, attribute_objective, MaskAtoms(), 60, 2e-3)
+    elements = torch.cat([graph.x[:, 0] for graph in competitors.corpus()[1]])
+    share = elements.bincount() / len(elements)
+    entropy = -(share * share.clamp(min=1e-9).log()).sum().item()
+    assert after["loss"] < 0.8 * entropy  # the loss of knowing only how frequent they are
+    assert after["atom_accuracy"] > share.max().item() + 0.05
