@@ -12,7 +12,10 @@ from rdkit.Chem.rdchem import BondType, HybridizationType
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
+from molae_pyg.chem.batch_graphs import GraphsOfSmiles
+from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.fingerprint import digest
 
 NUM_ATOM_FEATURES, NUM_BOND_FEATURES = 151, 14
 #: Names of the 85 motifs: RDKit's functions that count fragments.
@@ -172,8 +175,8 @@ def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
         vocabulary: Classes of the labels of pre-training; default: no labels.
 
     Returns:
-        ``x [n, 151]``, ``edge_index [2, 2 m]`` and ``edge_attr [2 m, 14]``; the columns 2 b and
-        2 b + 1 are the two directions of bond b. With a vocabulary also ``atom_class [n]``,
+        ``x [n, 151]``, ``z [n]``, ``edge_index [2, 2 m]`` and ``edge_attr [2 m, 14]``; the columns
+        2 b and 2 b + 1 are the two directions of bond b. With a vocabulary also ``atom_class [n]``,
         ``bond_class [m]`` and ``motifs [1, 85]``, 1 where RDKit counts a fragment.
 
     Raises:
@@ -190,6 +193,7 @@ def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
         x=x,
         edge_index=torch.stack([one_way, one_way.flip(0)], -1).flatten(1),
         edge_attr=edge_attr.repeat_interleave(2, 0),
+        z=torch.tensor([atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()]),
         smiles=smiles,
     )
     if vocabulary is not None:
@@ -200,6 +204,26 @@ def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
         )
         data.motifs = torch.tensor([[float(getattr(Fragments, n)(mol) > 0) for n in MOTIFS]])
     return data
+
+
+class GroverGraphs(GraphsOfSmiles):
+    """Replaces a batch of molecules by the batch of their graphs with labels.
+
+    See :class:`~molae_pyg.chem.batch_graphs.GraphsOfSmiles`.
+
+    Args:
+        vocabulary: Classes of the words, such as ``Vocabulary.of(store.smiles)``.
+    """
+
+    def __init__(self, vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
+
+    def graph(self, smiles: str) -> Data:
+        return grover_graph(Chem.MolToSmiles(plain_mol(smiles)), self.vocabulary)
+
+    def __repr__(self) -> str:
+        """A part of what makes a run the same: it says which vocabulary this is."""
+        return f"{type(self).__name__}({digest(*self.vocabulary)[:16]})"
 
 
 class ChooseWords(BaseTransform):

@@ -1,0 +1,123 @@
+"""Fine-tuning of GROVER and MoleBLEND, on graphs alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import global_mean_pool
+
+from molae_pyg.baselines.grover import GroverEncoder
+from molae_pyg.kinds import TaskTypes
+from molae_pyg.models import PropertyModel, TransformerMEncoder
+from molae_pyg.models.transformer_m import ogb_graph
+from molae_pyg.models.transformer_m_encoder import ONLY_2D
+
+
+class GroverPredictor(PropertyModel):
+    """A pre-trained GROVER that predicts properties ``[B, O]`` from its vectors of atoms.
+
+    Each view has a head on its mean over atoms, and the prediction is the mean of both. There are
+    no descriptors. The official loss is the sum of both heads' losses and 0.1 times their squared
+    difference; that of :func:`~molae_pyg.training.finetune` is the loss of the mean.
+
+    Args:
+        encoder: The encoder, which is used as it is, or its arguments.
+        num_tasks, task_names, task_type, num_classes: See
+            :class:`~molae_pyg.models.PropertyModel`.
+        dropout: Dropout of the heads, default: 0.1.
+    """
+
+    def __init__(
+        self,
+        encoder: GroverEncoder | Mapping[str, Any],
+        num_tasks: int,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskTypes = "regression",
+        num_classes: int | Sequence[int] | None = None,
+        dropout: float = 0.1,
+    ):
+        super().__init__(num_tasks, task_names, task_type, num_classes)
+        self.encoder = encoder if isinstance(encoder, nn.Module) else GroverEncoder(**encoder)
+        C, number = self.encoder.config["hidden_channels"], sum(self.num_outputs)
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Dropout(dropout),
+                nn.Linear(C, C),
+                nn.PReLU(),
+                nn.Dropout(dropout),
+                nn.Linear(C, number),
+            )
+            for _ in ("atom", "bond")
+        )
+        self.config = _config(self) | {"dropout": dropout}
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
+        """Returns real units or logits ``[B, O]`` of the fields of graphs of ``grover_graph``."""
+        views = self.encoder(x, edge_index, edge_attr)[:2]
+        found = [
+            head(global_mean_pool(h, batch)) for head, h in zip(self.heads, views, strict=True)
+        ]
+        return (found[0] + found[1]) / 2 * self.std + self.mean
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        return self.probabilities(self.on_batch(batch))
+
+
+class MoleBlendPredictor(PropertyModel):
+    """A pre-trained MoleBLEND that predicts properties ``[B, O]`` from graphs alone, as published.
+
+    Args:
+        encoder: The encoder of a :class:`~molae_pyg.models.MoleBlend`, which is used as it is, or
+            its arguments.
+        num_tasks, task_names, task_type, num_classes: See
+            :class:`~molae_pyg.models.PropertyModel`.
+    """
+
+    def __init__(
+        self,
+        encoder: TransformerMEncoder | Mapping[str, Any],
+        num_tasks: int,
+        task_names: Sequence[str] | None = None,
+        task_type: TaskTypes = "regression",
+        num_classes: int | Sequence[int] | None = None,
+    ):
+        super().__init__(num_tasks, task_names, task_type, num_classes)
+        self.encoder = encoder if isinstance(encoder, nn.Module) else TransformerMEncoder(**encoder)
+        C = self.encoder.config["hidden_channels"]
+        self.head = nn.Sequential(
+            nn.Linear(C, C), nn.GELU(), nn.Linear(C, sum(self.num_outputs))
+        )  # on the graph token
+        self.config = _config(self)
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        """Returns real units or logits ``[B, O]`` of graphs of ``OgbGraphs``."""
+        pos = self.std.new_zeros(batch.z.numel(), 3)  # not shown
+        mode = torch.full((batch.num_graphs,), ONLY_2D, device=pos.device)
+        enc = self.encoder(
+            batch.z,
+            pos,
+            batch.batch,
+            batch_size=batch.num_graphs,
+            graph=ogb_graph(batch),
+            mode=mode,
+        )
+        return self.head(enc.molecule) * self.std + self.mean
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        return self.probabilities(self.on_batch(batch))
+
+
+def _config(model: PropertyModel) -> dict[str, Any]:
+    """The arguments that all predictors share."""
+    return {
+        "encoder": model.encoder.config,
+        "num_tasks": len(model.task_names),
+        "task_names": model.task_names,
+        "task_type": model.saved_task_type,
+        **model.saved_classes,
+    }
