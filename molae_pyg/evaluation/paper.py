@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
+import torch
+import yaml
 
 from molae_pyg import checkpoint, models
 from molae_pyg.baselines.job import Job, load_encoder
@@ -36,6 +38,7 @@ from molae_pyg.evaluation.paper_plan import (
     SIZES,
     Row,
     datasets_of,
+    pretrained_rows,
     pretraining_settings,
     read_plan,
     rows_of,
@@ -66,9 +69,13 @@ class Paper(NamedTuple):
     output: Path
     root: str
 
+    def folder(self, row: Row, seed: int) -> Path:
+        """Returns the folder of the pre-training of a row."""
+        return self.output / "pretrained" / f"{row.variant}-{seed}"
+
     def pretrained(self, row: Row, seed: int) -> Path:
         """Returns the folder of the pre-training of a row, which is made if it is missing."""
-        folder = self.output / "pretrained" / f"{row.variant}-{seed}"
+        folder = self.folder(row, seed)
         config = pretraining_settings(self.plan, row.changes)
         system = SYSTEMS[config["objective"]]
         parts = hold_out(self.store, self.store.folder, self.plan["held_out"], None, seed)
@@ -99,6 +106,8 @@ def parse_args() -> argparse.Namespace:
     add("--size", choices=SIZES, default="smoke", help="default: smoke, a minute or two")
     what = "store or file of the molecules of pre-training; default, for smoke: some from RDKit"
     add("--molecules", metavar="STORE|FILE", help=what)
+    what = "print the commands of the missing pre-trainings, for several GPUs or machines, and stop"
+    add("--commands", action="store_true", help=what)
     what = "folder of the results; default: runs/paper/<size>"
     add("--output", metavar="FOLDER", help=what)
     return parser.parse_args()
@@ -208,6 +217,21 @@ def _of(path: Path, dataset: str) -> list[dict[str, Any]]:
     return [found for found in runs.read_results(path) if found["dataset"] == dataset]
 
 
+def print_commands(paper: Paper, name: str) -> None:
+    """Prints the commands of the missing pre-trainings, and writes their settings."""
+    for row, seed in pretrained_rows(paper.plan, name):
+        folder = paper.folder(row, seed)
+        file = folder.parent / f"{row.variant}.yaml"
+        if (folder / "metrics.csv").is_file():  # finished
+            continue
+        file.parent.mkdir(parents=True, exist_ok=True)
+        settings = pretraining_settings(paper.plan, row.changes)
+        write_durably(file, yaml.safe_dump(settings, sort_keys=False).encode())
+        flags = f"--config {file} --held-out {paper.plan['held_out']} --seed {seed}"
+        command = f"python -m molae_pyg.evaluation.pretraining {paper.store.folder}"
+        print(f"{command} {flags} --output {folder}")
+
+
 FIGURES: dict[str, Callable[[Paper, list[str]], None]] = {
     "fig-probing": paper_figures.probing,
     "fig-curves": paper_figures.curves,
@@ -226,6 +250,14 @@ def run_paper(args: argparse.Namespace) -> None:
     output = Path(args.output or Path("runs", "paper", args.size))
     with runs.only_process(output):
         paper = open_paper(args)
+        if args.commands:
+            print_commands(paper, args.name)
+            return
+        if torch.cuda.device_count() > 1:
+            raise ValueError(
+                "this command uses one GPU: set CUDA_VISIBLE_DEVICES; --commands gives the "
+                "pre-trainings as commands for several"
+            )
         make = FIGURES.get(args.name, partial(make_table, table=args.name))
         make(paper, failed=failed)
     print(f"written to {output}: {args.name}.json, .png")

@@ -28,6 +28,7 @@ SECTIONS = {
     "table5": "disruption",
     "table9": "downstream_part",
     "table10": "pe_layer",
+    "fig-pe": "",  # of this one, figures are not known
 }
 _KEYS = (
     *("seeds", "held_out", "protocol", "data", "comparison", "finetuning", "datasets"),
@@ -67,8 +68,9 @@ def read_plan(size: str) -> dict[str, Any]:
         "probe": Pretraining,
     }
     check(plan, known, path, needed=_KEYS)
-    if plan["protocol"] not in PROTOCOLS:
-        raise ValueError(f"{path}: protocol must be one of {', '.join(PROTOCOLS)}")
+    known = [name for name in PROTOCOLS if name != "cv5x5"]  # a split for each seed
+    if plan["protocol"] not in known:
+        raise ValueError(f"{path}: protocol must be one of {', '.join(known)}")
     return plan
 
 
@@ -93,6 +95,9 @@ def pretraining_settings(plan: Mapping[str, Any], changes: Mapping[str, Any]) ->
 
 def rows_of(plan: Mapping[str, Any], table: str) -> tuple[list[Row], str, list[str]]:
     """Returns the rows of a table, the name of the row to compare with, and the missing rows."""
+    if table == "fig-pe":
+        rows = [Row(n, n, {"objective": n}) for n in ("uni-mol", "uni-mol-pe")]
+        return rows, "uni-mol", []
     encoder = plan["model"].get("num_layers", 15)
     decoder = plan["model"].get("num_decoder_layers", 5)
     if table in ("table1", "table2"):
@@ -168,6 +173,19 @@ def curve_rows(plan: Mapping[str, Any]) -> dict[str, dict[float, Row]]:
     return found | {"Mol-AE": {1.0: Row("Mol-AE", "mol-ae")}}
 
 
+def pretrained_rows(plan: Mapping[str, Any], name: str) -> list[tuple[Row, int]]:
+    """Returns the rows that a table or figure pre-trains, each once, with their seeds."""
+    seeds = range(plan["seeds"])
+    if name in SECTIONS:
+        rows = [row for row in rows_of(plan, name)[0] if row.variant not in BASELINES.values()]
+    elif name == "fig-curves":
+        rows, seeds = [r for of in curve_rows(plan).values() for r in of.values()], range(1)
+    else:
+        rows = list(SYSTEM_ROWS) if name == "fig-probing" else []
+    once = {row.variant: row for row in rows}
+    return [(row, seed) for seed in seeds for row in once.values()]
+
+
 def read_published() -> dict[str, Any]:
     """Returns the published figures: ``scores``, ``ablations`` and ``notes``."""
     return yaml.safe_load(PUBLISHED.read_text())
@@ -176,6 +194,8 @@ def read_published() -> dict[str, Any]:
 def published_rows(table: str) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Returns the published figures of a table by row and data set, and notes on them."""
     content, section = read_published(), SECTIONS[table]
+    if not section:
+        return {}, []
     rows = content["scores"] if section == "scores" else content["ablations"][section]
     found = {str(name): row for name, row in rows.items()}
     if section == "scores":

@@ -113,6 +113,8 @@ def _markdown(table: str, content: dict[str, Any]) -> str:
     if content["missing rows"]:
         lines += ["", f"Rows that are not run here: {', '.join(content['missing rows'])}."]
     (title,) = (key for key in content if key.startswith("published"))
+    if not content[title]["rows"]:
+        return "\n".join(lines) + "\n"
     figures, notes = content[title]["rows"], content[title]["notes"]
     columns = list(dict.fromkeys(name for row in figures.values() for name in row))
     body = {

@@ -96,6 +96,25 @@ def test_figure_of_curves(folder, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_commands_make_the_missing_pretrainings(folder, monkeypatch, capsys):
+    args = ("fig-pe", "--output", "apart")
+    status, printed = make(folder, monkeypatch, capsys, *args, "--commands")
+    assert status == 0, printed
+    commands = [line.split() for line in printed.splitlines() if "evaluation.pretraining" in line]
+    assert len(commands) == 4
+    assert call(monkeypatch, capsys, "pretrain", *commands[1][3:])[0] == 0  # uni-mol-pe, seed 0
+    printed = make(folder, monkeypatch, capsys, *args, "--commands")[1]
+    assert printed.count("evaluation.pretraining") == 3
+    (run,) = (folder / "apart" / "pretrained").glob("*/run.json")
+    assert run.parent.name == "uni-mol-pe-0"
+    status, printed = make(folder, monkeypatch, capsys, *args)
+    assert status == 0, printed  # another run would have been refused
+    assert json.loads(run.read_text())["starts"] == 1
+    content = json.loads((folder / "apart" / "fig-pe.json").read_text())
+    assert content["measured"]["active"]["rows"].keys() == {"uni-mol", "uni-mol-pe"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["table1", "table3", "table4", "table5", "table10"])
 def test_other_tables(folder, monkeypatch, capsys, table):
     monkeypatch.setenv("CHEMPROP", "/nowhere/chemprop")

@@ -55,14 +55,14 @@ def test_every_row_builds(size):
         assert reference in names
         assert len(set(names)) == len(names)
         (compared,) = (row for row in found if row.name == reference)
-        assert compared.fitted == "mol-ae"
+        assert compared.fitted == ("uni-mol" if table == "fig-pe" else "mol-ae")
     if size != "smoke":
         assert {d for t in SECTIONS for d in datasets_of(plan, t)} <= set(MoleculeNet.sources)
 
 
 def test_full_has_the_rows_of_the_paper():
     plan = read_plan("full")
-    for table in SECTIONS:
+    for table in (name for name, section in SECTIONS.items() if section):
         rows, _, missing = rows_of(plan, table)
         names = {row.name for row in rows} | {name.split(" ")[0] for name in missing}
         assert names == set(published_rows(table)[0]), table
@@ -105,7 +105,8 @@ def test_published_figures_are_those_of_the_paper():
                 for name, row in expected.items()
             }
         else:
-            expected = {str(name): row for name, row in theirs["ablations"][section].items()}
+            ablations = theirs["ablations"] | {"": {}}
+            expected = {str(name): row for name, row in ablations[section].items()}
         assert rows == expected, table
 
 
