@@ -1,6 +1,6 @@
 """Fine-tuning of the graph networks of PretrainGNN, MolCLR and GraphMVP."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -127,18 +127,11 @@ def _pre_trained(path: Path) -> nn.Module:
     return _PRE_TRAINED[name].from_pretrained(path)
 
 
-def labelled_graphs(
-    dataset: MoleculeTable | Iterable[Data], graph_of: Callable[[str], Data] = hu_graph
-) -> list[Data]:
-    """Returns the graphs of molecules with ``smiles``, with their labels ``y``.
-
-    Args:
-        dataset: The molecules.
-        graph_of: Makes a graph of a SMILES, default: ``hu_graph``.
-    """
+def labelled_graphs(dataset: MoleculeTable | Iterable[Data]) -> list[Data]:
+    """Returns the graphs of molecules with ``smiles``, with their labels ``y``."""
     found = []
     for item in dataset:
-        graph = graph_of(item.smiles)
+        graph = hu_graph(item.smiles)
         graph.y = item.y
         found.append(graph)
     return found

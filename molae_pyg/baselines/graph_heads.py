@@ -1,18 +1,27 @@
 """Fine-tuning of GROVER and MoleBLEND, on graphs alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_mean_pool
 
-from molae_pyg.baselines.grover import GroverEncoder
+from molae_pyg.baselines.grover import Grover, GroverEncoder
+from molae_pyg.baselines.job import Fitted, Job, train
+from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
+from molae_pyg.chem.grover_graph import grover_graph
+from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.kinds import TaskTypes
-from molae_pyg.models import PropertyModel, TransformerMEncoder
+from molae_pyg.models import MoleBlend, PropertyModel, TransformerMEncoder
 from molae_pyg.models.transformer_m import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_2D
+
+#: Models whose encoder is fine-tuned, by the name in their folders.
+_SAVED = {cls.__name__: cls for cls in (Grover, GroverEncoder, MoleBlend)}
 
 
 class GroverPredictor(PropertyModel):
@@ -110,6 +119,50 @@ class MoleBlendPredictor(PropertyModel):
 
     def predict_batch(self, batch: Batch) -> Tensor:
         return self.probabilities(self.on_batch(batch))
+
+
+def pre_trained(weights: str) -> nn.Module | None:
+    """Returns the saved GROVER or MoleBLEND of a folder; None: the folder is of another model."""
+    if not (Path(weights) / CONFIG).is_file() or saved_class(Path(weights)) not in _SAVED:
+        return None
+    return _SAVED[saved_class(Path(weights))].from_pretrained(weights)
+
+
+def grover(job: Job) -> Fitted:
+    """Fine-tunes the GROVER of the weights that the settings name, or a random one."""
+    return _fit(job, GroverPredictor, GroverEncoder, grover_graph)
+
+
+def mole_blend(job: Job) -> Fitted:
+    """Fine-tunes the MoleBLEND of the weights that the settings name, or a random one."""
+    return _fit(job, MoleBlendPredictor, TransformerMEncoder, OgbGraphs().graph)
+
+
+def _fit(
+    job: Job,
+    predictor: type[PropertyModel],
+    encoder: type[nn.Module],
+    graph_of: Callable[[str], Data],
+) -> Fitted:
+    L.seed_everything(job.seed, verbose=False)
+    dataset, weights = job.dataset, job.settings["weights"]
+    if weights == "random":
+        network = encoder(**job.settings.get("model", {}))
+    else:
+        model = pre_trained(weights)
+        network = getattr(model, "encoder", model)
+        if not isinstance(network, encoder):
+            raise CheckpointError(
+                f"{weights} is no folder of a saved model with a {encoder.__name__}: read an "
+                "official file by from_official and save it by save_pretrained"
+            )
+    tasks = (dataset.num_tasks, dataset.task_names, dataset.task_types)
+    graphs = []
+    for smiles, y in zip(dataset.smiles, dataset.y, strict=True):
+        graph = graph_of(smiles)
+        graph.y = y[None]
+        graphs.append(graph)
+    return train(predictor(network, *tasks), graphs, job)
 
 
 def _config(model: PropertyModel) -> dict[str, Any]:

@@ -1,26 +1,39 @@
 """Fine-tuning of GROVER and MoleBLEND, and pre-training of GROVER on a store."""
 
 import competitors
+import numpy as np
 import pytest
 import torch
 from goldens import assert_same_weights
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import Compose
 
-from molae_pyg.baselines.gin_predictor import labelled_graphs
-from molae_pyg.baselines.graph_heads import GroverPredictor, MoleBlendPredictor
+from molae_pyg.baselines.graph_heads import (
+    GroverPredictor,
+    MoleBlendPredictor,
+    grover,
+    mole_blend,
+    pre_trained,
+)
 from molae_pyg.baselines.grover import Grover, GroverEncoder, grover_objective
+from molae_pyg.baselines.job import Job
+from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.chem.grover_graph import ChooseWords, GroverGraphs, Vocabulary, grover_graph
 from molae_pyg.chem.ogb_graph import OgbGraphs
-from molae_pyg.models import MoleBlend
+from molae_pyg.datasets import MoleculeTable
+from molae_pyg.models import MolAE, MoleBlend
+from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, Pretraining, finetune, predict, pretrain
 
 SMILES = ["CO", "CC", "CCO", "CCC", "CCCO", "CCCC", "CC(C)O", "CC(C)C", "CCCCO", "CCCCC"]
 
 
 def molecules(graph_of) -> list[Data]:
-    items = [Data(smiles=s, y=torch.tensor([[float("O" in s)]])) for s in SMILES]
-    return labelled_graphs(items, graph_of)
+    items = []
+    for smiles in SMILES:
+        items.append(graph_of(smiles))
+        items[-1].y = torch.tensor([[float("O" in smiles)]])
+    return items
 
 
 CASES = {
@@ -64,6 +77,33 @@ def test_classes_are_probabilities():
         found = model.predict_batch(Batch.from_data_list(items))
     assert found.shape == (10, 2)
     assert ((found > 0) & (found < 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("fit", "model", "settings"),
+    [
+        (grover, Grover(5, 5, 16, 2, 3), {"hidden_channels": 16, "heads": 2, "depth": 3}),
+        (mole_blend, MoleBlend.tiny(), MoleBlend.tiny().encoder.config),
+    ],
+)
+def test_jobs(tmp_path, fit, model, settings):
+    y = [[float("O" in s)] for s in SMILES]
+    table = MoleculeTable(SMILES, y, num_conformers=1, workers=1)
+    split = Split(np.arange(6), np.arange(6, 8), np.arange(8, 10))
+    model.save_pretrained(tmp_path / "model")
+    MolAE.tiny().save_pretrained(tmp_path / "other")
+    training = {"epochs": 1, "batch_size": 3, "lr": 1e-3}
+    for weights in ("random", str(tmp_path / "model")):
+        work = {"weights": weights, "model": settings, "training": training}
+        fitted = fit(Job(table, split, work, 0, tmp_path / f"run-{len(weights)}"))
+        assert fitted.valid.shape == fitted.test.shape == (2, 1)
+        assert np.isfinite(fitted.test).all()
+    assert_same_weights(pre_trained(str(tmp_path / "model")), model)
+    assert pre_trained(str(tmp_path / "other")) is None
+    assert pre_trained("random") is None
+    work["weights"] = str(tmp_path / "other")
+    with pytest.raises(CheckpointError, match="is no folder of a saved model with a"):
+        fit(Job(table, split, work, 0, tmp_path / "run"))
 
 
 def test_grover_is_pre_trained_on_a_store(tmp_path):
