@@ -1,20 +1,21 @@
 """Fine-tuning of the graph networks of PretrainGNN, MolCLR and GraphMVP."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+import lightning as L
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_mean_pool
 
 from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.official_gnn import edge_gin_from_official
 from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
-from molae_pyg.checkpoint import CheckpointError, saved_class
+from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
 from molae_pyg.chem.hu_graph import hu_graph
-from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.kinds import TaskTypes
 from molae_pyg.models import PropertyModel
 from molae_pyg.nn.gin import EdgeGIN
@@ -95,7 +96,10 @@ class EdgeGINPredictor(PropertyModel):
         Raises:
             CheckpointError: There is no such model, or it cannot be read.
         """
-        model = _pre_trained(Path(path))
+        model = graph_network(path)
+        if model is None:
+            names = ", ".join(_PRE_TRAINED)
+            raise CheckpointError(f"{path} is no folder of a saved {names}, and no .pth file")
         source = model if isinstance(model, EdgeGIN) else model.encoder
         encoder = EdgeGIN(**{**source.config, "dropout": dropout})
         encoder.load_state_dict(source.state_dict())
@@ -118,20 +122,49 @@ class EdgeGINPredictor(PropertyModel):
         return self.probabilities(self.on_batch(batch))
 
 
-def _pre_trained(path: Path) -> nn.Module:
-    if path.is_file():
+def graph_network(weights: str | Path) -> nn.Module | None:
+    """Returns the pre-trained model of a folder or of an official ``.pth`` file.
+
+    None: the weights are those of another model, or random.
+
+    Raises:
+        CheckpointError: The model cannot be read.
+    """
+    path = Path(weights)
+    if path.suffix == ".pth":
         return edge_gin_from_official(path)
-    name = saved_class(path)
-    if name not in _PRE_TRAINED:
-        raise CheckpointError(f"{path} holds {name}, expected one of {', '.join(_PRE_TRAINED)}")
-    return _PRE_TRAINED[name].from_pretrained(path)
+    if not (path / CONFIG).is_file() or saved_class(path) not in _PRE_TRAINED:
+        return None
+    return _PRE_TRAINED[saved_class(path)].from_pretrained(path)
 
 
-def labelled_graphs(dataset: MoleculeTable | Iterable[Data]) -> list[Data]:
-    """Returns the graphs of molecules with ``smiles``, with their labels ``y``."""
+def labelled_graphs(
+    smiles: Sequence[str], y: Tensor, graph_of: Callable[[str], Data] = hu_graph
+) -> list[Data]:
+    """Returns the graphs of n molecules with their labels, ``y [1, T]``.
+
+    Args:
+        smiles: The molecules.
+        y: Their labels ``[n, T]``, NaN: missing.
+        graph_of: Makes a graph of a SMILES, default: :func:`~molae_pyg.chem.hu_graph.hu_graph`.
+    """
     found = []
-    for item in dataset:
-        graph = hu_graph(item.smiles)
-        graph.y = item.y
+    for text, labels in zip(smiles, y, strict=True):
+        graph = graph_of(text)
+        graph.y = labels[None]
         found.append(graph)
     return found
+
+
+def edge_gin(job: Job) -> Fitted:
+    """Fine-tunes the graph network of the weights that the settings name, or a random one."""
+    L.seed_everything(job.seed, verbose=False)
+    dataset, settings = job.dataset, job.settings
+    tasks = (dataset.num_tasks, dataset.task_names, dataset.task_types)
+    dropout = settings.get("dropout", 0.5)
+    if settings["weights"] == "random":
+        encoder = EdgeGIN(**{**settings.get("model", {}), "dropout": dropout})
+        model = EdgeGINPredictor(encoder, *tasks, head=settings.get("head", "linear"))
+    else:
+        model = EdgeGINPredictor.from_pretraining(settings["weights"], *tasks, dropout=dropout)
+    return train(model, labelled_graphs(dataset.smiles, dataset.y), job)

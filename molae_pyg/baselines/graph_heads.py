@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_mean_pool
 
+from molae_pyg.baselines.gin_predictor import labelled_graphs
 from molae_pyg.baselines.grover import Grover, GroverEncoder
 from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
@@ -157,11 +158,7 @@ def _fit(
                 "official file by from_official and save it by save_pretrained"
             )
     tasks = (dataset.num_tasks, dataset.task_names, dataset.task_types)
-    graphs = []
-    for smiles, y in zip(dataset.smiles, dataset.y, strict=True):
-        graph = graph_of(smiles)
-        graph.y = y[None]
-        graphs.append(graph)
+    graphs = labelled_graphs(dataset.smiles, dataset.y, graph_of)
     return train(predictor(network, *tasks), graphs, job)
 
 

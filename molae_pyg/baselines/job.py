@@ -106,4 +106,9 @@ def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEE
 
 def digest_of(weights: str) -> str | None:
     """Returns a checksum of pre-trained weights; None for random ones, which follow the seed."""
-    return None if weights == "random" else of_weights(load_encoder(weights))
+    from molae_pyg.baselines.gin_predictor import graph_network  # they train jobs
+    from molae_pyg.baselines.graph_heads import pre_trained
+
+    if weights == "random":
+        return None
+    return of_weights(graph_network(weights) or pre_trained(weights) or load_encoder(weights))

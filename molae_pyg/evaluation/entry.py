@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from molae_pyg.baselines.gin_predictor import graph_network
+from molae_pyg.baselines.graph_heads import pre_trained
+from molae_pyg.baselines.job import num_parameters
 from molae_pyg.datasets import OGBMol
 from molae_pyg.datasets.ogb_mol import (
     evaluator,
@@ -237,7 +240,8 @@ def count_parameters(results: list[dict[str, Any]], ensemble: int) -> dict[str, 
 def _size_of(weights: str) -> int:
     if weights.endswith(".pt"):
         return sum(tensor.numel() for tensor in read_official(weights).weights.values())
-    return sum(parameter.numel() for parameter in MolAE.from_pretrained(weights).parameters())
+    model = graph_network(weights) or pre_trained(weights) or MolAE.from_pretrained(weights)
+    return num_parameters(model)
 
 
 def as_markdown(submission: dict[str, Any]) -> str:

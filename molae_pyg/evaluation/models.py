@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch_geometric.nn import AttentiveFP, SchNet
 
-from molae_pyg.baselines import chemprop, forest, graphs, n_gram, probe, schnet
+from molae_pyg.baselines import chemprop, forest, gin_predictor, graphs, n_gram, probe, schnet
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
 from molae_pyg.datasets.table import TableSettings
 from molae_pyg.evaluation.config import Known, arguments, check, merged
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
+from molae_pyg.nn.gin import EdgeGIN
 from molae_pyg.training import Finetuning
 
 #: Settings of ``data`` and ``head``.
@@ -52,6 +53,11 @@ _ENCODER = {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, *
 _MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
 _FROZEN = Model(probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",))
 _NEEDED = ("model", "training")
+_EDGE_GIN = Model(
+    gin_predictor.edge_gin,
+    {"weights": None, "model": EdgeGIN, "dropout": None, "head": None, **_TRAINED},
+    ("weights", "training"),
+)
 _N_GRAM = arguments(n_gram.train_embedding, "graphs", "seed")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
@@ -60,6 +66,10 @@ MODELS: dict[str, Model] = {
     "ecfp-forest": Model(forest.ecfp_forest, ["num_trees", "counts", "with_maccs"]),
     "attentivefp": Model(graphs.attentive_fp, {"model": _ATTENTIVE_FP, **_TRAINED}, _NEEDED),
     "gin": Model(graphs.gin, {"model": _GIN, **_TRAINED}, _NEEDED),
+    "edge-gin": _EDGE_GIN,
+    "pretrain-gnn": _EDGE_GIN,
+    "mol-clr": _EDGE_GIN,
+    "graph-mvp": _EDGE_GIN,
     "dmpnn": Model(chemprop.dmpnn, "*"),  # chemprop checks its settings
     "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
     "descriptors-linear": Model(probe.descriptors_linear, []),

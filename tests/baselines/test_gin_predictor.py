@@ -1,19 +1,25 @@
 """Fine-tuning of pre-trained graph networks, and the recorded head of MolCLR."""
 
 import competitors
+import numpy as np
 import pytest
 import torch
 from goldens import assert_same_weights
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch
 
-from molae_pyg.baselines.gin_predictor import EdgeGINPredictor, labelled_graphs
+from molae_pyg.baselines.gin_predictor import EdgeGINPredictor, graph_network, labelled_graphs
+from molae_pyg.baselines.gin_predictor import edge_gin as fit_edge_gin
 from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.official_gnn import edge_gin, edge_gin_to_official
 from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
 from molae_pyg.checkpoint import CheckpointError
+from molae_pyg.datasets import MoleculeTable
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.models import MolAE
 from molae_pyg.official_file import OfficialFile
+from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning, finetune, predict
 
 
@@ -56,17 +62,18 @@ def test_official_files_and_others(tmp_path):
     predictor = EdgeGINPredictor.from_pretraining(tmp_path / "contextpred.pth", 1)
     assert_same_weights(predictor.encoder, model.encoder)
     MolAE.tiny().save_pretrained(tmp_path / "molae")
-    with pytest.raises(CheckpointError, match="holds MolAE, expected one of AttributeMasking"):
+    with pytest.raises(CheckpointError, match="is no folder of a saved AttributeMasking, "):
         EdgeGINPredictor.from_pretraining(tmp_path / "molae", 1)
+    assert graph_network(tmp_path / "molae") is None
+    assert graph_network("random") is None
     with pytest.raises(ValueError, match="head must be 'linear' or 'mol-clr', got 'mlp'"):
         EdgeGINPredictor(model.encoder, 1, head="mlp")
 
 
 def test_fine_tuned_saved_and_read(tmp_path):
     """A class that the graph shows is learned; the saved model predicts the same."""
-    alcohols = [Data(smiles=s, y=torch.tensor([[1.0]])) for s in ("CO", "CCO", "CCCO", "CC(C)O")]
-    alkanes = [Data(smiles=s, y=torch.tensor([[0.0]])) for s in ("CC", "CCC", "CCCC", "CC(C)C")]
-    graphs = labelled_graphs(alcohols + alkanes)
+    smiles = ("CO", "CCO", "CCCO", "CC(C)O", "CC", "CCC", "CCCC", "CC(C)C")
+    graphs = labelled_graphs(smiles, torch.tensor([1.0] * 4 + [0.0] * 4)[:, None])
     torch.manual_seed(0)
     AttributeMasking(16, 2).save_pretrained(tmp_path / "pre")
     model = EdgeGINPredictor.from_pretraining(
@@ -82,3 +89,24 @@ def test_fine_tuned_saved_and_read(tmp_path):
     with torch.no_grad():
         alone = again.predict_batch(Batch.from_data_list(graphs[2:3]))
     assert alone.item() == pytest.approx(found[2, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["random", "folder"])
+def test_a_row_of_a_comparison(tmp_path, weights):
+    smiles = ["CO", "CCO", "CCCO", "CC(C)O", "CC", "CCC", "CCCC", "CC(C)C"]
+    dataset = MoleculeTable(smiles, [[1.0]] * 4 + [[0.0]] * 4, num_conformers=1, workers=1)
+    rows = np.arange(8)
+    settings = {"model": {"hidden_channels": 16, "num_layers": 2}, "weights": weights}
+    settings |= {"dropout": 0.0, "training": {"epochs": 20, "batch_size": 8, "lr": 1e-2}}
+    if weights == "folder":
+        torch.manual_seed(0)
+        model = MolCLR(16, 2)
+        model.save_pretrained(tmp_path / "pre")
+        settings["weights"] = str(tmp_path / "pre")
+        assert digest_of(settings["weights"]) == of_weights(model)
+    job = Job(dataset, Split(rows, rows, rows), settings, 0, tmp_path / "run")
+    fitted = fit_edge_gin(job)
+    assert fitted.test.shape == (8, 1)
+    assert fitted.test[:4].min() > fitted.test[4:].max()
+    again = EdgeGINPredictor.from_pretrained(tmp_path / "run" / "model")
+    assert again.config["head"] == ("linear" if weights == "random" else "mol-clr")
