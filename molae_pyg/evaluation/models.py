@@ -9,11 +9,21 @@ from typing import Any, NamedTuple
 import lightning as L
 from torch_geometric.nn import AttentiveFP, SchNet
 
-from molae_pyg.baselines import chemprop, forest, gin_predictor, graphs, n_gram, probe, schnet
+from molae_pyg.baselines import (
+    chemprop,
+    forest,
+    gin_predictor,
+    graph_heads,
+    graphs,
+    n_gram,
+    probe,
+    schnet,
+)
+from molae_pyg.baselines.grover import GroverEncoder
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
 from molae_pyg.datasets.table import TableSettings
 from molae_pyg.evaluation.config import Known, arguments, check, merged
-from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel
+from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel, TransformerMEncoder
 from molae_pyg.nn.gin import EdgeGIN
 from molae_pyg.training import Finetuning
 
@@ -58,6 +68,16 @@ _EDGE_GIN = Model(
     {"weights": None, "model": EdgeGIN, "dropout": None, "head": None, **_TRAINED},
     ("weights", "training"),
 )
+_GROVER = Model(
+    graph_heads.grover,
+    {"weights": None, "model": arguments(GroverEncoder), **_TRAINED},
+    ("weights", "training"),
+)
+_MOLE_BLEND = Model(
+    graph_heads.mole_blend,
+    {"weights": None, "model": arguments(TransformerMEncoder), **_TRAINED},
+    ("weights", "training"),
+)
 _N_GRAM = arguments(n_gram.train_embedding, "graphs", "seed")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
@@ -70,6 +90,10 @@ MODELS: dict[str, Model] = {
     "pretrain-gnn": _EDGE_GIN,
     "mol-clr": _EDGE_GIN,
     "graph-mvp": _EDGE_GIN,
+    "grover-small": _GROVER,
+    "grover-random": _GROVER,
+    "mole-blend": _MOLE_BLEND,
+    "mole-blend-random": _MOLE_BLEND,
     "dmpnn": Model(chemprop.dmpnn, "*"),  # chemprop checks its settings
     "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
     "descriptors-linear": Model(probe.descriptors_linear, []),

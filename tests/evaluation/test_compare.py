@@ -22,6 +22,14 @@ models:
   frozen-forest: {weights: molae-small, num_trees: 10}
   descriptors-linear: {}
   forest-both: {num_trees: 10}
+  grover-random:
+    weights: random
+    model: {hidden_channels: 16, heads: 2, depth: 3}
+    training: {epochs: 1, batch_size: 16}
+  mole-blend-random:
+    weights: random
+    model: {hidden_channels: 16, ffn_channels: 16, heads: 2, num_layers: 1, num_gaussians: 4}
+    training: {epochs: 1, batch_size: 16}
   n-gram-rf: {num_trees: 10, channels: 8, epochs: 2}
   frozen-graph-descriptors: {weights: molae-graph, readout: "cls, mean", descriptors: true}
   attentivefp:
@@ -66,7 +74,7 @@ def test_all_models_but_chemprop(folder, task_type):
         write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
     models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
     models += ["schnet", "molae", "descriptors-linear", "forest-both", "frozen-graph-descriptors"]
-    models += ["n-gram-rf"]
+    models += ["n-gram-rf", "grover-random", "mole-blend-random"]
     done = run(folder, *FLAGS, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
     assert done.returncode == 0, done.stdout + done.stderr
     place = folder / "out" / "scaffold" / "my"
