@@ -13,7 +13,12 @@ from molae_pyg.baselines.graph_mvp import GraphMVP
 from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.official_gnn import edge_gin_from_official
-from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
+from molae_pyg.baselines.pretrain_gnn import (
+    AttributeMasking,
+    ContextPrediction,
+    EdgePrediction,
+    GraphInfomax,
+)
 from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
 from molae_pyg.chem.hu_graph import hu_graph
 from molae_pyg.kinds import TaskTypes
@@ -24,7 +29,15 @@ from molae_pyg.nn.gin import EdgeGIN
 #: of 512 numbers of MolCLR, and two hidden layers of 256.
 Head = Literal["linear", "mol-clr"]
 _PRE_TRAINED = {
-    cls.__name__: cls for cls in (AttributeMasking, ContextPrediction, GraphMVP, MolCLR)
+    cls.__name__: cls
+    for cls in (
+        AttributeMasking,
+        ContextPrediction,
+        EdgePrediction,
+        GraphInfomax,
+        GraphMVP,
+        MolCLR,
+    )
 }
 _FEATURES, _HIDDEN = 512, 256
 

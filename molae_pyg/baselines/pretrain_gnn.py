@@ -1,4 +1,4 @@
-"""PretrainGNN (Hu et al. 2020): context prediction and attribute masking."""
+"""PretrainGNN (Hu et al. 2020): context prediction, attribute masking, and two other tasks."""
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from molae_pyg.nn.contrast import noise_contrast, noise_contrast_loss
 from molae_pyg.nn.gin import MASKED_ATOM, MASKED_BOND, EdgeGIN
 
 _ELEMENTS, _BOND_TYPES = 119, 4
+_SIZES = ("hidden_channels", "num_layers", "dropout")
 
 
 class ContextPrediction(ShowsArguments, Pretrained, nn.Module):
@@ -135,8 +136,7 @@ class AttributeMasking(ShowsArguments, Pretrained, nn.Module):
         self.encoder = EdgeGIN(hidden_channels, num_layers, dropout)
         self.atom_head = nn.Linear(hidden_channels, _ELEMENTS)
         self.bond_head = nn.Linear(hidden_channels, _BOND_TYPES) if bonds else None
-        self.config = {**self.encoder.config, "bonds": bonds}
-        del self.config["atom_rows"], self.config["bond_rows"]
+        self.config = {name: self.encoder.config[name] for name in _SIZES} | {"bonds": bonds}
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Returns the states of all atoms ``[N, C]``, and which bonds are masked ``[E]`` bool.
@@ -187,3 +187,73 @@ def attribute_objective(model: AttributeMasking, batch: Batch) -> dict[str, Tens
     terms["loss"] = sum(terms.values())
     terms["atom_accuracy"] = (logits.argmax(1) == element).float().mean()
     return terms
+
+
+class EdgePrediction(ShowsArguments, Pretrained, nn.Module):
+    """Tells bonded atoms from others by the dot product of their states.
+
+    Args:
+        hidden_channels: Width C, default: 300.
+        num_layers: Number of layers, default: 5.
+        dropout: Dropout, default: 0.
+    """
+
+    def __init__(self, hidden_channels: int = 300, num_layers: int = 5, dropout: float = 0.0):
+        super().__init__()
+        self.encoder = EdgeGIN(hidden_channels, num_layers, dropout)
+        self.config = {name: self.encoder.config[name] for name in _SIZES}
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Returns the states of the atoms ``[N, C]`` of graphs."""
+        return self.encoder(batch.x, batch.edge_index, batch.edge_attr)
+
+
+def edge_objective(model: EdgePrediction, batch: Batch) -> dict[str, Tensor]:
+    """The loss of edge prediction.
+
+    Args:
+        model: The network.
+        batch: Graphs with ``nonbond_index [2, K]`` of :class:`~molae_pyg.transforms.NonBonds`.
+
+    Returns:
+        ``loss``, the sum of the mean cross-entropies of bonds and of other pairs.
+    """
+    h = model(batch)
+    pairs = batch.edge_index[:, ::2], batch.nonbond_index  # each bond once
+    bonded, other = ((h[i] * h[j]).sum(1) for i, j in pairs)
+    positive, negative = noise_contrast_loss(bonded, other)
+    return {"loss": positive + negative}
+
+
+class GraphInfomax(EdgePrediction):
+    r"""Tells which atoms belong to a molecule, by the mean of its states.
+
+    The score of an atom and a molecule is :math:`h \cdot (W^T \sigma(\mathrm{mean}\, h))`.
+
+    Args:
+        hidden_channels: Width C, default: 300.
+        num_layers: Number of layers, default: 5.
+        dropout: Dropout, default: 0.
+    """
+
+    def __init__(self, hidden_channels: int = 300, num_layers: int = 5, dropout: float = 0.0):
+        super().__init__(hidden_channels, num_layers, dropout)
+        limit = hidden_channels**-0.5
+        self.weight = nn.Parameter(torch.empty(hidden_channels, hidden_channels))
+        nn.init.uniform_(self.weight, -limit, limit)
+
+
+def infomax_objective(model: GraphInfomax, batch: Batch) -> dict[str, Tensor]:
+    """The loss of infomax: atoms with their own molecule, and with the next one of the batch.
+
+    Returns:
+        ``loss``, the sum of the mean cross-entropies of both; 0 for a batch of one molecule.
+    """
+    if batch.num_graphs < 2:
+        return {"loss": 0 * sum(p.sum() for p in model.parameters())}
+    h = model(batch)
+    mean = scatter(h, batch.batch, dim_size=batch.num_graphs, reduce="mean")  # [B, C]
+    summary = mean.sigmoid() @ model.weight
+    own, other = ((h * s[batch.batch]).sum(1) for s in (summary, summary.roll(-1, 0)))
+    positive, negative = noise_contrast_loss(own, other)
+    return {"loss": positive + negative}

@@ -4,7 +4,13 @@ from molae_pyg.transforms.atoms import CropAtoms, RemoveHydrogens, SampleConform
 from molae_pyg.transforms.blend import BlendChannels
 from molae_pyg.transforms.cloze import ClozeDrop, CoordinateNoise
 from molae_pyg.transforms.denoising import DenoiseAtoms
-from molae_pyg.transforms.graph_views import ConnectedPart, ContextRoot, GraphViews, MaskAtoms
+from molae_pyg.transforms.graph_views import (
+    ConnectedPart,
+    ContextRoot,
+    GraphViews,
+    MaskAtoms,
+    NonBonds,
+)
 
 __all__ = [
     "BlendChannels",
@@ -16,6 +22,7 @@ __all__ = [
     "DenoiseAtoms",
     "GraphViews",
     "MaskAtoms",
+    "NonBonds",
     "RemoveHydrogens",
     "SampleConformer",
 ]

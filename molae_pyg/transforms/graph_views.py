@@ -143,6 +143,30 @@ class ConnectedPart(BaseTransform):
         return f"{type(self).__name__}({self.ratio})"
 
 
+class NonBonds(BaseTransform):
+    """Draws pairs of atoms of a molecule without a bond, at most as many as it has bonds.
+
+    It adds ``nonbond_index [2, K]``, each pair once, for edge prediction (Hu et al. 2020).
+    """
+
+    def forward(self, data: Data) -> Data:
+        batch, num_graphs = molecules_of(data, data.x)
+        num_atoms = degree(batch, num_graphs, dtype=torch.long)  # [B]
+        molecule = batch[data.edge_index[0, ::2]]  # [m], one draw for each bond
+        draw = torch.rand(2, len(molecule), dtype=torch.double, device=batch.device)
+        start = (num_atoms.cumsum(0) - num_atoms)[molecule]
+        pair = (draw * num_atoms[molecule]).long() + start  # [2, m]
+        pair = torch.unique(pair.sort(0).values, dim=1)
+        bonded = torch.isin(
+            pair[0] * len(batch) + pair[1], data.edge_index[0] * len(batch) + data.edge_index[1]
+        )
+        data.nonbond_index = pair[:, ~bonded & (pair[0] != pair[1])]
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
 def _ratio(ratio: float) -> float:
     is_number = isinstance(ratio, int | float) and not isinstance(ratio, bool)
     if not is_number or not 0 <= ratio < 1:

@@ -19,8 +19,12 @@ from molae_pyg.baselines.official_gnn import (
 from molae_pyg.baselines.pretrain_gnn import (
     AttributeMasking,
     ContextPrediction,
+    EdgePrediction,
+    GraphInfomax,
     attribute_objective,
     context_objective,
+    edge_objective,
+    infomax_objective,
     mask_atoms,
 )
 from molae_pyg.checkpoint import CheckpointError
@@ -28,7 +32,7 @@ from molae_pyg.chem.hu_graph import HuGraphs, hu_graph
 from molae_pyg.nn.gin import EdgeGIN
 from molae_pyg.official_file import OfficialFile
 from molae_pyg.training import Pretraining, pretrain
-from molae_pyg.transforms import ContextRoot, MaskAtoms
+from molae_pyg.transforms import ContextRoot, MaskAtoms, NonBonds
 from molae_pyg.transforms.graph_views import hops_from
 
 RECORDED = competitors.arrays("hu_gin")
@@ -100,6 +104,38 @@ def test_recorded_attribute_masking(bonds):
     terms["loss"].backward()
     norms = {edge_gin_name(k): p.grad.norm().item() for k, p in model.encoder.named_parameters()}
     assert_gradient_norms(norms, competitors.meta("hu_gin")[f"{name}_grad_norms"])
+
+
+def test_recorded_edge_prediction_and_infomax():
+    batch, model = competitors.graphs(), EdgePrediction(16)
+    model.encoder = tiny("tiny")
+    batch.nonbond_index = RECORDED["edgepred_negative"]
+    found = edge_objective(model, batch)["loss"].item()
+    assert found == pytest.approx(RECORDED["edgepred_loss"].item(), rel=1e-5)
+    model = GraphInfomax(16)
+    model.encoder, model.weight.data = tiny("tiny"), RECORDED["infomax_weight"]
+    found = infomax_objective(model, batch)["loss"].item()
+    assert found == pytest.approx(RECORDED["infomax_loss"].item(), rel=1e-5)
+    one = Batch.from_data_list(competitors.items(competitors.graphs())[:1])
+    assert infomax_objective(model, one)["loss"].item() == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "objective"),
+    [(EdgePrediction(16, 3), edge_objective), (GraphInfomax(16, 3), infomax_objective)],
+)
+def test_edge_prediction_and_infomax_learn(tmp_path, model, objective):
+    torch.manual_seed(0)
+    course = learn(model, objective, NonBonds(), 100)
+    assert course[-1]["loss"] < 0.5 * course[0]["loss"]
+    assert course[-1]["loss"] < 1.2  # 2 ln 2 = 1.39: scores of 0
+    assert all(p.grad is not None for p in model.parameters())
+    batch = NonBonds()(competitors.graphs())
+    given = batch.clone()
+    objective(model, batch)["loss"].backward()
+    assert competitors.same(batch, given)
+    model.save_pretrained(tmp_path)
+    assert_same_weights(type(model).from_pretrained(tmp_path), model)
 
 
 def test_molecules_without_surroundings_are_left_out():

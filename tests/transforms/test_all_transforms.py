@@ -61,6 +61,7 @@ def test_reprs_of_the_defaults_do_not_change():
         "DenoiseAtoms(0.2, modes=(0.2, 0.2, 0.6))",
         "GraphViews(0.25)",
         "MaskAtoms(0.15)",
+        "NonBonds()",
         "RemoveHydrogens(trailing_only=False)",
         "SampleConformer()",
     ]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from molae_pyg.transforms import ConnectedPart, ContextRoot, GraphViews, MaskAtoms
+from molae_pyg.transforms import ConnectedPart, ContextRoot, GraphViews, MaskAtoms, NonBonds
 from molae_pyg.transforms.graph_views import FAR, hops_from
 
-ALL = [MaskAtoms, ContextRoot, GraphViews, ConnectedPart]
+ALL = [MaskAtoms, ContextRoot, GraphViews, ConnectedPart, NonBonds]
 SIZES = torch.tensor([13, 14, 15, 9])
 
 
@@ -110,6 +110,21 @@ def test_parts_of_molecules_of_several_fragments():
     kept = {tuple(ConnectedPart(0.5)(salt).kept.nonzero().flatten().tolist()) for _ in range(90)}
     assert kept == {(0, 1, 2), (0, 1, 3), (1, 2, 3)}  # not 0, 2, 3: a neighbour first
     assert ConnectedPart(0.0)(salt).kept.all()
+
+
+def test_pairs_without_a_bond():
+    torch.manual_seed(0)
+    batch, seen = competitors.graphs(), set()
+    bonds = set(map(tuple, batch.edge_index.T.tolist()))
+    for _ in range(200):
+        pairs = NonBonds()(batch).nonbond_index.T.tolist()
+        found = set(map(tuple, pairs))
+        assert len(found) == len(pairs) <= len(bonds) / 2
+        assert all(i < j and batch.batch[i] == batch.batch[j] for i, j in found)
+        assert not found & bonds
+        seen |= found
+    first = [(i, j) for i in range(13) for j in range(i + 1, 13) if (i, j) not in bonds]
+    assert {pair for pair in seen if pair[1] < 13} == set(first)  # all pairs of the first molecule
 
 
 @pytest.mark.parametrize("cls", [MaskAtoms, GraphViews, ConnectedPart])
