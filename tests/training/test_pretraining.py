@@ -98,7 +98,7 @@ def test_training_batches_start_at_the_current_update(folder):
 def test_nan_coordinates_stop_with_a_diagnosis(folder, tmp_path, monkeypatch):
     gather = ConformerStore.gather
 
-    def spoilt(self, indices):
+    def spoilt(self, indices, smiles=False):
         batch = gather(self, indices)
         batch.pos[0] = math.nan
         return batch
