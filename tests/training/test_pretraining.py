@@ -194,7 +194,7 @@ store, output, log, settings, die_at = *sys.argv[1:4], json.loads(sys.argv[4]), 
 step, gather = PretrainingModule.training_step, ConformerStore.gather
 
 
-def double_gather(self, indices):
+def double_gather(self, indices, smiles=False):
     batch = gather(self, indices)
     batch.pos = batch.pos.double()
     return batch
