@@ -67,6 +67,22 @@ def outputs_of(
     return found
 
 
+def num_columns(
+    task_type: TaskTypes, num_tasks: int, num_classes: int | Sequence[int] | None = None
+) -> int:
+    """Returns the sum of :func:`outputs_of`, without a list if all tasks are alike.
+
+    Raises:
+        ValueError: There is another number of types or numbers of classes than of tasks.
+    """
+    if isinstance(task_type, str) and (num_classes is None or isinstance(num_classes, int)):
+        return num_tasks * (max(num_classes or 1, 1) if task_type == "multiclass" else 1)
+    for what, given in (("task types", task_type), ("numbers of classes", num_classes)):
+        if isinstance(given, Sequence) and not isinstance(given, str) and len(given) != num_tasks:
+            raise ValueError(f"{len(given)} {what} for {num_tasks} tasks")
+    return sum(outputs_of(one_type_a_task(task_type, num_tasks), num_classes))
+
+
 def output_slices(num_outputs: Sequence[int]) -> list[slice]:
     """Returns the columns ``[O]`` of each task in predictions."""
     ends = np.cumsum([0, *num_outputs]).tolist()

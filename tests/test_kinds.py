@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from molae_pyg.kinds import as_outputs, first_wrong_class, output_slices, outputs_of
+from molae_pyg.kinds import (
+    as_outputs,
+    first_wrong_class,
+    num_columns,
+    output_slices,
+    outputs_of,
+)
 
 NAN = float("nan")
 MIXED = ["regression", "multiclass", "classification"]
@@ -58,3 +64,13 @@ def test_labels_in_the_form_of_predictions():
 )
 def test_the_first_label_that_is_no_class(labels, kind, number, wanted):
     assert first_wrong_class(np.array(labels, float), kind, number) == wanted
+
+
+def test_columns_are_counted_without_lists_of_tasks():
+    assert num_columns("regression", 10**12) == 10**12
+    assert num_columns("multiclass", 2, 3) == 6
+    assert num_columns("multiclass", 2, [3, 4]) == 7
+    assert num_columns(["regression", "multiclass"], 2, [1, 4]) == 5
+    for types, number, classes in ((["regression"], 10**12, None), ("multiclass", 10**12, [2])):
+        with pytest.raises(ValueError, match="for 1000000000000 tasks"):
+            num_columns(types, number, classes)

@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.utils import cumsum, degree
 
-from molae_pyg.kinds import TaskTypes, common_type, one_type_a_task, output_slices, outputs_of
+from molae_pyg.kinds import (
+    TaskTypes,
+    common_type,
+    num_columns,
+    one_type_a_task,
+    output_slices,
+    outputs_of,
+)
 from molae_pyg.models.encoder import MolAEEncoder
 from molae_pyg.models.encoding import graph_input
 from molae_pyg.models.full import build_encoder
@@ -62,11 +69,13 @@ class PropertyModel(Pretrained, nn.Module):
     ):
         super().__init__()
         num_tasks = size("num_tasks", num_tasks)
+        # The buffers come first: loading compares their size with the weights in the file at once,
+        # before a list with an entry for each task is made of a damaged number of tasks.
+        columns = num_columns(task_type, num_tasks, num_classes)
+        self.register_buffer("mean", torch.empty(columns))
+        self.register_buffer("std", torch.empty(columns))
         self.task_types = one_type_a_task(task_type, num_tasks)
         self.num_outputs = outputs_of(self.task_types, num_classes)
-        # These come first: loading compares their size with the weights in the file at once.
-        self.register_buffer("mean", torch.empty(sum(self.num_outputs)))
-        self.register_buffer("std", torch.empty(sum(self.num_outputs)))
         self.mean.fill_(0.0)
         self.std.fill_(1.0)
         self.task_type = common_type(self.task_types)
