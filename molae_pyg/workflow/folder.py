@@ -14,6 +14,7 @@
 """
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +118,12 @@ class ModelFolder:
         file = folder / MODEL_FILE
         if file.is_file():
             found = read_json(file)
-            if lines := differences(found.get("identity", {}), identity):
+            lines = differences(found.get("identity", {}), identity)
+            if lines and "targets" not in found:  # settings that were refused: nothing was fitted
+                shutil.rmtree(folder / "encoder", ignore_errors=True)
+                self._write()
+                return
+            if lines:
                 raise InputError(
                     f"{folder} holds a model of another run: {'; '.join(lines)}. Give another "
                     "folder, or remove this one"

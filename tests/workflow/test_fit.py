@@ -243,3 +243,11 @@ def test_a_killed_run_resumes_and_gives_the_same_files(fitted, table, weights, t
     resumed = train(table, tmp_path / "m", weights)
     for name in ("predictions.csv", "metrics.csv"):
         assert (resumed.folder / name).read_bytes() == (fitted.folder / name).read_bytes()
+
+
+def test_a_folder_whose_settings_were_refused_takes_others(table, tmp_path, weights):
+    with pytest.raises(ValueError, match="use fewer folds"):
+        train(table, tmp_path / "m", weights, folds=40)
+    train(table, tmp_path / "m", weights, folds=3, seed=1)
+    with pytest.raises(ValueError, match="folds: 3 there, 4 now"):
+        train(table, tmp_path / "m", weights, folds=4, seed=1)
