@@ -20,22 +20,27 @@ from molae_pyg.tables.reading import Table, read_table
 from molae_pyg.tables.text_file import ending_of
 from molae_pyg.workflow.folder import Target
 from molae_pyg.workflow.model import FittedModel
-from molae_pyg.workflow.scores import MODEL, score_table, verdicts
+from molae_pyg.workflow.scores import MODEL, Verdict, score_table, verdicts
 
 
 def write_results(model: FittedModel, cells: Cells) -> None:
     """Writes ``predictions.csv`` and ``metrics.csv`` of a model that has been fitted."""
-    number = len(model.outcomes)
-    ok = {"3d": "ok", "2d": "ok"}
     columns: dict[str, object] = {}
     if model.predictions:
         full = model.oof.drop(columns=[f"{target.name}_label" for target in model.targets])
-        columns = full.reindex(range(number)).to_dict("list")
+        columns = full.reindex(range(len(model.outcomes))).to_dict("list")
+    write_files(model, cells, columns, metrics_of(model))
+
+
+def write_files(
+    model: FittedModel, cells: Cells, columns: dict[str, object], metrics: pd.DataFrame
+) -> None:
+    """Writes the columns, status and reason beside the cells of the table, and the metrics."""
+    ok = {"3d": "ok", "2d": "ok"}
     columns["molae_status"] = [ok.get(outcome, outcome) for outcome in model.outcomes]
     columns["molae_reason"] = model.reasons
     write_beside(model.folder / "predictions.csv", cells, pd.DataFrame(columns))
-    table = metrics_of(model).to_csv(index=False)
-    write_durably(model.folder / "metrics.csv", table.encode())
+    write_durably(model.folder / "metrics.csv", metrics.to_csv(index=False).encode())
 
 
 def metrics_of(model: FittedModel) -> pd.DataFrame:
@@ -45,9 +50,14 @@ def metrics_of(model: FittedModel) -> pd.DataFrame:
         return pd.DataFrame(columns=["model", "target", "fold", "n"])
     table = score_table(model.labels, model.predictions, model.fold, names)
     found = verdicts(model.labels, model.predictions, names)
-    covered = coverage(model)
-    is_whole = (table["model"] == MODEL) & (table["fold"] == "all")
-    targets = table["target"].where(is_whole)
+    return with_verdicts(table, coverage(model), found)
+
+
+def with_verdicts(
+    table: pd.DataFrame, covered: dict[str, float], found: dict[str, Verdict]
+) -> pd.DataFrame:
+    """Adds coverage and verdict of each target to the row of the model on all rows."""
+    targets = table["target"].where((table["model"] == MODEL) & (table["fold"] == "all"))
     table["coverage_90"] = targets.map(covered)
     table["verdict"] = targets.map({name: verdict.sentence for name, verdict in found.items()})
     return table
@@ -67,17 +77,8 @@ def coverage(model: FittedModel) -> dict[str, float]:
 
 def summary(model: FittedModel) -> str:
     """Returns the table of scores and the verdicts, as ``molae train`` prints them."""
-    lines = []
-    if lost := len(model.outcomes) - len(model.smiles):
-        lines.append(
-            f"{lost:,} of {len(model.outcomes):,} rows gave no molecule and are left out: see "
-            "molae_reason in predictions.csv"
-        )
+    lines = first_lines(model)
     if not model.predictions:
-        lines.append(
-            "One model was trained on all rows: there is no estimate of its error, and "
-            "predictions have no intervals. Use --folds 5 for both."
-        )
         return "\n".join(lines)
     table = metrics_of(model)
     bounds = (model.labels.bound != 0).sum(0).tolist()
@@ -102,6 +103,22 @@ def summary(model: FittedModel) -> str:
             lines.append(f"  molae is {whole['verdict']}")
     lines.append(f"Predicted from: {read_from(model)}")
     return "\n".join(lines)
+
+
+def first_lines(model: FittedModel) -> list[str]:
+    """Returns what a summary begins with: rows that were lost, and whether there is an estimate."""
+    lines = []
+    if lost := len(model.outcomes) - len(model.smiles):
+        lines.append(
+            f"{lost:,} of {len(model.outcomes):,} rows gave no molecule and are left out: see "
+            "molae_reason in predictions.csv"
+        )
+    if not model.predictions:
+        lines.append(
+            "One model was trained on all rows: there is no estimate of its error, and "
+            "predictions have no intervals. Use --folds 5 for both."
+        )
+    return lines
 
 
 def read_from(model: FittedModel) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from molae_pyg.durable import write_durably
 from molae_pyg.metrics import evaluate_tasks
 from molae_pyg.tables.atom_lists import AtomTable, Records, read_atom_table, short_name
 from molae_pyg.tables.formats import Cells
@@ -14,7 +13,7 @@ from molae_pyg.tables.reading import columns_of
 from molae_pyg.workflow.atoms.model import AtomModel, lists_of
 from molae_pyg.workflow.atoms.scores import ATOM_BASELINES, atom_verdicts
 from molae_pyg.workflow.labels import Labels
-from molae_pyg.workflow.output import read_from, write_beside
+from molae_pyg.workflow.output import first_lines, read_from, with_verdicts, write_files
 from molae_pyg.workflow.scores import MODEL, score_table
 
 _METRIC = "rmse"
@@ -59,12 +58,7 @@ def write_atom_results(model: AtomModel, cells: Cells, records: Records) -> None
                 lists = lists_of(oof[name].to_numpy(), model.atoms, records, model.rows.tolist())
                 texts[model.rows] = [list_text(values) for values in lists]
                 columns[name] = texts
-    ok = {"3d": "ok", "2d": "ok"}
-    columns["molae_status"] = [ok.get(outcome, outcome) for outcome in model.outcomes]
-    columns["molae_reason"] = model.reasons
-    write_beside(model.folder / "predictions.csv", cells, pd.DataFrame(columns))
-    table = atom_metrics(model).to_csv(index=False)
-    write_durably(model.folder / "metrics.csv", table.encode())
+    write_files(model, cells, columns, atom_metrics(model))
 
 
 def atom_metrics(model: AtomModel) -> pd.DataFrame:
@@ -75,31 +69,18 @@ def atom_metrics(model: AtomModel) -> pd.DataFrame:
     labels = Labels.of(model.values, ["regression"] * len(names))
     table = score_table(labels, model.predictions, model.atom_fold, names)
     found = atom_verdicts(model.values, model.predictions, model.atoms.molecule, names)
-    is_whole = (table["model"] == MODEL) & (table["fold"] == "all")
-    targets, oof = table["target"].where(is_whole), model.oof
-    covered = {}
+    oof, covered = model.oof, {}
     for name in names:
         y = oof[f"{name}_label"]
         inside = (oof[f"{name}_low"] <= y) & (y <= oof[f"{name}_high"])
         covered[name] = float(inside[y.notna()].mean())
-    table["coverage_90"] = targets.map(covered)
-    table["verdict"] = targets.map({name: verdict.sentence for name, verdict in found.items()})
-    return table
+    return with_verdicts(table, covered, found)
 
 
 def atom_summary(model: AtomModel) -> str:
     """Returns the table of scores and the verdicts, as ``molae train`` prints them."""
-    lines = []
-    if lost := len(model.outcomes) - len(model.smiles):
-        lines.append(
-            f"{lost:,} of {len(model.outcomes):,} rows gave no molecule and are left out: see "
-            "molae_reason in predictions.csv"
-        )
+    lines = first_lines(model)
     if not model.predictions:
-        lines.append(
-            "One model was trained on all rows: there is no estimate of its error, and "
-            "predictions have no intervals. Use --folds 5 for both."
-        )
         return "\n".join(lines)
     table = atom_metrics(model)
     for task, target in enumerate(model.targets):
