@@ -148,8 +148,8 @@ class MoleculeModel(BaseEstimator):
     def _take(self, folder: KeptFolder, is_flat: bool, classes: list[np.ndarray]) -> None:
         """Takes over a fitted model."""
         self._folder, self._is_flat = folder, is_flat
-        status = ["ok" if kind in ("3d", "2d") else kind for kind in self.model_.outcomes]
-        self.outcomes_ = pd.DataFrame({"status": status, "reason": self.model_.reasons})
+        found = {"status": self.model_.status, "reason": self.model_.reasons}
+        self.outcomes_ = pd.DataFrame(found)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_folder")

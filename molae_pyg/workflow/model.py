@@ -107,6 +107,11 @@ class FittedModel:
         """``"generated"``, or ``"file"``: those of the records of an SD file."""
         return self.info["identity"]["settings"].get("coordinates", "generated")
 
+    @property
+    def status(self) -> list[str]:
+        """Status of each row of the table: ``"ok"``, or its outcome if it gave no molecule."""
+        return ["ok" if outcome in ("3d", "2d") else outcome for outcome in self.outcomes]
+
     @cached_property
     def models(self) -> list[FoldModel]:
         """The models of the folds."""

@@ -36,8 +36,7 @@ def write_files(
     model: FittedModel, cells: Cells, columns: dict[str, object], metrics: pd.DataFrame
 ) -> None:
     """Writes the columns, status and reason beside the cells of the table, and the metrics."""
-    ok = {"3d": "ok", "2d": "ok"}
-    columns["molae_status"] = [ok.get(outcome, outcome) for outcome in model.outcomes]
+    columns["molae_status"] = model.status
     columns["molae_reason"] = model.reasons
     write_beside(model.folder / "predictions.csv", cells, pd.DataFrame(columns))
     write_durably(model.folder / "metrics.csv", metrics.to_csv(index=False).encode())
