@@ -68,7 +68,7 @@ def embed(
         batch_size: Number of molecules of a forward pass, default: 32.
         cache: Whether vectors of SMILES are kept on the disk and taken from there, default: true.
             The file is in ``$MOLAE_CACHE``, default: ``~/.cache/molae_pyg``.
-        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+        precision: ``"auto"`` (default): bf16 where the hardware is faster in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
         on_error: ``"raise"`` (default), or ``"nan"``: the row of a molecule that cannot be embedded
             is NaN, and one warning counts such rows and gives the reason of the first ones.

@@ -42,7 +42,7 @@ def predict(
             NaN, and a warning names it. A model with a graph channel receives the graph of
             molecules with ``smiles``; another warning says if some have none.
         batch_size: Number of molecules of a forward pass, default: 64.
-        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+        precision: ``"auto"`` (default): bf16 where the hardware is faster in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
         conformers: Largest number of conformers of each molecule; default: all.
 

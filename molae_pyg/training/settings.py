@@ -46,7 +46,7 @@ class Finetuning:
             published. Test predictions average over all conformers in any case.
         ema_decay: Decay per update (such as 0.999) of an exponential moving average of the
             weights, which is validated and saved instead of them; default: none, as published.
-        precision: ``"auto"`` (default): bf16 where the hardware computes in it, fp32 otherwise;
+        precision: ``"auto"`` (default): bf16 where the hardware is faster in it, fp32 otherwise;
             or ``"32-true"``, ``"bf16-mixed"``.
         class_weights: Whether rare classes weigh as much as frequent ones in the loss; default:
             false. Probabilities of rare classes are then too high.
@@ -103,7 +103,7 @@ class Pretraining:
         warmup_steps: Number of updates of warm-up.
         weight_decay: Weight decay of matrices.
         validate_every: Number of updates between validations, each of which saves a checkpoint.
-        precision: ``"auto"``: bf16 where the hardware computes in it, fp32 otherwise; or
+        precision: ``"auto"``: bf16 where the hardware is faster in it, fp32 otherwise; or
             ``"32-true"``, ``"bf16-mixed"``, ``"64-true"`` (for data in float64).
         workers: Number of processes that make batches ahead of a GPU.
         recompute: Whether to train with less memory and a third more time, see

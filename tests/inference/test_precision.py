@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -5,12 +7,24 @@ from molae_pyg import MolAE
 from molae_pyg.inference.precision import autocast, precision
 
 
-@pytest.mark.parametrize("has_bf16", [True, False])
-def test_precision_follows_the_hardware(monkeypatch, has_bf16):
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "vendor", "is_faster"),
+    [
+        (True, True, "GenuineIntel", True),
+        (False, True, "AuthenticAMD", True),
+        (False, True, "GenuineIntel", False),  # its products are half as fast as those of fp32
+        (False, False, "AuthenticAMD", False),
+        (False, False, "", False),
+    ],
+)
+def test_auto_follows_the_hardware(monkeypatch, amx, avx512_bf16, vendor, is_faster):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
-    assert precision() == ("bf16-mixed" if has_bf16 else "32-true")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(sys.modules[precision.__module__], "processor_vendor", lambda: vendor)
+    assert precision() == ("bf16-mixed" if is_faster else "32-true")
     assert precision("32-true") == "32-true"
+    assert precision("bf16-mixed") == "bf16-mixed"
 
 
 def test_bf16_embeddings_are_close_to_fp32():
