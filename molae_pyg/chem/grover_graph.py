@@ -206,20 +206,25 @@ def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
     return data
 
 
+def canonical(smiles: str) -> str:
+    """Returns the canonical SMILES without hydrogens, on which the words of bonds depend."""
+    return Chem.MolToSmiles(plain_mol(smiles))
+
+
 class GroverGraphs(GraphsOfSmiles):
     """Replaces a batch of molecules by the batch of their graphs with labels.
 
     See :class:`~molae_pyg.chem.batch_graphs.GraphsOfSmiles`.
 
     Args:
-        vocabulary: Classes of the words, such as ``Vocabulary.of(store.smiles)``.
+        vocabulary: Classes of the words of canonical SMILES, see :class:`Vocabulary`.
     """
 
     def __init__(self, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
 
     def graph(self, smiles: str) -> Data:
-        return grover_graph(Chem.MolToSmiles(plain_mol(smiles)), self.vocabulary)
+        return grover_graph(canonical(smiles), self.vocabulary)
 
     def __repr__(self) -> str:
         """A part of what makes a run the same: it says which vocabulary this is."""

@@ -10,7 +10,8 @@ from molae_pyg.evaluation.flags import add_pretraining
 SIZES = {"small": "pretrain_small", "base": "pretrain"}
 
 _DESCRIPTION = """\
-Pre-trains Mol-AE with the 3D Cloze Test on molecules without labels.
+Pre-trains Mol-AE with the 3D Cloze Test on molecules without labels, or, with --objective,
+another system, such as mol-clr (docs: "Other objectives", "The paper's competitors").
 
 Conformers of a file of molecules are made first, to RUN/store. The results are the model,
 RUN/model, all loss terms, RUN/metrics.csv, and a page, RUN/report.html. After an
@@ -25,14 +26,21 @@ def add(commands: argparse._SubParsersAction) -> None:
     what = ".smi, .txt, .csv, .tsv or .sdf (also with .gz), .lmdb, or a store of molae prepare"
     add("input", metavar="MOLECULES", help=what)
     add("output", metavar="RUN", help="folder to write")
-    what = "small (that of molae-small, for a laptop), base (the published size), or a YAML file"
-    add("--config", default="small", metavar="NAME|FILE", help=f"{what}; default: small")
+    what = (
+        "small (for a laptop; of cloze: that of molae-small), base (Mol-AE of the published size)"
+    )
+    add("--config", metavar="NAME|FILE", help=f"{what}, or a YAML file; default: small")
     add_pretraining(parser)
 
 
-def _pretrain(config: str, **flags: Any) -> None:
+def _pretrain(config: str | None, objective: str | None, **flags: Any) -> None:
     from molae_pyg.chem.options import as_input_errors
     from molae_pyg.evaluation.pretraining import pretrain_as_asked
 
+    config = config or "small"
+    if config == "small" and objective not in (None, "cloze"):
+        path = None  # the shipped settings of the objective
+    else:
+        path = SIZES.get(config, config)
     with resumable(), as_input_errors():
-        pretrain_as_asked(argparse.Namespace(config=SIZES.get(config, config), **flags))
+        pretrain_as_asked(argparse.Namespace(config=path, objective=objective, **flags))

@@ -9,6 +9,12 @@ from typing import Any
 CHEMBL = "chembl2321810"  # the data set that comes with RDKit
 #: Names of :data:`~molae_pyg.evaluation.protocols.PROTOCOLS`.
 PROTOCOLS = ("scaffold", "scaffold-chiral", "published", "random", "cv5x5")
+#: Names of :data:`~molae_pyg.evaluation.systems.SYSTEMS`.
+OBJECTIVES = (
+    *("cloze", "uni-mol", "uni-mol-pe", "transformer-m", "mole-blend"),
+    *("pretrain-gnn", "pretrain-gnn-masking", "mol-clr"),
+    *("graph-mvp", "graph-mvp-g", "graph-mvp-c", "grover"),
+)
 
 
 def make_parser(doc: str, config: str = "", root: bool = True, output: str = "") -> Any:
@@ -68,6 +74,8 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
 def add_pretraining(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of pre-training, see :mod:`molae_pyg.evaluation.pretraining`."""
     add = parser.add_argument
+    what = "system to pre-train; default: that of the settings, or cloze, which is Mol-AE"
+    add("--objective", choices=OBJECTIVES, metavar="NAME", help=f"{what}. {', '.join(OBJECTIVES)}")
     add("--held-out", type=float, default=0.05, help="share for validation; default: 0.05")
     what = "number of the first molecules to hold out of"
     add("--held-out-of", type=int, metavar="N", help=f"{what}; default: all")

@@ -43,7 +43,7 @@ from molae_pyg.evaluation.paper_plan import (
     read_plan,
     rows_of,
 )
-from molae_pyg.evaluation.pretraining import SYSTEMS, build_model, hold_out, make_transform
+from molae_pyg.evaluation.pretraining import hold_out
 from molae_pyg.evaluation.protocols import PROTOCOLS
 from molae_pyg.evaluation.sources import (
     headline,
@@ -52,6 +52,7 @@ from molae_pyg.evaluation.sources import (
     scale_of,
     scores_of,
 )
+from molae_pyg.evaluation.systems import assemble
 from molae_pyg.fingerprint import digest
 from molae_pyg.models import FullMolAE
 from molae_pyg.store import ConformerStore, prepare
@@ -77,12 +78,10 @@ class Paper(NamedTuple):
         """Returns the folder of the pre-training of a row, which is made if it is missing."""
         folder = self.folder(row, seed)
         config = pretraining_settings(self.plan, row.changes)
-        system = SYSTEMS[config["objective"]]
         parts = hold_out(self.store, self.store.folder, self.plan["held_out"], None, seed)
-        L.seed_everything(seed, verbose=False)
-        model = build_model(config["model"], None, system)
-        settings, transform = Pretraining(**config["training"]), make_transform(config, system)
-        pretrain(model, system.objective, *parts, folder, settings, transform, seed)
+        model, objective, transform = assemble(config, parts[0], folder, seed=seed)
+        settings = Pretraining(**config["training"])
+        pretrain(model, objective, *parts, folder, settings, transform, seed)
         return folder
 
     def model(self, row: Row, seed: int) -> Any:

@@ -15,104 +15,28 @@ checkpoint.
 import argparse
 import json
 import os
-from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import lightning as L
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
-from torch_geometric.transforms import BaseTransform, Compose
+from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.analysis import reconstruct, reconstruction_plot, training_report
-from molae_pyg.baselines.graph_mvp import GraphMVP, graph_mvp_objective
-from molae_pyg.baselines.mol_clr import MolCLR, mol_clr_objective
-from molae_pyg.baselines.pretrain_gnn import (
-    AttributeMasking,
-    ContextPrediction,
-    attribute_objective,
-    context_objective,
-)
-from molae_pyg.chem.hu_graph import HuGraphs
-from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.durable import write_durably
-from molae_pyg.evaluation.config import (
-    arguments,
-    check,
-    config_path,
-    read_yaml,
-    run_command,
-)
+from molae_pyg.evaluation.config import run_command
 from molae_pyg.evaluation.flags import add_pretraining, make_parser
 from molae_pyg.evaluation.runs import environment
-from molae_pyg.models import AblatedMolAE, MolAE, MoleBlend, TransformerM, UniMol
+from molae_pyg.evaluation.systems import assemble, read_settings
+from molae_pyg.models import MolAE
 from molae_pyg.store import ConformerStore, prepare
-from molae_pyg.training import (
-    Pretraining,
-    cloze_objective,
-    mole_blend_objective,
-    pretrain,
-    transformer_m_objective,
-    uni_mol_objective,
-)
-from molae_pyg.training.objectives import Objective
-from molae_pyg.transforms import (
-    BlendChannels,
-    ClozeDrop,
-    ConnectedPart,
-    ContextRoot,
-    CoordinateNoise,
-    DenoiseAtoms,
-    GraphViews,
-    MaskAtoms,
-)
+from molae_pyg.training import Pretraining, pretrain
+from molae_pyg.transforms import ClozeDrop, CoordinateNoise
 
 PICTURES = 2  # held-out molecules that are drawn, true and rebuilt
 MOLECULES, SEEDS = 20, 5  # that are tried for them, as no atom of a small molecule may be dropped
 WRITTEN = ("metrics.json", "environment.json", "report.html")
-
-
-class System(NamedTuple):
-    """A model and how it is pre-trained."""
-
-    model: type[nn.Module]
-    objective: Objective
-    transform: type[BaseTransform]
-    settings: dict[str, Any]  #: Arguments of the model that the name of the system sets.
-    before: tuple[type[BaseTransform], ...] = ()  #: Transforms before ``transform``.
-
-
-#: Names of ``objective`` in the settings. With a section ``noise`` in place of ``cloze``, Mol-AE
-#: receives masked and moved atoms, which an ablation with ``drop: false`` shows to its encoder.
-SYSTEMS = {
-    "cloze": System(AblatedMolAE, cloze_objective, ClozeDrop, {}),
-    "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
-    "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
-    "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}),
-    "mole-blend": System(MoleBlend, mole_blend_objective, BlendChannels, {}, (OgbGraphs,)),
-    "pretrain-gnn": System(ContextPrediction, context_objective, ContextRoot, {}, (HuGraphs,)),
-    "pretrain-gnn-masking": System(
-        AttributeMasking, attribute_objective, MaskAtoms, {}, (HuGraphs,)
-    ),
-    "mol-clr": System(MolCLR, mol_clr_objective, GraphViews, {}, (HuGraphs,)),
-    "graph-mvp": System(GraphMVP, graph_mvp_objective, ConnectedPart, {"task": None}, (HuGraphs,)),
-    "graph-mvp-g": System(
-        GraphMVP,
-        partial(graph_mvp_objective, temperature=0.05),
-        ConnectedPart,
-        {"task": "attribute"},
-        (HuGraphs, MaskAtoms),
-    ),
-    "graph-mvp-c": System(
-        GraphMVP,
-        partial(graph_mvp_objective, task_weight=0.1),
-        ConnectedPart,
-        {"task": "context"},
-        (HuGraphs, ContextRoot),
-    ),
-}
 
 
 def run_pretraining(
@@ -131,8 +55,9 @@ def run_pretraining(
         config: Sections ``data``, ``model``, ``training`` and, optionally, ``cloze``: arguments of
             :func:`~molae_pyg.datasets.prepare`, :class:`~molae_pyg.MolAE` (with ``ablation``:
             of :class:`~molae_pyg.models.AblatedMolAE`), :class:`~molae_pyg.training.Pretraining`
-            and :class:`~molae_pyg.ClozeDrop`. ``objective`` is a name of :data:`SYSTEMS`; the
-            section ``noise`` has the arguments of its transform.
+            and :class:`~molae_pyg.ClozeDrop`. ``objective`` is a name of
+            :data:`~molae_pyg.evaluation.systems.SYSTEMS`; the section ``noise`` has the arguments
+            of its transform.
         output: Folder of the results.
         held_out: Share of the molecules to validate on.
         held_out_of: Number of the first molecules that these are drawn from; default: all.
@@ -149,14 +74,11 @@ def run_pretraining(
     _refuse_other_files(output)
     store = _open_store(source, output, config["data"])
     train, valid = hold_out(store, source, held_out, held_out_of, seed)
-    L.seed_everything(seed, verbose=False)
-    system = SYSTEMS[config.get("objective", "cloze")]
-    model = build_model(config["model"], weights, system)
+    model, objective, transform = assemble(config, train, output, weights, seed)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{model}: {parameters:,} parameters; {len(train)} molecules, {len(valid)} held out")
-    transform = make_transform(config, system)
     settings = Pretraining(**config["training"])
-    metrics = pretrain(model, system.objective, train, valid, output, settings, transform, seed)
+    metrics = pretrain(model, objective, train, valid, output, settings, transform, seed)
     if rank_zero_only.rank > 0:
         return metrics
     print("held-out molecules:")
@@ -165,7 +87,7 @@ def run_pretraining(
     for name, content in (("metrics", metrics), ("environment", environment())):
         text = json.dumps(content, indent=2) + "\n"
         write_durably(output / f"{name}.json", text.encode())
-    if system.transform in (ClozeDrop, CoordinateNoise):  # the others rebuild no atoms
+    if isinstance(transform, ClozeDrop | CoordinateNoise):  # the others rebuild no atoms
         _draw(model, valid, transform, output, seed)
     report = training_report(output)
     print(f"written to {output}: model, logs, metrics.csv, metrics.json, {report.name}")
@@ -210,24 +132,6 @@ def hold_out(
     return store[~held_out], store[held_out]
 
 
-def build_model(
-    settings: dict[str, Any], weights: str | None, system: System = SYSTEMS["cloze"]
-) -> nn.Module:
-    """Returns the model of the weights, or a new one of the settings."""
-    cls = MolAE if system.model is AblatedMolAE and "ablation" not in settings else system.model
-    return cls.from_pretrained(weights) if weights else cls(**settings, **system.settings)
-
-
-def make_transform(config: dict[str, Any], system: System) -> BaseTransform:
-    """Returns the transform of the section ``noise``, or that of ``cloze``."""
-    if "noise" in config or system.transform is not ClozeDrop:
-        cls = CoordinateNoise if system.transform is ClozeDrop else system.transform
-        transform = cls(**config.get("noise", {}))
-        parts = [*(part() for part in system.before), transform]
-        return Compose(parts) if system.before else transform
-    return ClozeDrop(**config.get("cloze", {}))
-
-
 def _draw(
     model: MolAE, valid: ConformerStore, transform: BaseTransform, output: Path, seed: int
 ) -> None:
@@ -254,7 +158,9 @@ def _draw(
 
 
 def parse_args() -> argparse.Namespace:
-    parser = make_parser(__doc__, "pretrain", root=False, output="runs/pretrain")
+    default = "those of the objective (cloze: pretrain)"
+    parser = make_parser(__doc__, default, root=False, output="runs/pretrain")
+    parser.set_defaults(config=None)
     parser.add_argument("input", help="conformer store or file of molecules")
     add_pretraining(parser)
     return parser.parse_args()
@@ -262,23 +168,7 @@ def parse_args() -> argparse.Namespace:
 
 def pretrain_as_asked(args: argparse.Namespace) -> None:
     """Checks the settings and trains."""
-    path = config_path(args.config)
-    config = read_yaml(path)
-    name = config.get("objective", "cloze")
-    if name not in SYSTEMS:
-        raise ValueError(f"{path}: objective must be one of {', '.join(SYSTEMS)}, not {name!r}")
-    system = SYSTEMS[name]
-    own = {"cloze": ClozeDrop, "noise": CoordinateNoise}
-    known = {
-        "objective": None,
-        "data": arguments(prepare, "source", "store"),
-        "model": arguments(system.model, *system.settings),
-        "training": Pretraining,
-        **(own if name == "cloze" else {"noise": system.transform}),
-    }
-    if {"cloze", "noise"} <= config.keys():
-        raise ValueError(f"{path} has both cloze and noise: atoms are dropped, or moved")
-    check(config, known, path, needed=("data", "model", "training"))
+    config = read_settings(args.config, args.objective)
     more = (args.held_out, args.held_out_of, args.weights, args.seed)
     run_pretraining(args.input, config, args.output, *more)
 

@@ -2,15 +2,18 @@
 
 import json
 
+import competitors
 import pytest
 from scripts import SMILES
 
 from molae_pyg import MolAE
+from molae_pyg.checkpoint import saved_class
 from molae_pyg.cli import main, make_parser
 from molae_pyg.cli.pretrain import SIZES
-from molae_pyg.evaluation import compare, flags, pretraining
+from molae_pyg.evaluation import compare, flags, pretraining, systems
 from molae_pyg.evaluation.config import config_path
 from molae_pyg.evaluation.protocols import PROTOCOLS
+from molae_pyg.evaluation.systems import SYSTEMS
 from molae_pyg.store import ConformerStore
 
 PRETRAIN = """
@@ -26,6 +29,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "my.csv").write_text("smiles,y\n" + "".join(f"{s},{len(s)}\n" for s in SMILES))
     (tmp_path / "some.smi").write_text("\n".join([*SMILES[:10], "not-a-smiles"]) + "\n")
     (tmp_path / "tiny.yaml").write_text(PRETRAIN)
+    (tmp_path / "clr.yaml").write_text("objective: mol-clr\n" + PRETRAIN)
     return tmp_path
 
 
@@ -39,6 +43,7 @@ def test_both_commands_of_a_comparison_have_the_same_flags(monkeypatch):
 
 def test_names_that_are_known_without_loading_what_they_name():
     assert tuple(PROTOCOLS) == flags.PROTOCOLS
+    assert tuple(SYSTEMS) == flags.OBJECTIVES
     assert all(config_path(name).is_file() for name in SIZES.values())
 
 
@@ -65,6 +70,11 @@ def test_compare(place, capsys):
         ("pretrain absent.smi run --config tiny.yaml", "there is no file absent.smi"),
         ("pretrain some.smi run --config large", "Names of shipped settings are"),
         ("pretrain my.csv my.csv --config tiny.yaml", "my.csv"),
+        ("pretrain some.smi run --config tiny.yaml --objective mol-clr", "known are: hidden_ch"),
+        (
+            "pretrain some.smi run --config clr.yaml --objective cloze",
+            "has the objective 'mol-clr'",
+        ),
     ],
 )
 def test_a_fault_of_the_user_is_a_line(place, capsys, words, message):
@@ -73,6 +83,24 @@ def test_a_fault_of_the_user_is_a_line(place, capsys, words, message):
     assert error.splitlines()[-1].startswith(f"molae {words.split()[0]}: ")
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("objective", flags.OBJECTIVES[1:])
+def test_pretrain_by_the_shipped_settings_of_an_objective(tmp_path, monkeypatch, capsys, objective):
+    competitors.stores(tmp_path / "store")
+    settings = systems.read_yaml(systems.SETTINGS)
+    for section in settings.values():
+        few = {"steps": 2, "warmup_steps": 1, "validate_every": 1, "pair_budget": 3000}
+        section.setdefault("training", {}).update(few)
+        wide = dict.fromkeys(("hidden_channels", "ffn_channels", "num_filters"), 24)
+        model = section.get("model", {})
+        model.update({key: value for key, value in wide.items() if key in model})
+    monkeypatch.setattr(systems, "read_yaml", lambda path: settings)
+    run = tmp_path / "run"
+    words = ["pretrain", str(tmp_path / "store"), str(run), "--objective", objective]
+    assert main(words) == 0
+    assert saved_class(run / "model") == SYSTEMS[objective].model.__name__
+    assert "; 30 molecules, 2 held out" in capsys.readouterr().out
 
 
 def test_pretrain_resumes_as_a_whole(place, monkeypatch, capsys):

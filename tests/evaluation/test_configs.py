@@ -12,6 +12,7 @@ from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.evaluation import compare, leaderboard, models
 from molae_pyg.evaluation.config import CONFIGS
+from molae_pyg.evaluation.systems import SETTINGS, SYSTEMS, read_settings
 from molae_pyg.training import Finetuning, Pretraining
 
 PUBLISHED = Path(os.environ.get("MOLAE_DATA", "nowhere")).parent / "paper" / "published.yaml"
@@ -21,7 +22,8 @@ FINETUNED = [
     path for path in PATHS if "models" in yaml.safe_load(path.read_text()) and path not in OGB
 ]
 PAPER = [path for path in PATHS if path.stem.startswith("paper_")]  # test_paper.py reads them
-PRETRAINED = [path for path in PATHS if path not in FINETUNED + OGB + PAPER]
+OBJECTIVES = [path for path in PATHS if path.stem == SETTINGS]
+PRETRAINED = [path for path in PATHS if path not in FINETUNED + OGB + PAPER + OBJECTIVES]
 
 
 @pytest.mark.parametrize("path", PRETRAINED, ids=lambda p: p.stem)
@@ -36,6 +38,13 @@ def test_yaml_files_build(path):
         for line in ({}, *config.get("datasets", {}).values()):
             MolAEPredictor(MolAEEncoder(), **config["head"])
             Finetuning(**{**config["training"], **line})
+
+
+def test_every_objective_has_settings():
+    (path,) = OBJECTIVES
+    assert {"cloze", *yaml.safe_load(path.read_text())} == {"all", *SYSTEMS}
+    for objective in SYSTEMS:
+        assert read_settings(None, objective)["objective"] == objective
 
 
 @pytest.mark.parametrize("path", FINETUNED, ids=lambda p: p.stem)

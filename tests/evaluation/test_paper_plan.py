@@ -19,7 +19,7 @@ from molae_pyg.evaluation.paper_plan import (
     read_plan,
     rows_of,
 )
-from molae_pyg.evaluation.pretraining import SYSTEMS, build_model, make_transform
+from molae_pyg.evaluation.systems import SYSTEMS, build_model, make_transform
 from molae_pyg.models import AblatedMolAE
 from molae_pyg.training import Pretraining
 

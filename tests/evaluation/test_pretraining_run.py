@@ -12,10 +12,14 @@ from chains import chain_store
 
 from molae_pyg import AblatedMolAE, MolAE
 from molae_pyg.baselines.gin_predictor import EdgeGINPredictor
+from molae_pyg.baselines.graph_heads import pre_trained
 from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.grover import Grover
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
-from molae_pyg.evaluation.pretraining import build_model, hold_out, pretrain_as_asked
+from molae_pyg.evaluation import pretraining, systems
+from molae_pyg.evaluation.pretraining import hold_out, pretrain_as_asked
+from molae_pyg.evaluation.systems import build_model
 from molae_pyg.models import MoleBlend, TransformerM, UniMol
 from molae_pyg.store import ConformerStore
 
@@ -54,6 +58,16 @@ SECTIONS = {"data": {"num_conformers": 1}, "training": {"steps": 2, "pair_budget
 TINY = {"hidden_channels": 16, "ffn_channels": 16, "heads": 2, "num_layers": 1, "num_gaussians": 4}
 
 
+def run(folder, config: dict, store) -> None:
+    """Pre-trains by settings; the results are in ``folder / "out"``."""
+    (folder / "settings.yaml").write_text(yaml.safe_dump(config))
+    args = Namespace(
+        config=str(folder / "settings.yaml"), input=str(store), output=str(folder / "out"),
+        held_out=0.3, held_out_of=None, weights=None, seed=0, objective=None,
+    )  # fmt: skip
+    pretrain_as_asked(args)
+
+
 @pytest.mark.parametrize(
     ("name", "sections", "cls"),
     [
@@ -65,17 +79,12 @@ TINY = {"hidden_channels": 16, "ffn_channels": 16, "heads": 2, "num_layers": 1, 
 )
 def test_the_objective_is_chosen_in_the_settings(tmp_path, name, sections, cls):
     config = {"objective": name, "model": TINY, **SECTIONS, **sections}
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
-    args = Namespace(
-        config=str(tmp_path / "settings.yaml"), input=str(chain_store(tmp_path / "store")),
-        output=str(tmp_path / "out"), held_out=0.1, held_out_of=None, weights=None, seed=0,
-    )  # fmt: skip
-    pretrain_as_asked(args)
+    run(tmp_path, config, chain_store(tmp_path / "store"))
     model = cls.from_pretrained(tmp_path / "out/model")
     assert model.config.get("position", False) == (name == "uni-mol-pe")
-    run = json.loads((tmp_path / "out/run.json").read_text())["identity"]
+    identity = json.loads((tmp_path / "out/run.json").read_text())["identity"]
     shown = "DenoiseAtoms" if name == "transformer-m" else "CoordinateNoise"
-    assert run["transform"].startswith(shown)
+    assert identity["transform"].startswith(shown)
     assert (tmp_path / "out/report.html").is_file()
 
 
@@ -93,14 +102,9 @@ def test_the_objective_is_chosen_in_the_settings(tmp_path, name, sections, cls):
 def test_a_competitor_is_pre_trained(tmp_path, name, settings, cls):
     model = {"hidden_channels": 16, **settings}
     training = {"steps": 3, "pair_budget": 2000, "lr": 1e-3}
-    config = {"objective": name, "data": {}, "model": model, "training": training}
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
     competitors.stores(tmp_path / "store")
-    args = Namespace(
-        config=str(tmp_path / "settings.yaml"), input=str(tmp_path / "store"),
-        output=str(tmp_path / "out"), held_out=0.3, held_out_of=None, weights=None, seed=0,
-    )  # fmt: skip
-    pretrain_as_asked(args)
+    config = {"objective": name, "data": {}, "model": model, "training": training}
+    run(tmp_path, config, tmp_path / "store")
     found = cls.from_pretrained(tmp_path / "out/model")
     assert found.config.items() >= model.items()
     tasks = {"graph-mvp-g": "attribute", "graph-mvp-c": "context"}
@@ -112,17 +116,38 @@ def test_a_competitor_is_pre_trained(tmp_path, name, settings, cls):
 
 
 def test_mole_blend_is_pre_trained(tmp_path):
-    config = {"objective": "mole-blend", "model": TINY, **SECTIONS}
-    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(config))
     competitors.stores(tmp_path / "store")
-    args = Namespace(
-        config=str(tmp_path / "settings.yaml"), input=str(tmp_path / "store"),
-        output=str(tmp_path / "out"), held_out=0.3, held_out_of=None, weights=None, seed=0,
-    )  # fmt: skip
-    pretrain_as_asked(args)
+    run(tmp_path, {"objective": "mole-blend", "model": TINY, **SECTIONS}, tmp_path / "store")
     assert MoleBlend.from_pretrained(tmp_path / "out/model").config.items() >= TINY.items()
     terms = json.loads((tmp_path / "out/metrics.json").read_text())
     assert terms.keys() >= {"val_length", "val_bond", "val_distance", "val_denoising"}
+
+
+def test_grover_keeps_its_vocabulary(tmp_path, monkeypatch):
+    model = {"hidden_channels": 8, "heads": 2, "depth": 2}
+    config = {"objective": "grover", "model": model, **SECTIONS}
+    competitors.stores(tmp_path / "store")
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining, "pretrain", None)  # a kill after the vocabulary
+        with pytest.raises(TypeError):
+            run(tmp_path, config, tmp_path / "store")
+    words = json.loads((tmp_path / "out/vocabulary.json").read_text())
+    assert "C_C-SINGLE1_O-SINGLE1" in words["atoms"]
+    with monkeypatch.context() as patch:
+        patch.setattr(systems.Vocabulary, "of", None)  # it is read
+        run(tmp_path, config, tmp_path / "store")
+    found = Grover.from_pretrained(tmp_path / "out/model")
+    assert found.config["atom_classes"] == len(words["atoms"]) + 2
+    assert isinstance(pre_trained(str(tmp_path / "out/model")), Grover)
+
+    store = ConformerStore(tmp_path / "store")
+    more = systems.assemble(config, store[:4], tmp_path / "more", str(tmp_path / "out/model"))
+    assert more.model.config == found.config  # with the words of its own run
+    with pytest.raises(ValueError, match=r"vocabulary\.json is missing"):
+        systems.assemble(config, store[:4], tmp_path / "more", str(tmp_path / "none/model"))
+    other = systems.assemble(config, store[:16], tmp_path / "out")  # of other molecules
+    assert other.model.config != found.config
+    assert json.loads((tmp_path / "out/vocabulary.json").read_text()) == words
 
 
 @pytest.mark.parametrize(
@@ -137,4 +162,4 @@ def test_mole_blend_is_pre_trained(tmp_path):
 def test_settings_that_do_not_fit_the_objective(tmp_path, change, message):
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump({"model": {}, **SECTIONS, **change}))
     with pytest.raises(ValueError, match=message):
-        pretrain_as_asked(Namespace(config=str(tmp_path / "settings.yaml")))
+        pretrain_as_asked(Namespace(config=str(tmp_path / "settings.yaml"), objective=None))
