@@ -96,6 +96,7 @@ class EdgeGINPredictor(PropertyModel):
         task_type: TaskTypes = "regression",
         num_classes: int | Sequence[int] | None = None,
         dropout: float = 0.5,
+        pretrained: bool = True,
     ) -> Self:
         """Builds a predictor on a pre-trained network, with a new head.
 
@@ -105,6 +106,7 @@ class EdgeGINPredictor(PropertyModel):
                 and its first layer is pre-trained too.
             num_tasks, task_names, task_type, num_classes: As for the class.
             dropout: Dropout of the network, default: 0.5 (MolCLR: 0.3).
+            pretrained: Whether the network keeps its weights (default), or has new random ones.
 
         Raises:
             CheckpointError: There is no such model, or it cannot be read.
@@ -115,11 +117,12 @@ class EdgeGINPredictor(PropertyModel):
             raise CheckpointError(f"{path} is no folder of a saved {names}, and no .pth file")
         source = model if isinstance(model, EdgeGIN) else model.encoder
         encoder = EdgeGIN(**{**source.config, "dropout": dropout})
-        encoder.load_state_dict(source.state_dict())
+        if pretrained:
+            encoder.load_state_dict(source.state_dict())
         is_mol_clr = isinstance(model, MolCLR) and model.config["feature_channels"] == _FEATURES
         head = "mol-clr" if is_mol_clr else "linear"
         predictor = cls(encoder, num_tasks, task_names, task_type, num_classes, head)
-        if is_mol_clr:
+        if is_mol_clr and pretrained:
             predictor.head[0].load_state_dict(model.feature.state_dict())
         return predictor
 
@@ -179,5 +182,6 @@ def edge_gin(job: Job) -> Fitted:
         encoder = EdgeGIN(**{**settings.get("model", {}), "dropout": dropout})
         model = EdgeGINPredictor(encoder, *tasks, head=settings.get("head", "linear"))
     else:
-        model = EdgeGINPredictor.from_pretraining(settings["weights"], *tasks, dropout=dropout)
+        more = {"dropout": dropout, "pretrained": settings.get("pretrained", True)}
+        model = EdgeGINPredictor.from_pretraining(settings["weights"], *tasks, **more)
     return train(model, labelled_graphs(dataset.smiles, dataset.y), job)

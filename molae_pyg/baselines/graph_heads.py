@@ -151,12 +151,15 @@ def _fit(
         network = encoder(**job.settings.get("model", {}))
     else:
         model = pre_trained(weights)
-        network = getattr(model, "encoder", model)
-        if not isinstance(network, encoder):
+        source = getattr(model, "encoder", model)
+        if not isinstance(source, encoder):
             raise CheckpointError(
                 f"{weights} is no folder of a saved model with a {encoder.__name__}: read an "
                 "official file by from_official and save it by save_pretrained"
             )
+        network = encoder(**source.config)
+        if job.settings.get("pretrained", True):
+            network.load_state_dict(source.state_dict())
     tasks = (dataset.num_tasks, dataset.task_names, dataset.task_types)
     graphs = labelled_graphs(dataset.smiles, dataset.y, graph_of)
     return train(predictor(network, *tasks), graphs, job)

@@ -82,7 +82,9 @@ def num_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEEncoder:
+def load_encoder(
+    weights: str, settings: dict[str, Any] | None = None, pretrained: bool = True
+) -> MolAEEncoder:
     """Returns an encoder with pre-trained or random weights.
 
     Args:
@@ -90,6 +92,8 @@ def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEE
             ``.pt`` file, or ``"random"``.
         settings: Arguments of :class:`~molae_pyg.MolAEEncoder` that replace those of the weights,
             such as ``dropout``. (default: :obj:`None`)
+        pretrained: Whether the encoder gets the weights, or new random ones in the size of these.
+            (default: :obj:`True`)
     """
     settings = settings or {}
     if weights == "random":
@@ -100,7 +104,8 @@ def load_encoder(weights: str, settings: dict[str, Any] | None = None) -> MolAEE
     else:
         encoder = MolAEEncoder.from_pretrained(weights)
     changed = build_encoder({**encoder.config, **settings})
-    changed.load_state_dict(encoder.state_dict())
+    if pretrained:
+        changed.load_state_dict(encoder.state_dict())
     return changed
 
 

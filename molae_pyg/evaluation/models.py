@@ -45,7 +45,8 @@ def molae(job: Job) -> Fitted:
     """Fine-tunes Mol-AE from the weights that the settings name."""
     settings = job.settings
     L.seed_everything(job.seed, verbose=False)
-    return fine_tune(load_encoder(settings["weights"], settings.get("encoder", {})), job)
+    pretrained = settings.get("pretrained", True)
+    return fine_tune(load_encoder(settings["weights"], settings.get("encoder"), pretrained), job)
 
 
 def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
@@ -59,25 +60,38 @@ _TRAINED = {"training": Finetuning, "scale": None}
 _GIN = ["hidden_channels", "num_layers", "dropout"]
 _ATTENTIVE_FP = arguments(AttentiveFP, "in_channels", "out_channels", "edge_dim")
 _SCHNET = {"model": arguments(SchNet, "interaction_graph"), **_TRAINED}
-_ENCODER = {"weights": None, "encoder": arguments(MolAEEncoder), "head": HEAD, **_TRAINED}
+#: ``pretrained: false``: new random weights in the size of ``weights``, which is the same row
+#: without its pre-training.
+_OF_WEIGHTS = {"weights": None, "pretrained": None, **_TRAINED}
+_ENCODER = {"encoder": arguments(MolAEEncoder), "head": HEAD, **_OF_WEIGHTS}
 _MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
 _FROZEN = Model(probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",))
 _NEEDED = ("model", "training")
 _EDGE_GIN = Model(
     gin_predictor.edge_gin,
-    {"weights": None, "model": EdgeGIN, "dropout": None, "head": None, **_TRAINED},
+    {"model": EdgeGIN, "dropout": None, "head": None, **_OF_WEIGHTS},
     ("weights", "training"),
 )
 _GROVER = Model(
     graph_heads.grover,
-    {"weights": None, "model": arguments(GroverEncoder), **_TRAINED},
+    {"model": arguments(GroverEncoder), **_OF_WEIGHTS},
     ("weights", "training"),
 )
 _MOLE_BLEND = Model(
     graph_heads.mole_blend,
-    {"weights": None, "model": arguments(TransformerMEncoder), **_TRAINED},
+    {"model": arguments(TransformerMEncoder), **_OF_WEIGHTS},
     ("weights", "training"),
 )
+#: Rows of systems that ``molae pretrain`` trains. Each has another row, ``<name>-random``.
+_SYSTEMS = {
+    "uni-mol": _MOLAE,
+    "uni-mol-pe": _MOLAE,
+    "pretrain-gnn": _EDGE_GIN,
+    "mol-clr": _EDGE_GIN,
+    "graph-mvp": _EDGE_GIN,
+    "grover-small": _GROVER,
+    "mole-blend": _MOLE_BLEND,
+}
 _N_GRAM = arguments(n_gram.train_embedding, "graphs", "seed")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
@@ -87,13 +101,8 @@ MODELS: dict[str, Model] = {
     "attentivefp": Model(graphs.attentive_fp, {"model": _ATTENTIVE_FP, **_TRAINED}, _NEEDED),
     "gin": Model(graphs.gin, {"model": _GIN, **_TRAINED}, _NEEDED),
     "edge-gin": _EDGE_GIN,
-    "pretrain-gnn": _EDGE_GIN,
-    "mol-clr": _EDGE_GIN,
-    "graph-mvp": _EDGE_GIN,
-    "grover-small": _GROVER,
-    "grover-random": _GROVER,
-    "mole-blend": _MOLE_BLEND,
-    "mole-blend-random": _MOLE_BLEND,
+    **_SYSTEMS,
+    **{f"{name}-random": model for name, model in _SYSTEMS.items()},
     "dmpnn": Model(chemprop.dmpnn, "*"),  # chemprop checks its settings
     "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
     "descriptors-linear": Model(probe.descriptors_linear, []),

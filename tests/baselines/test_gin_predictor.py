@@ -91,6 +91,23 @@ def test_fine_tuned_saved_and_read(tmp_path):
     assert alone.item() == pytest.approx(found[2, 0], abs=1e-6)
 
 
+def test_a_network_without_its_pre_training(tmp_path):
+    torch.manual_seed(0)
+    MolCLR(16, 2).save_pretrained(tmp_path)
+    found = []
+    for pretrained in (True, False, False):
+        torch.manual_seed(1)
+        found.append(EdgeGINPredictor.from_pretraining(tmp_path, 1, pretrained=pretrained))
+    assert found[0].config == found[1].config
+    source = MolCLR.from_pretrained(tmp_path)
+    for name, own, of in (("encoder", "encoder", "encoder"), ("feature", "head.0", "feature")):
+        mine = [next(model.get_submodule(own).parameters()) for model in found]
+        theirs = next(source.get_submodule(of).parameters())
+        assert torch.equal(mine[0], theirs), name
+        assert not torch.equal(mine[1], theirs), name
+        assert torch.equal(mine[1], mine[2]), name  # of the seed alone
+
+
 @pytest.mark.parametrize("weights", ["random", "folder"])
 def test_a_row_of_a_comparison(tmp_path, weights):
     smiles = ["CO", "CCO", "CCCO", "CC(C)O", "CC", "CCC", "CCCC", "CC(C)C"]

@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 from scripts import SMILES, run
 
+from molae_pyg.baselines.grover import GroverEncoder
+from molae_pyg.baselines.mol_clr import MolCLR
+
 FLAGS = ("moleculenet.py", "--config", "tiny.yaml", "--output", "out")
 CONFIG = """
 default: [mean, ecfp-forest, molae]
@@ -22,14 +25,14 @@ models:
   frozen-forest: {weights: molae-small, num_trees: 10}
   descriptors-linear: {}
   forest-both: {num_trees: 10}
-  grover-random:
-    weights: random
-    model: {hidden_channels: 16, heads: 2, depth: 3}
-    training: {epochs: 1, batch_size: 16}
+  grover-small: &grover {weights: grover, training: {epochs: 1, batch_size: 16}}
+  grover-small-random: {<<: *grover, pretrained: false}
   mole-blend-random:
     weights: random
     model: {hidden_channels: 16, ffn_channels: 16, heads: 2, num_layers: 1, num_gaussians: 4}
     training: {epochs: 1, batch_size: 16}
+  mol-clr: &mol_clr {weights: mol-clr, training: {epochs: 1, batch_size: 16}}
+  mol-clr-random: {<<: *mol_clr, pretrained: false}
   n-gram-rf: {num_trees: 10, channels: 8, epochs: 2}
   frozen-graph-descriptors: {weights: molae-graph, readout: "cls, mean", descriptors: true}
   attentivefp:
@@ -74,7 +77,10 @@ def test_all_models_but_chemprop(folder, task_type):
         write_table(folder / "my.csv", [len(s) % 2 for s in SMILES])
     models = ["mean", "ecfp-forest", "frozen-ridge", "frozen-forest", "attentivefp", "gin"]
     models += ["schnet", "molae", "descriptors-linear", "forest-both", "frozen-graph-descriptors"]
-    models += ["n-gram-rf", "grover-random", "mole-blend-random"]
+    models += ["n-gram-rf", "grover-small", "grover-small-random", "mole-blend-random"]
+    models += ["mol-clr", "mol-clr-random"]
+    GroverEncoder(16, 2, 3).save_pretrained(folder / "grover")
+    MolCLR(16, 2).save_pretrained(folder / "mol-clr")
     done = run(folder, *FLAGS, "--dataset", "my.csv", "--seeds", "1", "--model", *models)
     assert done.returncode == 0, done.stdout + done.stderr
     place = folder / "out" / "scaffold" / "my"
