@@ -1,14 +1,17 @@
-"""How slow is a training step beside other processes, and do threads that wait passively help?
+"""How slow are training and embedding beside other processes, by how long idle threads wait?
 
-Command: python benchmarks/beside_others.py
+Command: MOLAE_DATA=... python benchmarks/beside_others.py
 
-Method: a step (forward, backward) of molae-small on 32 molecules of 24 atoms, in fresh interpreters
-in turn, on idle cores and with one busy process a core beside it; the fastest of five steps of each
-interpreter. Ways: PyTorch as it is, with OMP_WAIT_POLICY=PASSIVE, which the molae command sets,
-and with one thread.
+Method: molae-small, in fresh interpreters in turn. A step is forward and backward of 32 molecules
+of 24 atoms, the fastest of three, on idle cores and with one busy process a core beside it. `embed`
+takes new ZINC molecules, for which worker processes make conformers on all cores; its time is that
+of the call, and the processor time that of the calling process alone. Ways: the threads of PyTorch
+as they come, which wait long for work; as molae_pyg sets them (`molae_pyg.cores`); waiting without
+taking processor time (OMP_WAIT_POLICY=PASSIVE); and a single thread.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -16,23 +19,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import record
+from embedding import smiles
 from turns import summary
 
-_STEP = """
-import time, torch
+from molae_pyg.cores import SHORT_WAITS, available_cores
+
+_START = """
+import sys, time, torch  # before molae_pyg, which would set the variables
 from molae_pyg import MolAE
-encoder = MolAE.from_pretrained("molae-small").encoder.train()
+model = MolAE.from_pretrained("molae-small")
+"""
+_STEP = """
+encoder = model.encoder.train()
 z, pos = torch.full((768,), 6), torch.randn(768, 3) * 3
 batch = torch.arange(32).repeat_interleave(24)
 seconds = []
-for _ in range(6):
+for _ in range(4):
     start = time.perf_counter()
     encoder(z, pos, batch).molecule.sum().backward()
     seconds.append(time.perf_counter() - start)
 print(min(seconds[1:]))
 """
+_EMBED = """
+smiles = sys.stdin.read().split()
+start, begun = time.perf_counter(), time.process_time()
+model.embed(smiles, cache=False)
+print(time.perf_counter() - start, time.process_time() - begun)
+"""
 WAYS = {
-    "as it is": {},
+    "as it comes": {},
+    "molae_pyg": SHORT_WAITS,
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
@@ -51,27 +67,44 @@ def busy(number: int) -> Iterator[None]:
             other.wait()
 
 
-def step(changes: dict[str, str]) -> float:
-    """Returns the seconds of a step in a fresh interpreter."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("OMP_")}
-    command = [sys.executable, "-c", _STEP]
+def seconds(program: str, changes: dict[str, str], given: str = "") -> list[float]:
+    """Returns what a program prints in a fresh interpreter."""
+    own = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP"))}
     done = subprocess.run(
-        command, env=environment | changes, capture_output=True, text=True, check=True
+        [sys.executable, "-c", _START + program],
+        env=own | changes,
+        input=given,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
-    return float(done.stdout)
+    return [float(text) for text in done.stdout.split()]
+
+
+def measure(program: str, turns: int, given: str = "") -> list[dict[str, list[float]]]:
+    """Returns way -> seconds of each turn."""
+    return [
+        {way: seconds(program, changes, given) for way, changes in WAYS.items()}
+        for _ in range(turns)
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--turns", type=int, default=5, help="default: 5")
-    turns = parser.parse_args().turns
+    question = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=question)
+    parser.add_argument("--turns", type=int, default=3, help="default: 3")
+    parser.add_argument("--molecules", type=int, default=300, help="for embed, default: 300")
+    args = parser.parse_args()
     result = {}
-    for place, number in {"idle cores": 0, "busy cores": os.cpu_count()}.items():
+    for place, number in {"idle cores": 0, "a busy process a core": available_cores()}.items():
         with busy(number):
-            rows = [{way: step(change) for way, change in WAYS.items()} for _ in range(turns)]
-        result[place] = {way: summary([row[way] for row in rows]) for way in WAYS}
-        print(place, result[place], flush=True)
-    record.write("beside_others", __doc__.split("\n")[0], result)
+            rows = measure(_STEP, args.turns)
+        result[f"step, {place}"] = {way: summary([row[way][0] for row in rows]) for way in WAYS}
+    rows = measure(_EMBED, args.turns, "\n".join(smiles(args.molecules)))
+    for number, title in enumerate(("embed", "embed, processor time of the caller")):
+        result[title] = {way: summary([row[way][number] for row in rows]) for way in WAYS}
+    print(json.dumps(result, indent=2))
+    print("written:", record.write("beside_others", question, result))
 
 
 if __name__ == "__main__":

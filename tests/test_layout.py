@@ -20,6 +20,7 @@ LEVELS = (
     {
         VOCABULARY,
         "_version",
+        "cores",
         "durable",
         "environment",
         "fingerprint",

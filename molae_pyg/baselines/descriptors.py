@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from molae_pyg.chem.conformers import Message
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.chem.worker import Worker, twice
-from molae_pyg.chem.workers import WorkerPool, available_cores
+from molae_pyg.chem.workers import WorkerPool
+from molae_pyg.cores import available_cores
 
 if TYPE_CHECKING:
     from molae_pyg.datasets.table import MoleculeTable

@@ -15,7 +15,8 @@ from molae_pyg.chem.molecules import problem_message, to_data
 from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.chem.parsing import Molecule
 from molae_pyg.chem.rows import Row, parse, row_in
-from molae_pyg.chem.workers import WorkerPool, available_cores, borrowed
+from molae_pyg.chem.workers import WorkerPool, borrowed
+from molae_pyg.cores import available_cores
 
 _WINDOW = 512  # molecules in progress at once: bounds memory, and a slow molecule delays no other
 _FEW = 32  # conformers; below it, starting processes takes longer than the work

@@ -11,18 +11,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from molae_pyg.chem.worker import Worker
+from molae_pyg.cores import available_cores
 
 _AHEAD = 64  # jobs for each worker that wait or are done, so that a slow one delays no other
 _LOOKS = 0.1  # seconds between two looks at the clock
 
 T = TypeVar("T")
-
-
-def available_cores() -> int:
-    """Returns the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class WorkerPool:

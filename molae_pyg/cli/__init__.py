@@ -5,7 +5,6 @@ that is called with the arguments. It returns None or an exit status.
 """
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -36,9 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 for an error, which is printed, or 130 after Ctrl-C.
     """
-    # Threads of PyTorch that wait keep their cores busy, which costs a factor of twenty or more
-    # where other processes need them. It has to be said before PyTorch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = vars(make_parser().parse_args(argv))
     run, name = args.pop("run"), args.pop("command")
     try:

@@ -21,7 +21,8 @@ from molae_pyg.chem.records import Record
 from molae_pyg.chem.rows import Row, make_row
 from molae_pyg.chem.sdf import smiles_of_record
 from molae_pyg.chem.smiles import checked_smiles
-from molae_pyg.chem.workers import WorkerPool, available_cores
+from molae_pyg.chem.workers import WorkerPool
+from molae_pyg.cores import available_cores
 from molae_pyg.inference.explain import atoms_of, element_of
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.tables.formats import open_table

@@ -12,7 +12,8 @@ from tqdm.auto import tqdm
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.chem.records import Record
 from molae_pyg.chem.rows import Exclusions, Row, compound_key_of, ended_early
-from molae_pyg.chem.workers import WorkerPool, available_cores
+from molae_pyg.chem.workers import WorkerPool
+from molae_pyg.cores import available_cores
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import differences
 from molae_pyg.store.engines import ENGINES, RowSettings, make_rows

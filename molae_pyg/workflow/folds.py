@@ -10,7 +10,7 @@ from tqdm.contrib.concurrent import thread_map
 
 from molae_pyg.chem.featurizer import canonical_smiles
 from molae_pyg.chem.options import InputError
-from molae_pyg.chem.workers import available_cores
+from molae_pyg.cores import available_cores
 from molae_pyg.splits import scaffold_groups
 
 
