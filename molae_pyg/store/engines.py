@@ -1,20 +1,20 @@
-"""Makes rows on the cores of this machine or on a Ray cluster.
+"""Makes rows on the cores of this machine or on a Ray cluster, and calls functions there.
 
-An engine yields rows in the order in which they are finished, and works on a bounded number of
+An engine yields results in the order in which they are finished, and works on a bounded number of
 records at a time. This module loads no torch: Ray workers import it.
 """
 
 import os
 import queue
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from molae_pyg.chem.options import Options
+from molae_pyg.chem.options import InputError, Options
 from molae_pyg.chem.records import Reader, Record
 from molae_pyg.chem.rows import LOST, Exclusions, Row, make_row
 from molae_pyg.chem.workers import WorkerPool
@@ -22,9 +22,20 @@ from molae_pyg.chem.workers import WorkerPool
 ENGINES = ("local", "ray")
 
 CHUNK = 32  # number of rows of one Ray task
-DEATHS = 3  # of Ray workers with a chunk, after which it is split or its row has failed
+DEATHS = 3  # of Ray workers with a task, after which it is split or given up
 _AHEAD = 8  # number of local rows in progress for each worker, so that none waits
-_CHUNKS_AHEAD = 2  # the same for chunks of Ray
+_TASKS_AHEAD = 2  # the same for tasks of Ray
+
+
+S, T, R = TypeVar("S"), TypeVar("T", bound="Task"), TypeVar("R")
+
+
+def check_engine(engine: str, workers: int | None) -> None:
+    """Raises InputError unless there is such an engine and the number of workers is possible."""
+    if engine not in ENGINES:
+        raise InputError(f"engine must be one of {ENGINES}, got {engine!r}")
+    if workers is not None and workers < 1:
+        raise InputError(f"workers must be at least 1, got {workers}; None takes all cores")
 
 
 class RowSettings(NamedTuple):
@@ -57,7 +68,7 @@ def make_rows(
         RecordRefused: If a record could do harm.
         ModuleNotFoundError: If Ray is asked for and not installed.
     """
-    return (_on_ray if engine == "ray" else _on_cores)(records, settings, workers)
+    return (_rows_on_ray if engine == "ray" else _on_cores)(records, settings, workers)
 
 
 def _on_cores(records: Iterable[Numbered], settings: RowSettings, workers: int) -> Made:
@@ -84,67 +95,116 @@ class _Chunk(NamedTuple):
     """The records of one Ray task."""
 
     records: list[Numbered]
-    #: Number of Ray workers that have died with it.
-    deaths: int = 0
 
-    def after_death(self) -> Iterator["_Chunk"]:
-        """Yields what to try next; nothing for a single record after its last chance."""
-        if self.deaths + 1 < DEATHS:
-            yield _Chunk(self.records, self.deaths + 1)
-        elif len(self.records) > 1:
-            yield from (_Chunk([record]) for record in self.records)
+    def split(self) -> "list[_Chunk]":
+        """Returns a chunk for each record; nothing for a single one."""
+        return [_Chunk([record]) for record in self.records] if len(self.records) > 1 else []
 
     def given_up(self) -> list[tuple[int, Row]]:
-        """Returns the failed row of a single record after its last chance, else nothing."""
-        if len(self.records) > 1 or self.deaths + 1 < DEATHS:
-            return []
+        """Returns the failed row of a single record."""
         reason = f"{LOST}, {DEATHS} times in a row"
         return [(number, Row("failed", reason)) for number, _ in self.records]
 
 
-def _on_ray(records: Iterable[Numbered], settings: RowSettings, workers: int | None) -> Made:
+def _rows_on_ray(records: Iterable[Numbered], settings: RowSettings, workers: int | None) -> Made:
+    records = iter(records)
+    chunks = iter(lambda: _Chunk(list(islice(records, CHUNK))), _Chunk([]))
+    with closing(on_ray(_make_chunk, settings, chunks, workers)) as made:
+        for _, rows in made:
+            yield from rows
+
+
+def _make_chunk(settings: RowSettings, chunk: _Chunk) -> list[tuple[int, Row]]:
+    """Makes the rows of one Ray task in a process that can be killed without the Ray worker."""
+    records = chunk.records
+    jobs = [own_pool().apply(make_row, settings.read, r, *settings[1:]) for _, r in records]
+    return [(number, job.result()) for (number, _), job in zip(records, jobs, strict=True)]
+
+
+@lru_cache
+def own_pool() -> WorkerPool:
+    """Returns the pool of one process for all tasks of a Ray worker; it ends with the worker."""
+    return WorkerPool(1)
+
+
+class Task(Protocol):
+    """What a Ray worker does at a time."""
+
+    def split(self) -> "Sequence[Task]":
+        """Returns smaller tasks, which are tried next when workers have died with this one."""
+
+    def given_up(self) -> Any:
+        """Returns the result of a task that cannot be split, or raises an error."""
+
+
+def on_ray(
+    function: Callable[[S, T], R], settings: S, tasks: Iterable[T], workers: int | None
+) -> Iterator[tuple[T, R]]:
+    """Calls a function for many tasks on the cores of a Ray cluster.
+
+    A task is tried again when its Ray worker or its node dies; after :data:`DEATHS` deaths it is
+    split or given up. A bounded number of tasks is in progress at a time.
+
+    Args:
+        function: A function of a module, which Ray workers can import.
+        settings: Its first argument, which each Ray worker receives once.
+        tasks: Its second arguments.
+        workers: Number of tasks at a time. None: the cores of the cluster decide.
+
+    Yields:
+        Tasks and results, in any order.
+
+    Raises:
+        Exception: That of the function.
+        ModuleNotFoundError: If Ray is not installed.
+    """
     with _ray(workers) as ray:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        slots = _CHUNKS_AHEAD * cores if workers in (None, cores) else workers
-        remote = ray.remote(num_cpus=1, max_retries=0)(_make_chunk)
-        settings_ref = ray.put(settings)
-        fresh = iter(records)
-        again: deque[_Chunk] = deque()  # a Ray worker has died with them
-        pending: dict[Any, _Chunk] = {}
+        slots = _TASKS_AHEAD * cores if workers in (None, cores) else workers
+        remote = ray.remote(num_cpus=1, max_retries=0)(_call).options(name=function.__name__)
+        reference = [ray.put(settings)]  # in a list, Ray does not unpack it for every task
+        fresh = ((task, 0) for task in tasks)
+        again: deque[tuple[T, int]] = deque()  # tasks, and how many Ray workers died with them
+        pending: dict[Any, tuple[T, int]] = {}
         try:
             while True:
                 while len(pending) < slots:
-                    chunk = again.popleft() if again else _Chunk(list(islice(fresh, CHUNK)))
-                    if not chunk.records:
+                    task, deaths = again.popleft() if again else next(fresh, (None, 0))
+                    if task is None:
                         break
-                    pending[remote.remote(chunk.records, settings_ref)] = chunk
+                    pending[remote.remote(function, reference, task)] = task, deaths
                 if not pending:
                     return
                 (ref,), _ = ray.wait(list(pending), num_returns=1)
-                chunk = pending.pop(ref)
+                task, deaths = pending.pop(ref)
                 try:
                     made = ray.get(ref)
                 except ray.exceptions.RayTaskError as error:
                     raise error.cause from None
                 except ray.exceptions.RayError:  # the worker, its node or its result is gone
-                    again.extend(chunk.after_death())
-                    made = chunk.given_up()
-                yield from made
+                    if deaths + 1 < DEATHS:
+                        again.append((task, deaths + 1))
+                        continue
+                    if parts := task.split():
+                        again.extend((part, 0) for part in parts)
+                        continue
+                    made = task.given_up()
+                yield task, made
         finally:
             for ref in pending:  # of a cluster that others may use
                 ray.cancel(ref)
 
 
-def _make_chunk(records: list[Numbered], settings: RowSettings) -> list[tuple[int, Row]]:
-    """Makes the rows of one Ray task in a process that can be killed without the Ray worker."""
-    jobs = [_own_pool().apply(make_row, settings.read, r, *settings[1:]) for _, r in records]
-    return [(number, job.result()) for (number, _), job in zip(records, jobs, strict=True)]
+def _call(function: Callable[[S, T], R], settings: list[Any], task: T) -> R:
+    return function(_received(settings[0]), task)
 
 
-@lru_cache
-def _own_pool() -> WorkerPool:
-    """Returns the pool of one process for all tasks of a Ray worker; it ends with the worker."""
-    return WorkerPool(1)
+@lru_cache(maxsize=1)
+def _received(reference: Any) -> Any:
+    """Returns what a reference of Ray refers to; the tasks of a Ray worker receive it once."""
+    import ray
+
+    return ray.get(reference)
 
 
 @contextmanager

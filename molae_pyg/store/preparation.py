@@ -16,7 +16,7 @@ from molae_pyg.chem.workers import WorkerPool
 from molae_pyg.cores import available_cores
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import differences
-from molae_pyg.store.engines import ENGINES, RowSettings, make_rows
+from molae_pyg.store.engines import RowSettings, check_engine, make_rows
 from molae_pyg.store.format import StoreError
 from molae_pyg.store.report import PrepareReport, reopen, report_on
 from molae_pyg.store.sources import MoleculeFile
@@ -98,10 +98,7 @@ def prepare(
         ModuleNotFoundError: If the file or the engine needs a package that is not installed.
         KeyboardInterrupt: On Ctrl-C, with the number of rows that are done.
     """
-    if engine not in ENGINES:
-        raise InputError(f"engine must be one of {ENGINES}, got {engine!r}")
-    if workers is not None and workers < 1:
-        raise InputError(f"workers must be at least 1, got {workers}; None takes all cores")
+    check_engine(engine, workers)
     file = MoleculeFile(source, encoding)
     if next(iter(file), None) is None:
         raise InputError(f"{file.path} holds no molecule")

@@ -16,7 +16,7 @@ from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.records import RecordRefused
 from molae_pyg.store import engines, prepare
-from molae_pyg.store.engines import DEATHS, RowSettings, make_rows
+from molae_pyg.store.engines import RowSettings, make_rows
 
 SMILES = ["CCO", "CN", "C1CC", "CC(=O)O", "c1ccccc1", "CCC", "CCl", "C#N", "CCO", "OO"]
 NUMBERED = [*enumerate(SMILES)]
@@ -189,15 +189,9 @@ def test_a_refused_record_stops_ray(ray):
         made_by("ray", refusing)
 
 
-def test_what_is_tried_after_a_death():
-    chunk = engines._Chunk(NUMBERED[:3])
-    for deaths in range(1, DEATHS):
-        (chunk,) = chunk.after_death()
-        assert chunk == (NUMBERED[:3], deaths)
-    assert chunk.given_up() == []
-    singles = list(chunk.after_death())
-    assert singles == [([record], 0) for record in NUMBERED[:3]]
-    last = singles[0]._replace(deaths=DEATHS - 1)
-    assert list(last.after_death()) == []
-    ((number, row),) = last.given_up()
+def test_what_is_tried_when_ray_workers_keep_dying():
+    singles = engines._Chunk(NUMBERED[:3]).split()
+    assert singles == [([record],) for record in NUMBERED[:3]]
+    assert singles[0].split() == []
+    ((number, row),) = singles[0].given_up()
     assert (number, row.status) == (0, "failed")
