@@ -61,6 +61,11 @@ class Row(NamedTuple):
         return self.status, reason, self.smiles, self.z, self.conformers
 
 
+def status_of(outcome: str) -> str:
+    """Returns the status in tables of a row with this outcome: ``ok``, ``invalid``, ``failed``."""
+    return {"3d": "ok", "2d": "ok", "timed out": "failed"}.get(outcome, outcome)
+
+
 class Exclusions(NamedTuple):
     """Compounds to leave out."""
 

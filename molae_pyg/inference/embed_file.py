@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -13,11 +14,14 @@ from torch import nn
 
 from molae_pyg._version import __version__
 from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.records import Record
+from molae_pyg.chem.workers import WorkerPool
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference.batches import Level, in_batches
 from molae_pyg.inference.file_rows import Coordinates, FileRow, FileRows, open_molecules
-from molae_pyg.inference.parts import Parts
+from molae_pyg.inference.part_jobs import Plan, make_parts
+from molae_pyg.inference.parts import Part, Parts
 from molae_pyg.inference.precision import precision as hardware_precision
 from molae_pyg.inference.readouts import (
     EmbedReadout,
@@ -25,17 +29,20 @@ from molae_pyg.inference.readouts import (
     vector_size,
     vectors_of,
 )
-from molae_pyg.inference.vector_files import WRITERS, Lines, check_output
+from molae_pyg.inference.vector_files import WRITERS, Lines, check_output, frame_of, is_folder
 from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.arguments import size
+from molae_pyg.store.engines import check_engine
 from molae_pyg.tables.formats import check_apart
+from molae_pyg.tables.text_file import ending_of
 
 _AT_ONCE = {"molecule": 512, "atom": 128}  # rows of a part, which are in memory together
 
 
 class _Work(NamedTuple):
-    """How vectors are computed."""
+    """How vectors are computed; a job of :func:`~molae_pyg.inference.part_jobs.make_parts`."""
 
+    rows: FileRows
     encoder: nn.Module
     level: Level
     readout: EmbedReadout
@@ -56,6 +63,17 @@ class _Work(NamedTuple):
         return in_batches(
             self.encoder, function, items, sizes, self.batch_size, self.precision, level=self.level
         )
+
+    def start(self, pool: WorkerPool, first: int, records: list[Record]) -> Callable[[], Part]:
+        """Starts to make conformers; the function that is returned makes the vectors."""
+        wait = self.rows.start(pool, records)
+        return lambda: self._part(first, wait())
+
+    def _part(self, first: int, chunk: list[FileRow]) -> Part:
+        part_of = _of_atoms if self.level == "atom" else _of_molecules
+        columns, x = part_of(self, first, chunk)
+        status, reason = [row.status for row in chunk], [row.reason for row in chunk]
+        return Part(columns | {"status": status, "reason": reason}, {"x": x})
 
 
 class EmbedReport(NamedTuple):
@@ -85,6 +103,8 @@ def embed_file(
     smiles_column: str | None = None,
     readout: EmbedReadout | None = None,
     coordinates: Coordinates | None = None,
+    engine: str = "local",
+    part_rows: int | None = None,
 ) -> EmbedReport:
     """Writes the vectors of every molecule of a file, or of every atom.
 
@@ -93,7 +113,8 @@ def embed_file(
     ``"invalid"`` (no molecule) or ``"failed"`` (no coordinates), with a reason.
 
     Vectors are kept part by part in ``<out>.parts``. After a kill the same call resumes there and
-    writes the same file; ``out`` appears when it is whole, and the parts are removed.
+    writes the same file; ``out`` appears when it is whole, and the parts are removed. The engine
+    and the number of workers may then be others.
 
     The vectors of molecules are those of :func:`~molae_pyg.inference.embed`; an encoder with a
     graph channel sees the graph. Columns are
@@ -113,42 +134,52 @@ def embed_file(
             molecules are made.
         data: SMILES (``.smi``, ``.txt``, ``.csv``, ``.tsv``) or SDF, each also as ``.gz``; or
             ``.parquet``, which is read at once.
-        out: The file to write, ``.csv``, ``.npz`` or ``.parquet`` (needs pyarrow).
+        out: The file to write, ``.csv`` (also with ``.gz``), ``.npz`` or ``.parquet`` (needs
+            pyarrow). A name that ends in a slash is a folder of Parquet files, one for each part,
+            which takes no room twice.
         level: ``"molecule"`` or ``"atom"``.
         num_conformers: Number of conformers to average over. (default: that of the recipe, or 1)
         batch_size: Number of molecules of a forward pass.
         precision: As in :func:`~molae_pyg.inference.embed`.
-        workers: Number of processes that make conformers. (default: one a core)
+        workers: Number of processes that make conformers, or of Ray tasks. (default: one a core)
         encoding: Encoding of lists and tables.
         smiles_column: Column of the SMILES in a table. (default: found by its name)
         readout: As in :func:`~molae_pyg.inference.embed`, of molecules. (default: ``"cls, mean"``)
         coordinates: ``"file"``: those of an SD file, whose records without any count as failed;
             ``"generated"``: those of its records are not used. (default: those of a record if it
             has some)
+        engine: ``"local"`` (default): processes make conformers, and this one runs the encoder; or
+            ``"ray"``: each part is a task on a core of the Ray cluster that is connected, else of
+            that of the environment variable ``RAY_ADDRESS``, else of one that is started here.
+        part_rows: Number of rows of a part, which are in memory together and are sorted by size
+            for the encoder. (default: 512, of atoms 128)
 
     Raises:
         FileNotFoundError: The file, or the folder of ``out``, does not exist.
         InputError: A ValueError, if an argument is out of range, or the file is of an unknown
             kind, damaged or without a molecule, or ``<out>.parts`` has parts of another run. The
             message names file and row, or what differs.
-        ModuleNotFoundError: pyarrow is needed and not installed.
+        ModuleNotFoundError: pyarrow or Ray is needed and not installed.
+        ChildProcessError: A part has ended three Ray workers.
     """
-    out, batch_size = Path(out), size("batch_size", batch_size)
+    batch_size = size("batch_size", batch_size)
     if level not in get_args(Level):
         raise InputError(f"level must be one of {', '.join(get_args(Level))}, got {level!r}")
     if level == "atom" and readout is not None:
         raise InputError(f"readout {readout!r} is of molecules: atoms have vectors of their own")
     readout = "cls" if level == "atom" else readout or "cls, mean"  # atoms have C columns too
     check_readout(readout)
+    check_engine(engine, workers)
     check_output(out)
     check_apart(data, out)
     file = open_molecules(data, encoding, smiles_column, coordinates)
     options = _options(getattr(model, "recipe", None), num_conformers)
     encoder = getattr(model, "encoder", model)
-    work = _Work(encoder, level, readout, batch_size, precision)
-    needs = (sees_graph(encoder), level == "atom")
-    made = FileRows(file, options, *needs, workers, given=coordinates == "file")
-    number, part_of = _AT_ONCE[level], _of_atoms if level == "atom" else _of_molecules
+    made = FileRows(
+        file, options, sees_graph(encoder), level == "atom", given=coordinates == "file"
+    )
+    work = _Work(made, encoder, level, readout, batch_size, hardware_precision(precision))
+    part_rows = _AT_ONCE[level] if part_rows is None else size("part_rows", part_rows)
     identity = {
         "input": sha256_of(file.path),
         "encoding": encoding,
@@ -156,21 +187,14 @@ def embed_file(
         "recipe": options.to_dict(),
         "coordinates": coordinates,
         **_identity_of(work),
-        "rows": number,
+        "rows": part_rows,
+        "folder": is_folder(out),
     }
-    rows: Counter[str] = Counter()
-    with Parts(out, identity) as parts, rdBase.BlockLogs():
-        first = parts.number * number
-        for chunk in made.chunks(number, first):
-            columns, x = part_of(work, first, chunk)
-            status, reason = [row.status for row in chunk], [row.reason for row in chunk]
-            parts.add(columns | {"status": status, "reason": reason}, x=x)
-            first += len(chunk)
-        with WRITERS[out.suffix.lower()](out) as write:
-            for lines in _lines(parts):
-                rows.update(lines.status)
-                write(lines)
-    return EmbedReport(out, rows, vector_size(encoder, readout))
+    plan = Plan(part_rows, engine, workers, "embedding", file.count())
+    with Parts(Path(out), identity) as parts:
+        make_parts(parts, work, file, plan, partial(_add, parts, is_folder(out)))
+        rows = _written(parts, out)
+    return EmbedReport(Path(out), rows, vector_size(encoder, readout))
 
 
 def _options(recipe: dict | None, num_conformers: int | None) -> Options:
@@ -188,16 +212,38 @@ def _identity_of(work: _Work) -> dict[str, Any]:
         "level": work.level,
         "readout": work.readout,
         "batch_size": work.batch_size,
-        "precision": hardware_precision(work.precision),
+        "precision": work.precision,
         "device": next(work.encoder.parameters()).device.type,
         "versions": f"molae_pyg {__version__}, rdkit {rdBase.rdkitVersion}",
     }
 
 
-def _lines(parts: Parts) -> Iterator[Lines]:
-    for columns, arrays in parts:
-        status, reason = columns.pop("status"), columns.pop("reason")
-        yield Lines(columns, arrays["x"], status, reason)
+def _add(parts: Parts, in_folder: bool, number: int, part: Part) -> None:
+    if in_folder:
+        parts.add(number, Part({"status": part.columns["status"]}, {}), frame_of(_lines(part)))
+    else:
+        parts.add(number, part)
+
+
+def _lines(part: Part) -> Lines:
+    columns = dict(part.columns)
+    status, reason = columns.pop("status"), columns.pop("reason")
+    return Lines(columns, part.arrays["x"], status, reason)
+
+
+def _written(parts: Parts, out: str | os.PathLike) -> Counter[str]:
+    """Writes the output; returns the number of rows by status."""
+    rows: Counter[str] = Counter()
+    if is_folder(out):
+        for part in parts:
+            rows.update(part.columns["status"])
+        parts.publish()
+        return rows
+    with WRITERS[ending_of(out)](Path(out)) as write:
+        for part in parts:
+            rows.update(part.columns["status"])
+            write(_lines(part))
+    return rows
 
 
 def _of_molecules(

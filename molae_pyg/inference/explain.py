@@ -21,6 +21,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from molae_pyg.chem.options import DUMMY_Z
+from molae_pyg.chem.rows import status_of
 from molae_pyg.chem.smiles import checked_smiles, plain_mol, sanitised
 from molae_pyg.inference.copies import Copies
 from molae_pyg.inference.graphs import Graphs
@@ -30,9 +31,6 @@ from molae_pyg.kinds import of_predicted_class
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.encoding import graph_input, sees_graph
 from molae_pyg.nn.arguments import size
-
-#: Status of a row with a molecule, by its outcome in the featurizer's report.
-STATUS = {"3d": "ok", "2d": "ok"}
 
 _PLACE = "_molae_place"  # atom property: index with explicit hydrogens counted
 
@@ -141,7 +139,7 @@ def _explain_smiles(
 ) -> list[Explanation]:
     items, report = by_recipe(models[0], smiles)
     predictions, values = leave_one_out(models, items, batch_size, precision) if items else ([], [])
-    status = [STATUS.get(outcome, outcome) for outcome in report.outcomes]
+    status = [status_of(outcome) for outcome in report.outcomes]
     blank = Explanation("", "", "", models[0].task_names, models[0].task_types, [], *[None] * 3)
     rows = zip(smiles, status, report.reasons, strict=True)
     hydrogens = not models[0].recipe.get("remove_hydrogens", True)

@@ -1,28 +1,23 @@
 """The molecules of a file with their conformers, row by row, in bounded memory."""
 
 import os
-from collections import deque
-from collections.abc import Iterator
-from contextlib import closing
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
-from tqdm.auto import tqdm
 
 from molae_pyg.chem.given import row_of_record
 from molae_pyg.chem.graph import add_graph
 from molae_pyg.chem.options import InputError, Options, as_input_errors
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.records import Record
-from molae_pyg.chem.rows import Row, make_row
+from molae_pyg.chem.rows import Row, make_row, status_of
 from molae_pyg.chem.sdf import smiles_of_record
 from molae_pyg.chem.smiles import checked_smiles
 from molae_pyg.chem.workers import WorkerPool
-from molae_pyg.cores import available_cores
 from molae_pyg.inference.explain import atoms_of, element_of
 from molae_pyg.store.sources import MoleculeFile
 from molae_pyg.tables.formats import open_table
@@ -107,14 +102,13 @@ class FileRow(NamedTuple):
 
 
 class FileRows:
-    """The rows of a file, some at a time.
+    """Makes the rows of a file.
 
     Args:
         file: The file.
         options: How molecules are made.
         graph: Whether molecules get their graph.
         atoms: Whether atoms are numbered as in the input.
-        workers: Number of processes that make conformers; default: one a core.
         given: Whether the coordinates are those of the records, and none are made.
     """
 
@@ -124,48 +118,24 @@ class FileRows:
         options: Options,
         graph: bool,
         atoms: bool,
-        workers: int | None = None,
         given: bool = False,
     ):
         self.file, self.options, self.graph, self.atoms = file, options, graph, atoms
-        self.workers, self.given = workers, given
+        self.given = given
 
-    def chunks(self, number: int, first: int = 0) -> Iterator[list[FileRow]]:
-        """Yields rows in the order of the file.
-
-        Args:
-            number: Number of rows at a time.
-            first: Number of rows that are skipped.
-        """
-        count = self.file.count()
-        bar = tqdm(desc="embedding", total=count, initial=first, unit="mol", delay=1, disable=None)
-        with bar, closing(self._made(first)) as made:
-            while pairs := list(islice(made, number)):
-                yield [self._row(row, record) for row, record in pairs]
-                bar.update(len(pairs))
-
-    def _made(self, first: int) -> Iterator[tuple[Row, Record]]:
-        """Yields rows and their records."""
-        records = islice(self.file, first, None)
+    def start(self, pool: WorkerPool, records: list[Record]) -> Callable[[], list[FileRow]]:
+        """Starts to make rows on a pool; the function that is returned waits for them."""
         if self.given:
-            for record in records:
-                yield row_of_record(record, self.options), record
-            return
-        under_way: deque[Record] = deque()
-
-        def arguments() -> Iterator[tuple]:
-            for record in records:
-                under_way.append(record)
-                yield self.file.read, record, self.options
-
-        with WorkerPool(self.workers or available_cores()) as pool:
-            for row in pool.map(make_row, arguments()):
-                yield row, under_way.popleft()
+            return lambda: [self._row(row_of_record(r, self.options), r) for r in records]
+        jobs = [pool.apply(make_row, self.file.read, record, self.options) for record in records]
+        return lambda: [
+            self._row(job.result(), record) for job, record in zip(jobs, records, strict=True)
+        ]
 
     def _row(self, row: Row, record: Record) -> FileRow:
-        nothing = FileRow("invalid", row.reason, row.smiles, None, None, None)
+        nothing = FileRow(status_of(row.status), row.reason, row.smiles, None, None, None)
         if row.z is None:
-            return nothing if row.status == "invalid" else nothing._replace(status="failed")
+            return nothing
         if row.atom_map is None and (self.graph or self.atoms):
             raise InputError(
                 f"{self.file.path}: its records do not number atoms, which vectors of atoms and an "

@@ -1,18 +1,21 @@
 """Parts of a long result, kept beside it until it is whole: a killed run resumes from them."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from molae_pyg.chem.options import InputError
 from molae_pyg.durable import FolderLock, replacing, write_durably
 from molae_pyg.fingerprint import differences
+from molae_pyg.inference.vector_files import write_frame
 
-_RUN, _COLUMNS = "run.json", "columns"
+_RUN, _COLUMNS, _ROWS = "run.json", "columns", "rows"
 
 
 class Part(NamedTuple):
@@ -23,19 +26,20 @@ class Part(NamedTuple):
 
 
 class Parts:
-    """The parts of an output file, in the folder ``<name>.parts`` beside it.
+    """The parts of an output, in the folder ``<name>.parts`` beside it.
 
-    Part k, ``<k>.npz``, has the rows of the input from k times a fixed number on. As a context
-    manager it removes the folder when the block has ended, or when the input turned out to be at
-    fault. After any other error, an interrupt or a kill the folder stays.
+    Part k, ``<k>.npz``, has the rows of the input from k times a fixed number on; parts may be
+    added in any order. As a context manager it removes the folder when the block has ended, or
+    when the input turned out to be at fault. After any other error, an interrupt or a kill the
+    folder stays.
 
     Args:
-        out: The output file; its folder exists.
+        out: The output; its folder exists.
         identity: What makes a run the same, as JSON keeps it.
 
     Attributes:
         folder: The folder.
-        number: Number of parts that are there, counted from the first without a gap.
+        done: Numbers of the parts that are there.
 
     Raises:
         InputError: If the folder has parts of another run; the message says what differs.
@@ -43,7 +47,7 @@ class Parts:
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any]):
-        self.folder = out.with_name(f"{out.name}.parts")
+        self._out, self.folder = out, out.with_name(f"{out.name}.parts")
         self.folder.mkdir(exist_ok=True)
         self._lock = FolderLock(self.folder)
         try:
@@ -51,26 +55,35 @@ class Parts:
         except BaseException:
             self._lock.release()
             raise
-        self.number = 0
-        while self._file(self.number).is_file():
-            self.number += 1
+        self.done = {int(file.stem) for file in self.folder.glob("*.npz")}
 
-    def add(self, columns: Mapping[str, Sequence[Any]], **arrays: np.ndarray) -> None:
-        """Writes the next part; it is on the disk afterwards.
+    def add(self, number: int, part: Part, frame: pd.DataFrame | None = None) -> None:
+        """Writes a part; it is on the disk afterwards.
 
         Args:
-            columns: Texts and numbers by name.
-            arrays: Arrays by name.
+            number: Its number.
+            part: What is kept until the output is whole.
+            frame: Rows of the output, if it is a folder of Parquet files.
         """
-        lists = {name: np.asarray(values, object).tolist() for name, values in columns.items()}
-        text = np.frombuffer(json.dumps(lists).encode(), np.uint8)
-        with replacing(self._file(self.number)) as file:
-            np.savez(file, **{_COLUMNS: text}, **arrays)
-        self.number += 1
+        if frame is not None:
+            (self.folder / _ROWS).mkdir(exist_ok=True)
+            write_frame(self.folder / _ROWS / f"part-{number:07}.parquet", frame)
+        text = np.frombuffer(json.dumps(part.columns).encode(), np.uint8)
+        with replacing(self.folder / f"{number:07}.npz") as file:
+            np.savez(file, **{_COLUMNS: text}, **part.arrays)
+        self.done.add(number)
+
+    def publish(self) -> None:
+        """Gives the folder with the rows of all parts the name of the output."""
+        if (self.folder / _ROWS).is_dir():  # else a run was killed after this line
+            os.rename(self.folder / _ROWS, self._out)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self.done
 
     def __iter__(self) -> Iterator[Part]:
-        for number in range(self.number):
-            with np.load(self._file(number), allow_pickle=False) as found:
+        for number in sorted(self.done):
+            with np.load(self.folder / f"{number:07}.npz", allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
             yield Part(json.loads(arrays.pop(_COLUMNS).tobytes()), arrays)
 
@@ -79,11 +92,8 @@ class Parts:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._lock.release()
-        if kind is None or issubclass(kind, InputError) or not self.number:
+        if kind is None or issubclass(kind, InputError) or not self.done:
             shutil.rmtree(self.folder)
-
-    def _file(self, number: int) -> Path:
-        return self.folder / f"{number:07}.npz"
 
     def _check(self, identity: dict[str, Any]) -> None:
         file = self.folder / _RUN

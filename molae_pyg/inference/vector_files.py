@@ -1,19 +1,26 @@
-"""Files of vectors, written part by part: CSV, NumPy's npz, and Parquet."""
+"""Outputs of many rows, written part by part: CSV, NumPy's npz, Parquet, and folders of Parquet."""
 
+import gzip
 import io
+import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 import numpy as np
 import pandas as pd
 
 from molae_pyg.chem.options import InputError
+from molae_pyg.chem.sdf import is_packed
 from molae_pyg.durable import replacing
+from molae_pyg.tables.text_file import ending_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _LONGEST = 200  # characters of a reason in an npz file, whose texts are all equally long
 
@@ -30,7 +37,8 @@ class Lines(NamedTuple):
 Write = Callable[[Lines], None]
 
 
-def _frame(lines: Lines) -> pd.DataFrame:
+def frame_of(lines: Lines) -> pd.DataFrame:
+    """Returns lines as a table."""
     named = pd.DataFrame(lines.columns)
     if "atom" in named:
         named["atom"] = named["atom"].astype("Int64")  # empty, not NaN, where there is none
@@ -39,43 +47,81 @@ def _frame(lines: Lines) -> pd.DataFrame:
 
 
 @contextmanager
+def text_writer(path: Path) -> Iterator[TextIO]:
+    """Opens a text that replaces another as a whole; ``.gz`` is compressed."""
+    with replacing(path) as file, ExitStack() as stack:
+        if is_packed(path):
+            file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+        text = io.TextIOWrapper(file, "utf-8", "surrogatepass", newline="", write_through=True)
+        yield text
+        text.detach()
+
+
+@contextmanager
 def write_csv(path: Path) -> Iterator[Write]:
     """Writes a table of texts; numbers have seven digits, which are those of float32."""
-    with replacing(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+    with text_writer(path) as text:
         first = True
 
         def write(lines: Lines) -> None:
             nonlocal first
-            frame = _frame(lines)
+            frame = frame_of(lines)
             frame.to_csv(text, index=False, header=first, float_format="%.7g", lineterminator="\n")
             first = False
 
         yield write
-        text.detach()
 
 
 @contextmanager
 def write_parquet(path: Path) -> Iterator[Write]:
     """Writes a table of typed columns, a group of rows a part."""
-    import pyarrow as pa
+    with parquet_writer(path) as write:
+        yield lambda lines: write(frame_of(lines))
+
+
+@contextmanager
+def parquet_writer(path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Writes tables with equal columns to one Parquet file."""
     from pyarrow.parquet import ParquetWriter
 
     with replacing(path) as file:
         writer = None
 
-        def write(lines: Lines) -> None:
+        def write(frame: pd.DataFrame) -> None:
             nonlocal writer
-            table = pa.Table.from_pandas(_frame(lines), preserve_index=False)
+            table = _arrow(frame)
             if writer is None:
                 writer = ParquetWriter(file, table.schema)
-            writer.write_table(table.cast(writer.schema))
+            writer.write_table(table)
 
         try:
             yield write
         finally:
             if writer is not None:
                 writer.close()
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Writes a table to a Parquet file."""
+    with parquet_writer(path) as write:
+        write(frame)
+
+
+def _arrow(frame: pd.DataFrame) -> "pa.Table":
+    """Returns a table of Arrow whose types do not depend on the rows.
+
+    Columns of objects are texts, or lists of numbers with None where there is none.
+    """
+    import pyarrow as pa
+
+    def kind(values: pd.Series) -> pa.DataType:
+        if values.dtype != object:
+            return pa.Array.from_pandas(values[:0]).type
+        is_list = any(value is None or isinstance(value, np.ndarray) for value in values)
+        return pa.list_(pa.float64()) if is_list else pa.string()
+
+    schema = pa.schema([(name, kind(frame[name])) for name in frame])
+    return pa.Table.from_pandas(frame, schema, preserve_index=False)
 
 
 @contextmanager
@@ -112,23 +158,39 @@ def write_npz(path: Path) -> Iterator[Write]:
 WRITERS = {".csv": write_csv, ".npz": write_npz, ".parquet": write_parquet}
 
 
-def check_output(path: Path) -> None:
-    """Checks before the work that a file can be written.
+def is_folder(out: str | os.PathLike) -> bool:
+    """Returns whether a name means a folder of Parquet files: it ends in a slash."""
+    return os.fspath(out).endswith(tuple(filter(None, (os.sep, os.altsep))))
+
+
+def check_output(out: str | os.PathLike, endings: Sequence[str] = tuple(WRITERS)) -> None:
+    """Checks before the work that an output can be written.
+
+    Args:
+        out: Name of a file, or of a folder, see :func:`is_folder`.
+        endings: Endings that the name of a file may have.
 
     Raises:
-        InputError: Its name has another ending.
-        FileNotFoundError: Its folder does not exist.
+        InputError: Its name has another ending, or the folder exists.
+        FileNotFoundError: The folder above it does not exist.
         ModuleNotFoundError: pyarrow is needed and not installed.
     """
-    if path.suffix.lower() not in WRITERS:
-        raise InputError(f"{path}: the name must end in {', '.join(WRITERS)}")
-    if not path.parent.is_dir():
+    path, ending = Path(out), ending_of(out)
+    is_text = ending in (".csv", ".tsv")
+    if not is_folder(out) and (ending not in endings or (is_packed(out) and not is_text)):
+        raise InputError(
+            f"{path}: the name must end in {', '.join(endings)} (a text also in .gz), or in / for "
+            "a folder of Parquet files"
+        )
+    if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
-    if path.suffix.lower() == ".parquet":
+    if is_folder(out) and path.exists() and not path.with_name(f"{path.name}.parts").exists():
+        raise InputError(f"{path} exists: remove it, or give another name")
+    if is_folder(out) or ending == ".parquet":
         try:
             import pyarrow  # noqa: F401
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
-                "writing .parquet needs pyarrow: pip install 'molae_pyg[parquet]'; .csv and .npz "
-                "need nothing else"
+                "writing .parquet needs pyarrow: pip install 'molae_pyg[parquet]'; .csv needs "
+                "nothing else"
             ) from None

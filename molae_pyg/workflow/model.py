@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from molae_pyg import checkpoint
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.rows import status_of
 from molae_pyg.inference import Explanation
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.workflow.estimates import max_tanimoto
@@ -53,12 +54,14 @@ class FittedModel:
         y: Their exact labels ``[n, T]``, NaN = missing or a bound; of classes the index.
         cache: Whether conformers and features of SMILES are kept in the user's cache and taken
             from there. default: false.
+        workers: Number of processes that make conformers. default: one a core.
         predictions: Predictions ``[n, O]`` of rows by models that have not seen them, of this model
             (``"molae"``) and of the baselines, by name; empty with one fold. O = T unless a target
             has several classes, see :meth:`columns_of`.
     """
 
     cache = False
+    workers: int | None = None
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -98,6 +101,12 @@ class FittedModel:
             return AtomModel(folder)
         return cls(folder)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process reads its weights from the folder."""
+        lazy = ("models", "encoder", "folder")
+        kept = {name: value for name, value in self.__dict__.items() if name not in lazy}
+        return kept | {"folder": self.folder.absolute()}
+
     def __repr__(self) -> str:
         names = ", ".join(target.name for target in self.targets)
         return f"{type(self).__name__}({self.folder}, {names}, {self.num_folds} folds)"
@@ -109,8 +118,8 @@ class FittedModel:
 
     @property
     def status(self) -> list[str]:
-        """Status of each row of the table: ``"ok"``, or its outcome if it gave no molecule."""
-        return ["ok" if outcome in ("3d", "2d") else outcome for outcome in self.outcomes]
+        """Status of each row of the table: ``"ok"``, ``"invalid"`` or ``"failed"``."""
+        return [status_of(outcome) for outcome in self.outcomes]
 
     @cached_property
     def models(self) -> list[FoldModel]:
@@ -258,7 +267,9 @@ class FittedModel:
         given = Molecules.of(molecules)
         if with_coordinates:
             self._compare_sources(given)
-        return outcomes_of(given, self._options, self._cache, with_coordinates, with_smiles)
+        return outcomes_of(
+            given, self._options, self._cache, with_coordinates, with_smiles, self.workers
+        )
 
     def _compare_sources(self, given: Molecules) -> None:
         there, now = self.info["recipe"].get("source", "smiles"), given.source

@@ -89,19 +89,22 @@ class Molecules(NamedTuple):
         ]
         return self._replace(given=given)
 
-    def rows(self, options: Options, cache: FeatureCache | None = None) -> list[Row]:
+    def rows(
+        self, options: Options, cache: FeatureCache | None = None, workers: int | None = None
+    ) -> list[Row]:
         """Returns a row with atoms and conformers of each molecule.
 
         Args:
             options: How molecules are made. Of given conformers as many are taken, in turn if there
                 are fewer.
             cache: Cache of rows that are made from SMILES. default: none.
+            workers: Number of processes that make conformers. default: one a core.
         """
         texts = [s for s, row in zip(self.smiles, self.given, strict=True) if row is None]
         distinct = list(dict.fromkeys(texts))
         known = {} if cache is None else cache.rows(distinct)
         missing = [text for text in distinct if text not in known]
-        made = rows_of(missing, options)
+        made = rows_of(missing, options, workers)
         bar = tqdm(made, "conformers", len(missing), unit="mol", delay=1.0, disable=None)
         new = {text: as_stored(row) for text, row in zip(missing, bar, strict=True)}
         if cache is not None:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from molae_pyg.chem.molecules import to_data
 from molae_pyg.chem.options import InputError, Options
-from molae_pyg.chem.rows import Row, parse
+from molae_pyg.chem.rows import Row, parse, status_of
 from molae_pyg.datasets import CSVDataset
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.datasets.table_storage import Molecules as Stored
@@ -24,9 +24,6 @@ from molae_pyg.workflow.molecules import NO_SMILES, Molecules
 
 if TYPE_CHECKING:
     from molae_pyg.workflow.settings import FitSettings
-
-#: Status of rows in tables, by that of the featurizer.
-_STATUS = {"3d": "ok", "2d": "ok", "timed out": "failed"}
 
 
 class Outcomes(NamedTuple):
@@ -44,6 +41,7 @@ def outcomes_of(
     cache: FeatureCache | None = None,
     with_coordinates: bool = True,
     with_smiles: bool = False,
+    workers: int | None = None,
 ) -> Outcomes:
     """Makes molecules.
 
@@ -53,9 +51,14 @@ def outcomes_of(
         cache: Cache of their conformers. default: none.
         with_coordinates: Whether conformers are made. default: true.
         with_smiles: Whether each molecule needs a SMILES, too. default: false.
+        workers: Number of processes that make conformers. default: one a core.
     """
-    rows = given.rows(options, cache) if with_coordinates else _read(given, options.time_limit)
-    status = [_STATUS.get(row.status, row.status) for row in rows]
+    rows = (
+        given.rows(options, cache, workers)
+        if with_coordinates
+        else _read(given, options.time_limit)
+    )
+    status = [status_of(row.status) for row in rows]
     reason = [row.reason for row in rows]
     for number, text in enumerate(given.smiles):
         if with_smiles and not text and status[number] == "ok":

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from molae_pyg.chem.options import InputError
-from molae_pyg.inference.parts import Parts
+from molae_pyg.inference.parts import Part, Parts
 
 IDENTITY = {"rows": 2, "level": "molecule"}
 
 
 def test_parts_come_back_in_order_and_the_folder_goes(tmp_path):
     with Parts(tmp_path / "a.csv", IDENTITY) as parts:
-        parts.add({"a": ["x", None], "b": np.array([1, 2])}, x=np.ones((2, 3), np.float32))
-        parts.add({"a": ["é\ud7ff", ""], "b": [float("nan"), 0.1]}, x=np.zeros((1, 3), np.float32))
+        later = {"a": ["é\ud7ff", ""], "b": [float("nan"), 0.1]}
+        parts.add(1, Part(later, {"x": np.zeros((1, 3), np.float32)}))
+        parts.add(0, Part({"a": ["x", None], "b": [1, 2]}, {"x": np.ones((2, 3), np.float32)}))
         first, second = parts
         assert (tmp_path / "a.csv.parts").is_dir()
     assert first.columns == {"a": ["x", None], "b": [1, 2]}
@@ -30,7 +31,7 @@ def test_parts_come_back_in_order_and_the_folder_goes(tmp_path):
 def one_part(folder: Path, error: BaseException) -> None:
     """Writes a part, and then there is an error."""
     with Parts(folder / "a.csv", IDENTITY) as parts:
-        parts.add({"a": [1]})
+        parts.add(1, Part({"a": [1]}, {}))
         raise error
 
 
@@ -39,9 +40,11 @@ def test_parts_stay_after_an_error_and_are_continued(tmp_path, error):
     with pytest.raises(error):
         one_part(tmp_path, error())
     with Parts(tmp_path / "a.csv", IDENTITY) as parts:
-        assert parts.number == 1
-        parts.add({"a": [2]})
-        assert [part.columns["a"] for part in parts] == [[1], [2]]
+        assert parts.done == {1}
+        assert 1 in parts
+        assert 0 not in parts
+        parts.add(0, Part({"a": [2]}, {}))
+        assert [part.columns["a"] for part in parts] == [[2], [1]]
 
 
 def test_parts_of_a_faulty_input_and_empty_folders_go(tmp_path):
@@ -58,7 +61,7 @@ def test_parts_of_another_run_or_process_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"a.csv.parts has parts .*: level: 'molecule' there, 'a"):
         Parts(tmp_path / "a.csv", {**IDENTITY, "level": "atom"})
     with Parts(tmp_path / "a.csv", IDENTITY) as parts:
-        assert parts.number == 1
+        assert parts.done == {1}
         with pytest.raises(BlockingIOError, match="is taken by this process"):
             Parts(tmp_path / "a.csv", IDENTITY)
 
