@@ -77,9 +77,9 @@ def open_table(
         return
     with unpacked(path) as (file, _):
         if kind in LISTS:
-            file, encoding = _as_csv(_lines(file, path, encoding)), "utf-8"
+            file, encoding = _AsCsv(_lines(file, path, encoding)), "utf-8"
         elif kind == ".sdf":
-            file, encoding = _as_csv(_records(file, path)), "utf-8"
+            file, encoding = _AsCsv(_records(file, path)), "utf-8"
         yield TableRows(file, path, encoding, smiles_column)
 
 
@@ -94,19 +94,24 @@ def _lines(file: BinaryIO, path: str | os.PathLike, encoding: str) -> Iterator[S
 def _records(file: BinaryIO, path: str | os.PathLike) -> Iterator[Sequence[str]]:
     """Yields a header and the records; the SMILES of one that cannot be read is empty."""
     names: dict[str, None] = {}
-    records: list[tuple[str, str, dict[str, str]]] = []
-    with rdBase.BlockLogs():
-        for block in sdf_blocks(file, path):
+    for block in sdf_blocks(file, path):
+        names |= dict.fromkeys(_properties(_text_of(block)))
+    yield [*_COLUMNS, *(f"{name} (property)" if name in _COLUMNS else name for name in names)]
+    file.seek(0)
+    for block in sdf_blocks(file, path):
+        with rdBase.BlockLogs():
             try:
                 smiles, _ = smiles_of_record(block)
             except ValueError:
                 smiles = ""
-            text = block.decode("utf-8", "replace").splitlines()
-            records.append((smiles, text[0].strip() if text else "", _properties(text)))
-            names |= dict.fromkeys(records[-1][2])
-    yield [*_COLUMNS, *(f"{name} (property)" if name in _COLUMNS else name for name in names)]
-    for smiles, title, found in records:
+        text = _text_of(block)
+        found = _properties(text)
+        title = text[0].strip() if text else ""
         yield [smiles, title, *(found.get(name, "") for name in names)]
+
+
+def _text_of(block: bytes) -> list[str]:
+    return block.decode("utf-8", "replace").splitlines()
 
 
 def _properties(lines: Sequence[str]) -> dict[str, str]:
@@ -123,10 +128,21 @@ def _properties(lines: Sequence[str]) -> dict[str, str]:
     return {name: "\n".join(values) for name, values in found.items()}
 
 
-def _as_csv(rows: Iterable[Sequence[str]]) -> BinaryIO:
-    text = io.StringIO(newline="")
-    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
-    return io.BytesIO(text.getvalue().encode("utf-8", "replace"))
+class _AsCsv:
+    """Rows as the bytes of a table, which are made as they are read."""
+
+    def __init__(self, rows: Iterable[Sequence[str]]):
+        self._rows = iter(rows)
+
+    def read(self, size: int) -> bytes:
+        """Returns the next rows, of about ``size`` characters; nothing at the end."""
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+        for row in self._rows:
+            writer.writerow(row)
+            if text.tell() >= size:
+                break
+        return text.getvalue().encode("utf-8", "replace")
 
 
 def _parquet(path: str | os.PathLike) -> BinaryIO:
