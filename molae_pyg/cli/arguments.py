@@ -3,11 +3,6 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from molae_pyg.workflow import FittedModel
-    from molae_pyg.workflow.predicting import Given
 
 
 def add_verb(
@@ -55,28 +50,13 @@ def add_coordinates(parser: argparse.ArgumentParser, default: str | None, what: 
     )
 
 
-def molecules_of(model: "FittedModel", data: str, smiles: str | None, encoding: str) -> "Given":
-    """Reads the molecules of a file as a fitted model takes them.
-
-    These are SMILES, with coordinates if it was trained on those of a file, with the places of the
-    atoms if it predicts atoms, or with other columns if it was trained with some.
-    """
-    from molae_pyg.chem.options import InputError, as_input_errors
-    from molae_pyg.tables.atom_lists import read_records
-    from molae_pyg.tables.formats import read_cells, smiles_of
-    from molae_pyg.workflow import AtomModel, molecules_of_sdf
-
-    with as_input_errors():
-        if model.coordinates == "file":
-            found = molecules_of_sdf(data)
-        else:
-            read = read_records if isinstance(model, AtomModel) else smiles_of
-            found = read(data, encoding, smiles)
-        if model.extra:
-            found = model.extra.beside(found, read_cells(data, encoding, smiles))
-    if not getattr(found, "smiles", found):
-        raise InputError(f"{data} has no rows")
-    return found
+def add_engine_flags(parser: argparse.ArgumentParser, part_rows: str) -> None:
+    """Adds the flags ``engine``, ``workers`` and ``part_rows``, whose default is described."""
+    add = parser.add_argument
+    add("--engine", choices=("local", "ray"), default="local", help="default: local")
+    add("--workers", type=int, metavar="N", help="processes, or Ray tasks; default: one a core")
+    what = "rows that are in memory together, and that a kill can cost"
+    add("--part-rows", type=int, metavar="N", help=f"{what}; default: {part_rows}")
 
 
 @contextmanager

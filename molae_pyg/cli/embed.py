@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from molae_pyg.cli.arguments import (
     add_coordinates,
     add_data,
+    add_engine_flags,
     add_table_flags,
     add_verb,
     resumable,
@@ -30,7 +31,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser = add_verb(commands, "embed", _embed, what, _DESCRIPTION)
     add = parser.add_argument
     add_data(parser)
-    add("out", metavar="OUT", help="file to write: .csv, .npz or .parquet (needs pyarrow)")
+    what = ".csv, .npz, .parquet (needs pyarrow), or NAME/, a folder of .parquet files"
+    add("out", metavar="OUT", help=f"file to write: {what}")
     add(
         "--weights",
         default="molae-small",
@@ -44,7 +46,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     what = "those of MODEL, or else those of the file where it has 3D coordinates"
     add_coordinates(parser, None, what)
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
-    add("--workers", type=int, metavar="N", help="processes for conformers; default: one a core")
+    add_engine_flags(parser, "512, of atoms 128")
     add_table_flags(parser)
 
 
@@ -56,7 +58,9 @@ def _embed(
     readout: str | None,
     coordinates: str | None,
     conformers: int | None,
+    engine: str,
     workers: int | None,
+    part_rows: int | None,
     smiles: str | None,
     encoding: str,
 ) -> None:
@@ -65,7 +69,7 @@ def _embed(
     model, own = _load(weights)
     how = ("auto", workers, encoding, smiles, _READOUTS[readout], coordinates or own)
     with resumable():
-        print(embed_file(model, data, out, level, conformers, 32, *how))
+        print(embed_file(model, data, out, level, conformers, 32, *how, engine, part_rows))
 
 
 def _load(weights: str) -> "tuple[nn.Module, str | None]":

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb, molecules_of
+from molae_pyg.cli.arguments import add_data, add_table_flags, add_verb
 
 if TYPE_CHECKING:
     from molae_pyg.inference import Explanation
@@ -78,11 +78,12 @@ def _explanations(
     from molae_pyg.tables.formats import smiles_of
     from molae_pyg.workflow import FittedModel
     from molae_pyg.workflow.features import DESCRIPTORS, ECFP
+    from molae_pyg.workflow.file_molecules import molecules_of
     from molae_pyg.workflow.folder import MODEL_FILE
 
     if (Path(folder) / MODEL_FILE).is_file():
         fitted = FittedModel.load(folder)
-        molecules = molecules_of(fitted, data, smiles, encoding)
+        molecules = molecules_of(fitted, data, encoding, smiles)
         blocks = list(dict.fromkeys(name for fold in fitted.models for name in fold.blocks))
         parts = ["fine-tuned encoder"] * any(fold.is_finetuned for fold in fitted.models) + blocks
         read_from = ", ".join(parts)

@@ -1,18 +1,17 @@
 """What is written and printed: predictions beside the columns of a table, and scores."""
 
 import csv
-import gzip
-import io
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from molae_pyg.chem.options import InputError
 from molae_pyg.durable import write_durably
+from molae_pyg.inference.vector_files import text_writer
 from molae_pyg.metrics import DEFAULT_METRIC, evaluate_tasks
 from molae_pyg.tables.cells import word
 from molae_pyg.tables.formats import Cells, open_table
@@ -144,22 +143,41 @@ def write_beside(path: str | Path, cells: Cells, new: pd.DataFrame) -> list[str]
     Returns:
         The columns of the table that were renamed.
     """
-    columns, renamed = [], []
-    for name in cells.columns:
-        columns.append(f"{name} (input)" if name in new.columns else name)
-        renamed += [name] * (columns[-1] != name)
-    text = io.StringIO(newline="")
-    mark = "\t" if ending_of(path) == ".tsv" else ","
-    writer = csv.writer(text, delimiter=mark, lineterminator="\n")
-    writer.writerow([*columns, *new.columns])
-    added = [_texts(new.iloc[:, place]) for place in range(new.shape[1])]
-    for row, given in enumerate(cells.rows):
-        writer.writerow([*given, *(column[row] for column in added)])
-    content = text.getvalue().encode("utf-8", "surrogatepass")
-    if str(path).lower().endswith(".gz"):
-        content = gzip.compress(content, mtime=0)
-    write_durably(path, content)
-    return renamed
+    with beside_writer(Path(path), cells.columns) as write:
+        write(cells.rows, new)
+    return [name for name in cells.columns if name in new.columns]
+
+
+@contextmanager
+def beside_writer(
+    path: Path, columns: list[str]
+) -> Iterator[Callable[[list[list[str]], pd.DataFrame], None]]:
+    """Yields a function that writes cells of a table and new columns; see :func:`write_beside`.
+
+    Args:
+        path: The file.
+        columns: Columns of the table.
+    """
+    with text_writer(path) as text:
+        mark = "\t" if ending_of(path) == ".tsv" else ","
+        writer = csv.writer(text, delimiter=mark, lineterminator="\n")
+        is_first = True
+
+        def write(rows: list[list[str]], new: pd.DataFrame) -> None:
+            nonlocal is_first
+            if is_first:
+                writer.writerow([*named_beside(columns, new), *new.columns])
+                is_first = False
+            added = [_texts(new.iloc[:, place]) for place in range(new.shape[1])]
+            for row, given in enumerate(rows):
+                writer.writerow([*given, *(column[row] for column in added)])
+
+        yield write
+
+
+def named_beside(columns: list[str], new: pd.DataFrame) -> list[str]:
+    """Returns names of columns of a table that differ from those of new columns."""
+    return [f"{name} (input)" if name in new.columns else name for name in columns]
 
 
 def _texts(column: pd.Series) -> Sequence[str]:
@@ -181,14 +199,6 @@ def cells_of(table: Table) -> Cells:
             texts = [marks[side] * bool(text) + text for side, text in sides]
         columns.append(texts)
     return Cells(["smiles", *table.task_names], [list(row) for row in zip(*columns, strict=True)])
-
-
-def check_output(path: str | Path) -> None:
-    """Checks before the work that predictions can be written there (ValueError or OSError)."""
-    if ending_of(path) not in (".csv", ".tsv"):
-        raise InputError(f"{path}: the name must end in .csv or .tsv (or .gz)")
-    if not Path(path).absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: there is no such folder")
 
 
 def scores_of(

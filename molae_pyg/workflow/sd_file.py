@@ -1,6 +1,7 @@
 """Molecules of an SD file with their own 3D coordinates."""
 
 import os
+from collections.abc import Iterable
 
 from rdkit import rdBase
 
@@ -25,9 +26,15 @@ def molecules_of_sdf(path: str | os.PathLike) -> Molecules:
         InputError: If it is no SD file, or damaged.
     """
     check_has_coordinates(path)
+    with as_input_errors(), unpacked(path) as (file, _):
+        return molecules_of_blocks(sdf_blocks(file, path))
+
+
+def molecules_of_blocks(blocks: Iterable[bytes]) -> Molecules:
+    """Reads records of an SD file as :func:`molecules_of_sdf` does."""
     rows = []
-    with as_input_errors(), unpacked(path) as (file, _), rdBase.BlockLogs():
-        for block in sdf_blocks(file, path):
+    with rdBase.BlockLogs():
+        for block in blocks:
             found = read_given(block, canonical=True)
             rows.append(found if isinstance(found, Row) else row_of_given(found))
     return Molecules([row.smiles for row in rows], rows)

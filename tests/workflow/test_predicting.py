@@ -1,11 +1,12 @@
 """Predictions of a file part by part."""
 
+import pandas as pd
 import pytest
 import torch
 
 from molae_pyg.chem.options import InputError
 from molae_pyg.models import MolAE
-from molae_pyg.tables.formats import read_cells, smiles_of
+from molae_pyg.tables.formats import smiles_of
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, FittedModel, fit, predicting
 
@@ -31,8 +32,9 @@ def data(tmp_path, monkeypatch):
 
 
 def run(fitted, data, name: str, alpha: float = 0.1):
-    out = str(data.with_name(name))
-    return predicting.predict_file(fitted, smiles_of(data), read_cells(data), data, out, alpha)
+    out = data.with_name(name)
+    report = predicting.predict_file(fitted, data, out, alpha)
+    return pd.read_csv(out), report
 
 
 def test_an_interrupted_run_resumes_and_writes_the_same_bytes(fitted, data, monkeypatch):
