@@ -30,8 +30,8 @@ class PartTask(NamedTuple):
         raise ChildProcessError(
             f"rows {self.first} to {self.first + len(self.records) - 1}: their Ray worker died "
             f"{DEATHS} times in a row, often because memory ran out: see the logs of Ray. The same "
-            "command resumes; fewer rows at a time (--part-rows) or on a machine with more memory, "
-            "it may succeed"
+            "command resumes, for example on machines with more memory; a smaller --part-rows "
+            "needs less, and starts anew"
         )
 
 

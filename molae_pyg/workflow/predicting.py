@@ -174,8 +174,9 @@ def _written(
     if is_folder(out):
         for part in parts:
             names = part.columns.pop("names")
-            rows.update(part.columns["molae_status"])
-            kept.append(pd.DataFrame(part.columns).drop(columns="molae_status").map(_array))
+            rows.update(part.columns.pop("molae_status"))
+            if labelled:
+                kept.append(pd.DataFrame(part.columns).map(_array))
         parts.publish()
     else:
         is_parquet = ending_of(out) == ".parquet"
@@ -185,13 +186,16 @@ def _written(
                 cells, found = _tables(part)
                 names = list(found)
                 rows.update(found["molae_status"])
-                kept.append(found[_of_targets(found, labelled)])
+                if labelled:
+                    kept.append(found[_of_targets(found, labelled)])
                 if is_parquet:
                     write(_frame(columns, cells, found))
                 else:
                     write(cells, as_texts(found))
     renamed = [name for name in columns if name in names]
-    return PredictReport(rows, renamed, pd.concat(kept, ignore_index=True))
+    return PredictReport(
+        rows, renamed, pd.concat(kept, ignore_index=True) if kept else pd.DataFrame()
+    )
 
 
 def _labelled(model: FittedModel, columns: list[str]) -> list[str]:

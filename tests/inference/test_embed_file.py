@@ -1,6 +1,8 @@
 """Vectors of a whole file."""
 
+import gzip
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from sd_files import block, write_sdf
 from molae_pyg import MolAE, MolAEPredictor, from_smiles
 from molae_pyg.chem.graph import mol_graph
 from molae_pyg.chem.options import InputError, Options
-from molae_pyg.inference import embed, embed_file
+from molae_pyg.chem.rows import Row
+from molae_pyg.inference import embed, embed_file, file_rows
 from molae_pyg.nn.graph_bias import Graph
 
 module = sys.modules[embed_file.__module__]  # its name is that of the function
@@ -254,6 +257,56 @@ def test_the_column_of_a_table_and_a_parquet_file(model, table):
     pd.read_csv(table).to_parquet(table.with_suffix(".parquet"))
     other = read(run(model, table.with_suffix(".parquet"), smiles_column="product"))
     pd.testing.assert_frame_equal(other, found)
+
+
+def test_a_folder_of_parquet_files(model, table):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    for level in ("molecule", "atom"):
+        whole = read(run(model, table, ".parquet", level=level))
+        report = embed_file(
+            model, table, f"{table.parent}/{level}/", level, precision="32-true", workers=1
+        )
+        assert report.rows == {"ok": 6, "invalid": 2}
+        files = sorted((table.parent / level).iterdir())
+        assert [file.name for file in files] == [f"part-{n:07}.parquet" for n in range(3)]
+        pd.testing.assert_frame_equal(pd.read_parquet(table.parent / level), whole)
+        assert not table.with_name(f"{level}.parts").exists()
+    with pytest.raises(InputError, match="atom exists: remove it"):
+        embed_file(model, table, f"{table.parent}/atom/")
+
+
+def test_a_packed_table(model, table):
+    packed = gzip.decompress(run(model, table, ".csv.gz").read_bytes())
+    assert packed == run(model, table).read_bytes()
+    with pytest.raises(InputError, match=r"out\.npz\.gz: the name must end in"):
+        run(model, table, ".npz.gz")
+
+
+def test_rows_of_a_part(model, table):
+    whole = read(run(model, table, part_rows=8))
+    parts = read(run(model, table))
+    assert whole.iloc[:, :4].equals(parts.iloc[:, :4])
+    assert np.allclose(whole.filter(regex="^x"), parts.filter(regex="^x"), 0, 1e-5, equal_nan=True)
+    with pytest.raises(ValueError, match="part_rows must be"):
+        run(model, table, part_rows=0)
+    with pytest.raises(InputError, match="engine must be one of"):
+        run(model, table, engine="cloud")
+
+
+def test_memory_does_not_grow_with_the_number_of_rows(model, table, monkeypatch):
+    carbon = Row("3d", "", "C", np.array([6]), np.zeros((1, 1, 3), np.float32), np.array([0]))
+    monkeypatch.setattr(file_rows, "make_row", lambda *_: carbon)
+    peaks = []
+    for number in (200, 1200):  # 2.4 and 14 MB
+        table.write_text("note,smiles\n" + f"{'n' * 12000},C\n" * number)
+        tracemalloc.start()
+        report = embed_file(
+            model, table, table.with_name("out.csv"), workers=1, precision="32-true", part_rows=50
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert report.rows == {"ok": number}
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_nothing_is_written_if_the_file_turns_out_damaged(model, table):
