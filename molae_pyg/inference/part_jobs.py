@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from rdkit import rdBase
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.workers import WorkerPool, available_cores
+from molae_pyg.chem.workers import WorkerPool
+from molae_pyg.cores import available_cores
 from molae_pyg.inference.parts import Part, Parts
 from molae_pyg.store.engines import DEATHS, on_ray, own_pool
 
