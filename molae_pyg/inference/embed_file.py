@@ -19,7 +19,7 @@ from molae_pyg.chem.workers import WorkerPool
 from molae_pyg.durable import sha256_of
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference.batches import Level, in_batches
-from molae_pyg.inference.file_rows import Coordinates, FileRow, FileRows, open_molecules
+from molae_pyg.inference.file_rows import Coordinates, FileRow, FileRows, counted, open_molecules
 from molae_pyg.inference.part_jobs import Plan, make_parts
 from molae_pyg.inference.parts import Part, Parts
 from molae_pyg.inference.precision import precision as hardware_precision
@@ -190,7 +190,7 @@ def embed_file(
         "rows": part_rows,
         "folder": is_folder(out),
     }
-    plan = Plan(part_rows, engine, workers, "embedding", file.count())
+    plan = Plan(part_rows, engine, workers, "embedding", counted(file))
     with Parts(Path(out), identity) as parts:
         make_parts(parts, work, file, plan, partial(_add, parts, is_folder(out)))
         rows = _written(parts, out)

@@ -43,8 +43,9 @@ class TableFile:
             for cells in rows:
                 yield cells[index].strip()
 
-    def count(self) -> None:
-        return None
+    def count(self) -> int | None:
+        """Returns the number of rows; None if only reading molecules could count them."""
+        return None if ending_of(self.path) in (".sdf", ".parquet") else sum(1 for _ in self)
 
 
 def open_molecules(
@@ -78,6 +79,16 @@ def open_molecules(
     if next(iter(file), None) is None:
         raise InputError(f"{file.path} holds no molecule")
     return file
+
+
+def counted(file: MoleculeFile | TableFile) -> int | None:
+    """Returns the number of records, if it is known soon.
+
+    Texts and SD files are read to their end, so that a damaged row is found before the work.
+    """
+    if isinstance(file, TableFile) or ending_of(file.path) == ".lmdb":
+        return file.count()
+    return sum(1 for _ in file)
 
 
 def check_has_coordinates(path: str | os.PathLike) -> None:

@@ -103,6 +103,9 @@ def predict_file(
         "folder": in_folder,
         "versions": f"molae_pyg {__version__}, rdkit {rdBase.rdkitVersion}",
     }
+    total = None
+    if ending_of(data) not in (".sdf", ".parquet"):  # a damaged row is found before the work
+        total = sum(1 for _ in rows_of_file(model, data, encoding, smiles_column)) - 1
     reader = closing(rows_of_file(model, data, encoding, smiles_column))
     with Parts(Path(out), identity) as parts, reader as rows:
         layout = next(rows)
@@ -113,7 +116,7 @@ def predict_file(
             parts,
             _Job(model, layout, alpha, 1 if engine == "ray" else workers),
             rows,
-            Plan(part_rows, engine, workers, "predicting"),
+            Plan(part_rows, engine, workers, "predicting", total),
             partial(_add, parts, layout.columns if in_folder else None, labelled),
         )
         if not parts.done:

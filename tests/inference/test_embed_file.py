@@ -309,7 +309,8 @@ def test_memory_does_not_grow_with_the_number_of_rows(model, table, monkeypatch)
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_nothing_is_written_if_the_file_turns_out_damaged(model, table):
+def test_a_damaged_row_is_found_before_the_work(model, table, monkeypatch):
+    monkeypatch.setattr(module, "make_parts", None)
     table.write_text(table.read_text() + "a,CC,too many cells\n")
     with pytest.raises(InputError, match=r"row 8 .* has 3 cells, the header 2"):
         run(model, table)

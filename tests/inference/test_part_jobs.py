@@ -80,7 +80,7 @@ def test_a_bounded_number_of_records_is_read_ahead(tmp_path, monkeypatch):
 def test_a_part_that_kills_its_workers_names_its_rows():
     task = PartTask(3, 6, ["a", "b"])
     assert task.split() == []
-    with pytest.raises(ChildProcessError, match=r"rows 6 to 7: .* died 3 times .* --part-rows n"):
+    with pytest.raises(ChildProcessError, match=r"rows 6 to 7: .* died 3 times .* --part-rows"):
         task.given_up()
 
 

@@ -92,6 +92,14 @@ def test_files_without_rows(fitted, data):
     assert [file.name for file in data.parent.iterdir()] == ["new.csv"]
 
 
+def test_a_damaged_row_is_found_before_the_work(fitted, data, monkeypatch):
+    monkeypatch.setattr(predicting, "make_parts", None)
+    data.write_text(data.read_text() + "a,CC,too many cells\n")
+    with pytest.raises(InputError, match=r"row 13 .* has 3 cells, the header 2"):
+        run(fitted, data, "out.csv")
+    assert [file.name for file in data.parent.iterdir()] == ["new.csv"]
+
+
 def test_parquet_has_the_cells_and_typed_predictions(fitted, data):
     pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     found, _ = run(fitted, data, "out.csv")

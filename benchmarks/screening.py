@@ -1,0 +1,122 @@
+"""How fast, and in how much memory, do `molae embed` and `molae predict` screen a library?
+
+Command: MOLAE_DATA=... python benchmarks/screening.py
+
+Method: the first molecules of ZINC250k go through both commands as users call them, with
+molae-small and with a model that `molae train` fits to ESOL by the same recipe (default settings).
+The whole call is timed, with imports and worker processes. On a busy machine that depends on the
+other work; the processor time of the command and of its workers does not, and gives the rate of a
+whole core. Peak memory is the largest sum of the resident memory of the command and its workers,
+looked at five times a second, also with a tenth of the molecules: it is not to grow with them.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from itertools import islice
+from pathlib import Path
+
+import record
+
+RECIPES, VERBS = ("published", "fast", "flat"), ("embed", "predict")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+CODE = "import sys; from molae_pyg.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def resident(pid: int) -> int:
+    """Returns the resident memory of a process and all below it, in bytes."""
+    try:
+        found = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+        below = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:  # it has ended
+        return 0
+    return found + sum(resident(int(child)) for children in below for child in children)
+
+
+def called(words: list[str]) -> dict[str, float]:
+    """Runs a command of molae; returns seconds, processor seconds and peak memory."""
+    start, peak, ended = time.perf_counter(), 0, threading.Event()
+    process = subprocess.Popen([sys.executable, "-c", CODE, *words], stdout=subprocess.PIPE)
+
+    def look() -> None:
+        nonlocal peak
+        while not ended.wait(0.2):
+            peak = max(peak, resident(process.pid))
+
+    watch = threading.Thread(target=look)
+    watch.start()
+    printed = process.stdout.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    ended.set()
+    watch.join()
+    if status:
+        raise SystemExit(f"molae {' '.join(words)} has failed")
+    print(printed, end="", flush=True)
+    return {
+        "seconds": round(time.perf_counter() - start, 1),
+        "processor seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak GiB": round(peak / 2**30, 3),
+    }
+
+
+def library(path: Path, number: int) -> Path:
+    """Writes the first molecules of ZINC250k."""
+    source = Path(os.environ["MOLAE_DATA"], "pretrain", "zinc250k.smi.gz")
+    with gzip.open(source, "rt") as lines, path.open("w") as out:
+        out.writelines(
+            f"{line.split()[0]}\n" for line, _ in zip(lines, range(number), strict=False)
+        )
+    return path
+
+
+def measured(verb: str, first: list[str], flags: list[str], number: int, folder: Path) -> dict:
+    """Returns the figures of a command with all molecules and with a tenth of them."""
+    few = called([verb, *first, str(library(folder / "few.smi", number // 10)), *flags])
+    out = Path(flags[0])
+    found = called([verb, *first, str(library(folder / "all.smi", number)), *flags])
+    return {
+        "molecules": number,
+        **found,
+        "molecules per second": round(number / found["seconds"], 2),
+        "molecules per processor second": round(number / found["processor seconds"], 2),
+        "peak GiB with a tenth": few["peak GiB"],
+        "bytes of output a molecule": round(out.stat().st_size / number, 1),
+    }
+
+
+def main() -> None:
+    question = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=question)
+    parser.add_argument("--molecules", type=int, default=20_000)
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES)
+    parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS)
+    args = parser.parse_args()
+    esol = Path(os.environ["MOLAE_DATA"], "moleculenet", "delaney-processed.csv")
+    result: dict[str, dict] = {"load before": os.getloadavg(), "cores": os.cpu_count()}
+    for recipe in args.recipes:
+        with tempfile.TemporaryDirectory() as name:
+            folder, found = Path(name), {}
+            if "embed" in args.verbs:
+                flags = [f"{folder}/x.npz", "--weights", "molae-small", "--recipe", recipe]
+                found["embed"] = measured("embed", [], flags, args.molecules, folder)
+            if "predict" in args.verbs:
+                target = "measured log solubility in mols per litre"
+                fit = ["train", str(esol), f"{folder}/m", "--targets", target, "--recipe", recipe]
+                called([*fit, "--weights", "molae-small"])
+                flags = [f"{folder}/y.csv"]
+                found["predict"] = measured(
+                    "predict", [f"{folder}/m"], flags, args.molecules, folder
+                )
+        result[recipe] = found
+        print(recipe, json.dumps(found, indent=2), flush=True)
+    print("written:", record.write("screening", question, result))
+
+
+if __name__ == "__main__":
+    main()
