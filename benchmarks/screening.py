@@ -69,9 +69,7 @@ def library(path: Path, number: int) -> Path:
     """Writes the first molecules of ZINC250k."""
     source = Path(os.environ["MOLAE_DATA"], "pretrain", "zinc250k.smi.gz")
     with gzip.open(source, "rt") as lines, path.open("w") as out:
-        out.writelines(
-            f"{line.split()[0]}\n" for line, _ in zip(lines, range(number), strict=False)
-        )
+        out.writelines(f"{line.split()[0]}\n" for line in islice(lines, number))
     return path
 
 
