@@ -13,8 +13,9 @@ are in <output>/<name>.json, .md and .png. The published figures are a block of 
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from molae_pyg.evaluation.config import exit_if_failed, keep_going, merged, read
 from molae_pyg.evaluation.flags import make_parser
 from molae_pyg.evaluation.models import MODELS, fine_tune, model_settings
 from molae_pyg.evaluation.paper_plan import (
-    BASELINES,
+    KEYS,
     SECTIONS,
     SIZES,
     Row,
@@ -107,6 +108,8 @@ def parse_args() -> argparse.Namespace:
     add("--molecules", metavar="STORE|FILE", help=what)
     what = "print the commands of the missing pre-trainings, for several GPUs or machines, and stop"
     add("--commands", action="store_true", help=what)
+    what = "rows of a table to run now, such as molclr 'molclr, random'; default: all"
+    add("--rows", nargs="+", metavar="ROW", help=what)
     what = "folder of the results; default: runs/paper/<size>"
     add("--output", metavar="FOLDER", help=what)
     return parser.parse_args()
@@ -129,7 +132,8 @@ def open_paper(args: argparse.Namespace) -> Paper:
         prepare(molecules, output / "store", **plan["store"])
         molecules = output / "store"
     store = ConformerStore(molecules)
-    settings = {"plan": json.loads(json.dumps(plan)), "molecules": store.digest()}
+    shared = {name: plan[name] for name in KEYS}  # runs know the settings of their own system
+    settings = {"plan": json.loads(json.dumps(shared)), "molecules": store.digest()}
     if (output / SETTINGS).is_file():
         found = runs.read_json(output / SETTINGS, f"remove {output}, or give another --output")
         runs.check_same(found, settings, output, "results of other settings or molecules")
@@ -158,21 +162,24 @@ def _smoke_table(output: Path, name: str) -> Path:
 
 def run_row(paper: Paper, row: Row, dataset: MoleculeTable, seed: int) -> dict[str, Any]:
     """Fine-tunes and scores the model of a row on a data set; returns the result."""
-    plan, is_baseline = paper.plan, row.variant in BASELINES.values()
+    plan, is_ours = paper.plan, row.model == "molae"
     trial = PROTOCOLS[plan["protocol"]].trials(dataset, seed + 1)[seed]
-    config = read_yaml("moleculenet" if is_baseline else plan["comparison"])
-    name = row.variant if is_baseline else "molae"
-    changes = plan["finetuning"].get(name, {})
-    settings = merged(model_settings(config, name, dataset.name), changes)
+    config = read_yaml(plan["comparison"] if is_ours else "moleculenet")
+    changes = plan["finetuning"].get(row.model, {})
+    settings = merged(model_settings(config, row.model, dataset.name), changes)
+    if row.is_pretrained:
+        weights = str(paper.pretrained(row, seed) / "model")
+        settings |= {"weights": weights, "pretrained": not row.random}
     folder = paper.output / "fine-tuned" / dataset.name / f"{row.fitted}-{seed}"
     job = Job(dataset, trial.split, settings, seed, folder)
     start = time.perf_counter()
-    if is_baseline:
-        fitted = MODELS[name].fit(job)
-    else:
-        encoder = _encoder(paper, row, seed, settings.get("encoder", {}))
+    if is_ours:
+        L.seed_everything(seed, verbose=False)
+        encoder = _encoder(paper, row, seed, settings)
         L.seed_everything(seed, verbose=False)  # of the head, the same for all rows
         fitted = fine_tune(encoder, job)
+    else:
+        fitted = MODELS[row.model].fit(job)
     scale, metric = scale_of(dataset, trial.split.train), headline(dataset)
     valid, _ = scores_of(dataset, trial.split.valid, fitted.valid, scale)
     test, _ = scores_of(dataset, trial.split.test, fitted.test, scale)
@@ -185,19 +192,26 @@ def run_row(paper: Paper, row: Row, dataset: MoleculeTable, seed: int) -> dict[s
 def _encoder(paper: Paper, row: Row, seed: int, settings: dict[str, Any]) -> Any:
     if row.full:
         return FullMolAE.of(paper.model(row, seed))
-    return load_encoder(str(paper.pretrained(row, seed) / "model"), settings)
+    changes = settings.get("encoder", {})
+    return load_encoder(settings["weights"], changes, settings["pretrained"])
 
 
-def make_table(paper: Paper, table: str, failed: list[str]) -> None:
-    """Makes the missing runs of a table, data set by data set, and writes it."""
+def make_table(
+    paper: Paper, failed: list[str], table: str, only: Sequence[str] | None = None
+) -> None:
+    """Makes the missing runs of a table, or of some of its rows, and writes it."""
     rows, reference, missing = rows_of(paper.plan, table)
+    wanted = [row for row in rows if only is None or row.name in only]
+    if only is not None and len(wanted) < len(set(only)):
+        names = "; ".join(row.name for row in rows)
+        raise ValueError(f"--rows: {table} has the rows {names}")
     path = paper.output / RESULTS
     for source in datasets_of(paper.plan, table):
         with keep_going(source, failed):
             dataset = paper.dataset(source)
             data = digest([list(dataset.smiles), dataset.y.tolist()])
             done = {(r["fitted"], r["seed"]): r for r in _of(path, dataset.name)}
-            for seed, row in ((seed, row) for seed in range(paper.plan["seeds"]) for row in rows):
+            for seed, row in product(range(paper.plan["seeds"]), wanted):
                 found = done.get((row.fitted, seed))
                 if found is not None:
                     runs.check_same(found, {"data_sha256": data}, path)
@@ -209,7 +223,10 @@ def make_table(paper: Paper, table: str, failed: list[str]) -> None:
                     print(json.dumps({"row": row.name, **key, **result}), flush=True)
     names = [name_of_source(source) for source in datasets_of(paper.plan, table)]
     results = [found for found in runs.read_results(path) if found["dataset"] in names]
-    paper_tables.write(paper.output, table, rows, reference, missing, results)
+    facts = {r.name: paper_tables.facts_of(paper.folder(r, 0)) for r in rows if not r.random}
+    shared = {"names": paper.plan["names"] if SECTIONS[table] == "scores" else {}}
+    shared["pre-training"] = {name: found for name, found in facts.items() if found}
+    paper_tables.write(paper.output, table, rows, reference, missing, results, shared)
 
 
 def _of(path: Path, dataset: str) -> list[dict[str, Any]]:
@@ -257,7 +274,7 @@ def run_paper(args: argparse.Namespace) -> None:
                 "this command uses one GPU: set CUDA_VISIBLE_DEVICES; --commands gives the "
                 "pre-trainings as commands for several"
             )
-        make = FIGURES.get(args.name, partial(make_table, table=args.name))
+        make = FIGURES.get(args.name, partial(make_table, table=args.name, only=args.rows))
         make(paper, failed=failed)
     print(f"written to {output}: {args.name}.json, .png")
     exit_if_failed(failed)

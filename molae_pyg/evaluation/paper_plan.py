@@ -19,6 +19,14 @@ from molae_pyg.training import Pretraining
 SIZES = ("smoke", "small", "full")
 #: Rows of tables 1 and 2 that are not pre-trained here, and the names of their models.
 BASELINES = {"d-mpnn": "dmpnn", "attentive-fp": "attentivefp", "n-gram-rf": "n-gram-rf"}
+#: Rows that are, and are fine-tuned by a model of their own: its name, and the objective.
+COMPETITORS = {
+    "pretrain-gnn": ("pretrain-gnn", "pretrain-gnn"),
+    "grover": ("grover-small", "grover"),
+    "graphmvp": ("graph-mvp", "graph-mvp"),
+    "molclr": ("mol-clr", "mol-clr"),
+    "moleblend": ("mole-blend", "mole-blend"),
+}
 #: Table -> section of the published figures.
 SECTIONS = {
     "table1": "scores",
@@ -30,7 +38,8 @@ SECTIONS = {
     "table10": "pe_layer",
     "fig-pe": "",  # of this one, figures are not known
 }
-_KEYS = (
+#: Settings of a size, the keys of ``paper_<size>.yaml``.
+KEYS = (
     *("seeds", "held_out", "protocol", "data", "comparison", "finetuning", "datasets"),
     *("store", "model", "transformer_m", "training", "depths", "layers", "noises", "probe"),
 )
@@ -43,11 +52,18 @@ class Row(NamedTuple):
     variant: str  # name of the pre-training, or of a model that is not pre-trained
     changes: dict[str, Any] = {}  # noqa: RUF012  (of the settings of Mol-AE's pre-training)
     full: bool = False  # whether the decoder is fine-tuned too
+    model: str = "molae"  # whose settings fine-tuning has
+    random: bool = False  # whether the model is fine-tuned from new random weights instead
 
     @property
     def fitted(self) -> str:
         """Name of what is fine-tuned."""
-        return f"{self.variant}-full" if self.full else self.variant
+        return self.variant + "-full" * self.full + "-random" * self.random
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether there is a pre-training, whose size at least is used."""
+        return self.model not in BASELINES.values()
 
 
 def read_plan(size: str) -> dict[str, Any]:
@@ -58,7 +74,7 @@ def read_plan(size: str) -> dict[str, Any]:
     """
     path = config_path(f"paper_{size}")
     plan = read_yaml(path)
-    known = dict.fromkeys(_KEYS) | {
+    known = dict.fromkeys(KEYS) | {
         "protocol": None,
         "datasets": dict.fromkeys(("classification", "regression", "ablations")),
         "store": arguments(prepare, "source", "store"),
@@ -67,7 +83,14 @@ def read_plan(size: str) -> dict[str, Any]:
         "training": Pretraining,
         "probe": Pretraining,
     }
-    check(plan, known, path, needed=_KEYS)
+    check(plan, known, path, needed=KEYS)
+    systems = read_yaml("paper_systems")
+    plan["names"], plan["systems"] = systems["names"], systems[size]
+    for name, found in plan["systems"].items():
+        system = SYSTEMS[name]
+        known = {"model": arguments(system.model, *system.settings), "training": None}
+        check(found, known, f"{config_path('paper_systems')}: {size}.{name}", ("model",))
+        Pretraining(**merged(plan["training"], found.get("training", {})))
     known = [name for name in PROTOCOLS if name != "cv5x5"]  # a split for each seed
     if plan["protocol"] not in known:
         raise ValueError(f"{path}: protocol must be one of {', '.join(known)}")
@@ -88,6 +111,8 @@ def pretraining_settings(plan: Mapping[str, Any], changes: Mapping[str, Any]) ->
         model = {key: value for key, value in model.items() if key in known}
     settings = {"objective": name, "data": plan["store"], "model": model}
     settings["training"] = plan["training"]
+    if name in plan["systems"]:
+        settings = merged(settings | {"model": {}}, plan["systems"][name])
     if name == "transformer-m":
         settings["noise"] = {"modes": [0, 0, 1]}  # a store has neither graphs nor labels
     return merged(settings, dict(changes))
@@ -101,9 +126,15 @@ def rows_of(plan: Mapping[str, Any], table: str) -> tuple[list[Row], str, list[s
     encoder = plan["model"].get("num_layers", 15)
     decoder = plan["model"].get("num_decoder_layers", 5)
     if table in ("table1", "table2"):
-        rows = [Row(name, model) for name, model in BASELINES.items()]
-        rows += [Row("uni-mol", "uni-mol", {"objective": "uni-mol"}), Row("mol-ae", "mol-ae")]
-        missing = sorted(set(read_published()["scores"]) - {row.name for row in rows})
+        rows = [Row(name, model, model=model) for name, model in BASELINES.items()]
+        pretrained = [
+            Row(name, model, {"objective": objective}, model=model)
+            for name, (model, objective) in COMPETITORS.items()
+        ]
+        pretrained += [Row("uni-mol", "uni-mol", {"objective": "uni-mol"}), Row("mol-ae", "mol-ae")]
+        rows += pretrained
+        rows += [row._replace(name=f"{row.name}, random", random=True) for row in pretrained]
+        missing: list[str] = []
         try:
             chemprop.find_executable()
         except FileNotFoundError:
@@ -177,12 +208,12 @@ def pretrained_rows(plan: Mapping[str, Any], name: str) -> list[tuple[Row, int]]
     """Returns the rows that a table or figure pre-trains, each once, with their seeds."""
     seeds = range(plan["seeds"])
     if name in SECTIONS:
-        rows = [row for row in rows_of(plan, name)[0] if row.variant not in BASELINES.values()]
+        rows = [row for row in rows_of(plan, name)[0] if row.is_pretrained]
     elif name == "fig-curves":
         rows, seeds = [r for of in curve_rows(plan).values() for r in of.values()], range(1)
     else:
         rows = list(SYSTEM_ROWS) if name == "fig-probing" else []
-    once = {row.variant: row for row in rows}
+    once = {row.variant: row._replace(random=False) for row in rows}
     return [(row, seed) for seed in seeds for row in once.values()]
 
 

@@ -1,21 +1,26 @@
 """Tables of the Mol-AE paper from finished runs: JSON, Markdown and a plot."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from safetensors.torch import load_file
 from scipy import stats
 
 from molae_pyg.analysis.plots import COLOURS, INK, Panel, Picture, style
+from molae_pyg.checkpoint import WEIGHTS
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.paper_plan import Row, published_rows
 from molae_pyg.evaluation.score_tables import NONE
 from molae_pyg.metrics import LOWER_IS_BETTER
+from molae_pyg.training.course import TABLE, read_metrics
 
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "offset")  # no parameters
 Cells = dict[str, dict[int, float]]  # row -> seed -> score
 
 
@@ -26,6 +31,7 @@ def write(
     reference: str,
     missing: Sequence[str],
     results: Sequence[dict[str, Any]],
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Writes ``<table>.json``, ``.md`` and ``.png``.
 
@@ -36,6 +42,8 @@ def write(
         reference: Name of the row that others are compared with.
         missing: Names of published rows that are not run.
         results: Finished runs on the data sets of the table, also those of other tables.
+        about: ``names``, what rows are here, and ``pre-training``, see :func:`facts_of`, by row;
+            default: nothing.
 
     Returns:
         The content of the JSON file.
@@ -66,6 +74,8 @@ def write(
     content = {
         "measured": measured,
         "reference": reference,
+        "mean rank": _ranks(measured),
+        **about,
         "missing rows": list(missing),
         "published, on other data and a larger model": {"rows": figures, "notes": notes},
         "environment": runs.environment(),
@@ -80,6 +90,37 @@ def write(
         )
         write_durably(output / f"{table}.png", picture.png(transparent=False))
     return content
+
+
+def facts_of(folder: Path) -> dict[str, float]:
+    """Returns the number of parameters, updates and molecules of a pre-training, and its seconds.
+
+    An unfinished one has none.
+    """
+    if not (folder / TABLE).is_file():
+        return {}
+    table = read_metrics(folder)
+    weights = load_file(folder / "model" / WEIGHTS)
+    last = table[["molecules", "seconds"]].max()
+    return {
+        "parameters": sum(v.numel() for k, v in weights.items() if not k.endswith(_STATISTICS)),
+        "updates": int(table["step"].max()) + 1,
+        "molecules": int(last["molecules"]),
+        "seconds": round(float(last["seconds"])),
+    }
+
+
+def _ranks(measured: dict[str, Any]) -> dict[str, float]:
+    """Mean rank over the data sets, 1 the best, of the rows that are on all of them."""
+    every = [name for of in measured.values() for name in of["rows"]]
+    everywhere = {name for name in every if every.count(name) == len(measured)}
+    ranks: dict[str, list[float]] = {}
+    for of in measured.values():
+        sign = 1 if of["metric"] in LOWER_IS_BETTER else -1
+        rows = {name: row["mean"] for name, row in of["rows"].items() if name in everywhere}
+        for name, rank in zip(rows, stats.rankdata([sign * v for v in rows.values()]), strict=True):
+            ranks.setdefault(name, []).append(float(rank))
+    return {name: float(np.mean(found)) for name, found in ranks.items()}
 
 
 def _row(of_seed: dict[int, float], reference: dict[int, float]) -> dict[str, Any]:
@@ -105,11 +146,16 @@ def _markdown(table: str, content: dict[str, Any]) -> str:
         heads.append(f"{dataset}, {of['metric']} {arrow}")
     names = dict.fromkeys(name for of in measured.values() for name in of["rows"])
     body = {n: [_cell(of["rows"].get(n)) for of in measured.values()] for n in names}
+    if len(measured) > 1:
+        heads.append("mean rank")
+        ranks = content["mean rank"]
+        body = {n: [*cells, f"{ranks[n]:.1f}" if n in ranks else NONE] for n, cells in body.items()}
     lines += [*_grid(heads, body), ""]
     lines.append(
         "Test scores, mean ± sample standard deviation over seeds; in brackets the difference to "
         f"{reference!r} on the same seeds with its 95 % t-interval, if there are several seeds."
     )
+    lines += _about(content)
     if content["missing rows"]:
         lines += ["", f"Rows that are not run here: {', '.join(content['missing rows'])}."]
     (title,) = (key for key in content if key.startswith("published"))
@@ -124,6 +170,18 @@ def _markdown(table: str, content: dict[str, Any]) -> str:
     lines += ["", f"## {title[0].upper()}{title[1:]}", "", *_grid(columns, body), ""]
     lines += [f"- {note}" for note in notes]
     return "\n".join(lines) + "\n"
+
+
+def _about(content: dict[str, Any]) -> list[str]:
+    """What rows are, and what their pre-training took."""
+    lines = [f"- {name}: {text}" for name, text in content.get("names", {}).items()]
+    lines = ["", *lines] if lines else []
+    if facts := content.get("pre-training"):
+        heads = list(next(iter(facts.values())))
+        body = {name: [f"{value:,}" for value in of.values()] for name, of in facts.items()}
+        lines += ["", "Pre-training of seed 0; seconds are those of the clock.", ""]
+        lines += _grid(heads, body)
+    return lines
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -51,11 +51,33 @@ def test_rows_that_are_not_run_are_named(folder, monkeypatch, capsys):
     status, printed = make(folder, monkeypatch, capsys, "table2")
     assert status == 0, printed
     content = read(folder, "table2")
-    assert content["measured"]["activity"]["rows"].keys() == {
-        *("attentive-fp", "n-gram-rf", "uni-mol", "mol-ae")
-    }
-    assert {"grover", "moleblend"} <= set(content["missing rows"])
-    assert any("chemprop is not installed" in name for name in content["missing rows"])
+    pretrained = {"pretrain-gnn", "grover", "graphmvp", "molclr", "moleblend", "uni-mol", "mol-ae"}
+    from_random = {f"{name}, random" for name in pretrained}
+    rows = content["measured"]["activity"]["rows"]
+    assert rows.keys() == {"attentive-fp", "n-gram-rf"} | pretrained | from_random
+    assert "chemprop is not installed" in content["missing rows"][0]
+    assert content["pre-training"].keys() == pretrained
+    # Mol-AE and its competitors have seen the same number of molecules in 2 updates.
+    assert {of["updates"] for of in content["pre-training"].values()} == {2}
+    assert len({of["molecules"] for of in content["pre-training"].values()}) == 1
+    assert all(of["parameters"] > 100 for of in content["pre-training"].values())
+    for name in pretrained:  # the same seeds, other weights
+        assert rows[name]["seeds"] != rows[f"{name}, random"]["seeds"], name
+    assert (folder / "out/pretrained/grover-small-0/vocabulary.json").is_file()
+    text = (folder / "out" / "table2.md").read_text()
+    assert "- molclr: MolCLR, one model for all tasks" in text
+
+
+def test_some_rows_of_a_table(folder, monkeypatch, capsys):
+    monkeypatch.setenv("CHEMPROP", "/nowhere/chemprop")
+    words = ("table1", "--rows", "n-gram-rf")
+    assert make(folder, monkeypatch, capsys, *words)[0] == 0
+    rows = read(folder, "table1")["measured"]["active"]["rows"]
+    assert "n-gram-rf" in rows
+    assert "attentive-fp" not in rows
+    status, printed = make(folder, monkeypatch, capsys, *words, "bert")
+    assert status == 1
+    assert "--rows: table1 has the rows attentive-fp; n-gram-rf; pretrain-gnn; grover" in printed
 
 
 def test_figure_of_noise(folder, monkeypatch, capsys):
@@ -112,6 +134,19 @@ def test_commands_make_the_missing_pretrainings(folder, monkeypatch, capsys):
     assert json.loads(run.read_text())["starts"] == 1
     content = json.loads((folder / "apart" / "fig-pe.json").read_text())
     assert content["measured"]["active"]["rows"].keys() == {"uni-mol", "uni-mol-pe"}
+
+
+def test_mean_ranks(tmp_path):
+    rows = [Row(name, name) for name in "abc"]
+    scores = {"esol": {"a": 1.0, "b": 2.0, "c": 2.0}, "bace": {"a": 0.7, "b": 0.8}}
+    results = [
+        {"fitted": n, "seed": 0, "dataset": d, "metric": m, "test": scores[d][n]}
+        for d, m in (("esol", "rmse"), ("bace", "roc_auc"))
+        for n in scores[d]
+    ]
+    content = paper_tables.write(tmp_path, "table9", rows, "a", [], results)
+    assert content["mean rank"] == {"a": 1.5, "b": 1.5}  # c is not on all data sets
+    assert "| c | 2.000 (+1) | — | — |" in (tmp_path / "table9.md").read_text()
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from molae_pyg.evaluation.paper_plan import (
     rows_of,
 )
 from molae_pyg.evaluation.systems import SYSTEMS, build_model, make_transform
-from molae_pyg.models import AblatedMolAE
+from molae_pyg.models import AblatedMolAE, UniMol
 from molae_pyg.training import Pretraining
 
 SOURCE = Path(os.environ.get("MOLAE_DATA", "nowhere")).parent / "paper" / "published.yaml"
@@ -35,10 +35,14 @@ def test_every_row_builds(size):
     for row in rows:
         # One folder has one pre-training.
         settings = pretraining_settings(plan, row.changes)
+        is_new = row.variant not in changes_of
         assert changes_of.setdefault(row.variant, settings) == settings, row.variant
+        if not is_new:
+            continue
         system = SYSTEMS[settings["objective"]]
-        # The full size costs nothing on "meta", where Transformer-M cannot be built.
-        with torch.device("cpu" if row.variant == "transformer-m" else "meta"):
+        # The full size costs nothing on "meta", where only Uni-Mol and Mol-AE can be built.
+        on_meta = system.model in (AblatedMolAE, UniMol)
+        with torch.device("meta" if on_meta else "cpu"):
             model = build_model(settings["model"], None, system)
         shown = repr(make_transform(settings, system))
         Pretraining(**settings["training"])
@@ -65,7 +69,8 @@ def test_full_has_the_rows_of_the_paper():
     for table in (name for name, section in SECTIONS.items() if section):
         rows, _, missing = rows_of(plan, table)
         names = {row.name for row in rows} | {name.split(" ")[0] for name in missing}
-        assert names == set(published_rows(table)[0]), table
+        measured = {name for name in names if not name.endswith(", random")}
+        assert measured == set(published_rows(table)[0]), table
         columns = {name for row in published_rows(table)[0].values() for name in row}
         assert columns == set(datasets_of(plan, table))
 
