@@ -7,8 +7,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
-from molae_pyg.baselines.descriptors import descriptors_of
 from molae_pyg.baselines.job import Fitted, Job, as_fitted, held_out_rows
+from molae_pyg.chem.descriptors import descriptors_of
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.kinds import TaskType, TaskTypes, one_type_a_task, outputs_of
 

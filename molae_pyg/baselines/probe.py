@@ -15,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 from torch_geometric.data import Data, Dataset
 
 from molae_pyg import inference
-from molae_pyg.baselines.descriptors import descriptors_of
 from molae_pyg.baselines.forest import ForestBaseline
 from molae_pyg.baselines.job import (
     DEVICE,
@@ -26,6 +25,7 @@ from molae_pyg.baselines.job import (
     held_out_rows,
     load_encoder,
 )
+from molae_pyg.chem.descriptors import descriptors_of
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, choosing_metric, evaluate
 from molae_pyg.models import MolAEEncoder

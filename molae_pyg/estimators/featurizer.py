@@ -7,8 +7,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from molae_pyg.baselines.descriptors import NAMES
 from molae_pyg.baselines.job import load_encoder
+from molae_pyg.chem.descriptors import NAMES
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.estimators.inputs import molecules_of, seed_of, warn_of_lost
 from molae_pyg.workflow.feature_cache import FeatureCache

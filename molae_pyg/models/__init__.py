@@ -2,6 +2,7 @@
 
 from molae_pyg.models.ablations import AblatedMolAE, Ablation
 from molae_pyg.models.atom_predictor import AtomPredictor
+from molae_pyg.models.chemistry_mol_ae import ChemistryMolAE, ChemistryOutput
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.encoding import Encoding
 from molae_pyg.models.full import FullMolAE
@@ -21,6 +22,8 @@ __all__ = [
     "Ablation",
     "AtomPredictor",
     "Blend",
+    "ChemistryMolAE",
+    "ChemistryOutput",
     "ClozeOutput",
     "EncoderOutput",
     "Encoding",

@@ -11,7 +11,7 @@ from torch_geometric.utils import scatter
 
 from molae_pyg import official_checkpoint
 from molae_pyg.chem.elements import MASK
-from molae_pyg.models.encoder import MolAEEncoder, init_weights
+from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder, init_weights
 from molae_pyg.models.encoding import Encodes
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
@@ -112,11 +112,15 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         channels, heads = c["hidden_channels"], c["heads"]
         stack = PairTransformer(channels, width, heads, depth, dropout, attn_dropout)
         self.decoder = MolAEDecoder(stack)
+        self.make_heads(channels, heads, graph)
+        self.reset_parameters()
+
+    def make_heads(self, channels: int, heads: int, graph: bool) -> None:
+        """Makes the heads, whose weights :meth:`reset_parameters` sets."""
         self.token_head = TokenHead(channels)
         self.coordinate_head = CoordinateHead(heads)
         self.distance_head = DistanceHead(heads)
         self.atom_head = atom_head(channels) if graph else None
-        self.reset_parameters()
 
     @classmethod
     def small(cls, gaussian_init: GaussianInit = "reference") -> "MolAE":
@@ -168,11 +172,17 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
         origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
         enc = self.encoder(test.z, test.pos, test.batch, drop_mask, origin, test.batch_size, graph)
-        x = enc.x  # [N', C], the atoms that were kept
+        return self.answer(enc, test, slots, origin)
+
+    def answer(
+        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
+    ) -> ClozeOutput | GraphClozeOutput:
+        """Refills the dropped atoms, decodes and applies the heads."""
+        x, drop_mask = enc.x, test.drop_mask  # [N', C], the atoms that were kept
         if drop_mask is not None:  # refill with [MASK]
             mask = self.encoder.embedding.weight[MASK].to(x.dtype)  # [C]
             kept = (~drop_mask).nonzero().squeeze(1)  # [N']
-            x = mask.repeat(z.numel(), 1).index_copy(0, kept, x)  # [N, C]
+            x = mask.repeat(drop_mask.numel(), 1).index_copy(0, kept, x)  # [N, C]
         dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), slots)
         rebuilt = self.rebuild(dec, test, slots, origin)
         out = ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())

@@ -80,6 +80,7 @@ def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Mo
     folder = _of_training(model_files.find_folder(name_or_path))
     having_one = {
         "MolAE": models.MolAE,
+        "ChemistryMolAE": models.ChemistryMolAE,
         "AblatedMolAE": models.ReferenceMolAE,  # it reads both
         "ReferenceMolAE": models.ReferenceMolAE,
         "MolAEPredictor": models.MolAEPredictor,

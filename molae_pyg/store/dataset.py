@@ -136,7 +136,7 @@ class ConformerStore(Dataset):
     def gather(
         self,
         indices: Index,
-        conformer: Literal["random", "first"] = "random",
+        conformer: Literal["random", "first"] | np.ndarray = "random",
         smiles: bool = False,
     ) -> Batch:
         """Reads molecules as one batch, with one conformer of each.
@@ -144,7 +144,8 @@ class ConformerStore(Dataset):
         Args:
             indices: Molecules in the order of the batch, as for ``store[indices]``.
             conformer: ``"random"`` draws one uniformly with torch's global generator, ``"first"``
-                takes the first. (default: :obj:`"random"`)
+                takes the first; or the conformer of each molecule, integers [B].
+                (default: :obj:`"random"`)
             smiles: Whether to add the list :obj:`smiles`, which takes longer than all else.
                 (default: :obj:`False`)
 
@@ -152,11 +153,14 @@ class ConformerStore(Dataset):
             ``z`` int64 [N], ``pos`` float32 [N, 3] in Å, ``batch`` and ``ptr`` as from a
             ``DataLoader``, ``row`` int64 [B].
         """
-        if conformer not in ("random", "first"):
+        is_given = isinstance(conformer, np.ndarray)
+        if not is_given and conformer not in ("random", "first"):
             raise ValueError(f'conformer must be "random" or "first", got {conformer!r}')
         index = self._resolve(indices)  # [B]
         choice = np.zeros(len(index), np.int64)
-        if conformer == "random":
+        if is_given:
+            choice = self._checked(conformer, index)
+        elif conformer == "random":
             count = self._files.num_conformers[index]
             draw = torch.rand(len(index), dtype=torch.double).numpy()  # [0, 1)
             choice = (draw * count).astype(np.int64)
@@ -166,6 +170,16 @@ class ConformerStore(Dataset):
             batch._slice_dict["smiles"] = batch._slice_dict["row"]
             batch._inc_dict["smiles"] = batch._inc_dict["row"]
         return batch
+
+    def _checked(self, conformer: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Returns the numbers of conformers of molecules ``[B]`` if the molecules have them."""
+        count = self._files.num_conformers[index]
+        if conformer.shape != count.shape or ((conformer < 0) | (conformer >= count)).any():
+            raise ValueError(
+                f"conformer must be one integer below the number of conformers for each of "
+                f"{len(index)} molecules, got {conformer!r:.80}"
+            )
+        return conformer.astype(np.int64)
 
     def len(self) -> int:
         return len(self._files)

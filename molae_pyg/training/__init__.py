@@ -1,6 +1,7 @@
 """Training: fine-tuning and pre-training runs around bare models, their batches and schedule."""
 
 from molae_pyg.inference import predict as predict  # its earlier home
+from molae_pyg.training.chemistry import ChemistryTargets, chemistry_objective
 from molae_pyg.training.data import PretrainingBatches, PretrainingData
 from molae_pyg.training.finetuning import finetune
 from molae_pyg.training.mole_blend import mole_blend_objective
@@ -21,6 +22,7 @@ from molae_pyg.training.trainer import NonFiniteLossError
 ClozeBatches, ClozeData = PretrainingBatches, PretrainingData  # their earlier names
 
 __all__ = [
+    "ChemistryTargets",
     "ClozeModule",
     "CostSampler",
     "Finetuning",
@@ -31,6 +33,7 @@ __all__ = [
     "PretrainingData",
     "PretrainingModule",
     "PropertyModule",
+    "chemistry_objective",
     "cloze_objective",
     "finetune",
     "mole_blend_objective",

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,37 @@ class Progress:
     epoch: int = -1  # the best epoch so far, -1: none
     scores: dict[str, float] | None = None  # of the best epoch
     weights: dict[str, Tensor] | None = None
+
+
+class HeadFirst(L.Callback):
+    """Trains the head alone in the first epochs.
+
+    Args:
+        model: A model with an ``encoder``.
+        epochs: Number of epochs in which the encoder stays as it is.
+
+    Raises:
+        ValueError: The model has no encoder that can be trained.
+    """
+
+    def __init__(self, model: PropertyModel, epochs: int):
+        encoder = getattr(model, "encoder", None)
+        # Parameters that are frozen already stay frozen.
+        self.parameters = [p for p in encoder.parameters() if p.requires_grad] if encoder else []
+        self.epochs = epochs
+        if not self.parameters:
+            raise ValueError(
+                f"head_epochs trains a head before the encoder, but {type(model).__name__} has no "
+                "encoder that can be trained: leave it out"
+            )
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(trainer.current_epoch >= self.epochs)
+
+    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
 
 
 class BestEpoch(Checkpoint):
@@ -141,8 +172,9 @@ def finetune(
     metric = choosing_metric(model.task_types, len(model.task_types), settings.metric)
     module = PropertyModule(
         model, settings.lr, settings.warmup, settings.weight_decay,
-        settings.loss, settings.pair_budget, seed,
+        settings.loss, settings.pair_budget, seed, layer_decay=settings.layer_decay,
     )  # fmt: skip
+    head_first = [HeadFirst(model, settings.head_epochs)] if settings.head_epochs else []
     recipe = getattr(train, "recipe", None) if recipe is None else recipe
     train = check_labelled(train, "train", model)
     valid = check_labelled(valid, "valid", model, True, settings.valid_conformers)
@@ -154,7 +186,7 @@ def finetune(
     _check_choice(valid.y, model, metric)
     identity = {
         "kind": "fine-tuning",
-        "settings": {**asdict(settings), "precision": precision(settings.precision)},
+        "settings": {**settings.identity(), "precision": precision(settings.precision)},
         "seed": seed,
         "model": {"class": type(model).__name__, "config": model.config, "weights": weights},
         "train": train.fingerprint,
@@ -169,7 +201,7 @@ def finetune(
             result = run.restore(model)
         else:
             data = PropertyData(train, valid, model, settings, seed, recipe)
-            progress = _train(module, data, run, metric)
+            progress = _train(module, data, run, metric, head_first)
             if progress.weights is None:
                 raise ValueError(
                     "the validation metric was NaN in every epoch: no epoch can be chosen"
@@ -183,7 +215,13 @@ def finetune(
     return result
 
 
-def _train(module: PropertyModule, data: PropertyData, run: RunFolder, metric: str) -> Progress:
+def _train(
+    module: PropertyModule,
+    data: PropertyData,
+    run: RunFolder,
+    metric: str,
+    head_first: list[HeadFirst],
+) -> Progress:
     """Trains to the last epoch, from the checkpoint if there is one."""
     settings, state = data.settings, run.state()
     progress = Progress() if state is None else Progress(**state["progress"])
@@ -193,7 +231,7 @@ def _train(module: PropertyModule, data: PropertyData, run: RunFolder, metric: s
     ema = [EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []
     bar = ProgressBar("fine-tuning", ("train_loss_epoch", f"val_{metric}"))
     trainer = make_trainer(
-        [bar, *ema, BestEpoch(run, metric, settings.patience, progress)],
+        [bar, *head_first, *ema, BestEpoch(run, metric, settings.patience, progress)],
         devices=1,
         logger=CourseLogger(run.course),
         log_every_n_steps=10,

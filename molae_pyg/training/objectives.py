@@ -12,13 +12,15 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data
 
 from molae_pyg.chem.elements import token_table
 from molae_pyg.fingerprint import digest
 from molae_pyg.loss import cloze_loss, denoising_loss, distance_pairs
+from molae_pyg.models.mol_ae import ClozeOutput
 from molae_pyg.models.transformer_m import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_3D
+from molae_pyg.models.uni_mol import UniMolOutput
 from molae_pyg.nn.heads import DistanceHead
 from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.schedule import configure_adam
@@ -96,6 +98,16 @@ def _rebuilt(model: nn.Module, batch: Batch, self_distances: bool = False) -> di
     out = model(
         batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy, batch.get("z_noisy")
     )
+    return rebuilt_terms(out, batch, self_distances)
+
+
+def rebuilt_terms(
+    out: ClozeOutput | UniMolOutput, batch: Data, self_distances: bool = False
+) -> dict[str, Tensor]:
+    """Loss, terms and metrics of atoms that were rebuilt, see :func:`cloze_objective`.
+
+    The arguments are those of :func:`~molae_pyg.cloze_loss`.
+    """
     terms = cloze_loss(out, batch, self_distances)
     terms["loss"] = terms.pop("total")
     drop = batch.drop_mask  # [N]

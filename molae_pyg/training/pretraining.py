@@ -82,7 +82,8 @@ def pretrain(
             result).
         settings: See :class:`Pretraining`.
         transform: Makes the input of the objective from a batch with ``z, pos, batch``; default:
-            :class:`~molae_pyg.ClozeDrop` as published.
+            :class:`~molae_pyg.ClozeDrop` as published. A method ``prepare(model, train, valid)``
+            of it is called first.
         seed: Seed of the order, conformers, dropped atoms, noise and dropout.
 
     Returns:
@@ -97,6 +98,8 @@ def pretrain(
     _check(train, valid, settings)
     of_objective = objective_identity(objective)
     _set_recompute(model, settings.recompute)
+    if hasattr(transform, "prepare"):
+        transform.prepare(model, train, valid)
     weights = of_weights(model)
     data = PretrainingData(train, valid, settings.pair_budget, transform, seed, settings.workers)
     launcher = make_trainer([], logger=False, enable_checkpointing=False, **processes())

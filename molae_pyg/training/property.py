@@ -14,7 +14,7 @@ from molae_pyg.models import MolAEPredictor, PropertyModel
 from molae_pyg.models.encoding import graph_input
 from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.sampler import plan_batches
-from molae_pyg.training.schedule import configure_adam
+from molae_pyg.training.schedule import configure_adam, layer_scales
 from molae_pyg.training.trainer import FiniteCheck
 
 
@@ -104,6 +104,7 @@ class PropertyModule(L.LightningModule):
             not in parts; default: any.
         seed: Seed of dropout, which also depends on the number of the update.
         class_weights: Weights of the classes of each task ``[C]``, None for values; default: none.
+        layer_decay: See :func:`~molae_pyg.training.schedule.layer_scales`; default: 1, one rate.
 
     Attributes:
         scores: Scores of the last validation (:func:`~molae_pyg.metrics.evaluate`) and, with
@@ -120,6 +121,7 @@ class PropertyModule(L.LightningModule):
         pair_budget: int | None = None,
         seed: int = 0,
         class_weights: Sequence[Tensor | None] | None = None,
+        layer_decay: float = 1.0,
     ):
         super().__init__()
         self.model = model
@@ -129,7 +131,10 @@ class PropertyModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.pair_budget = pair_budget
         self.seed = seed
+        self.layer_decay = layer_decay
         self.losses = task_losses(model.task_types, loss)
+        if layer_decay != 1:
+            layer_scales(model, layer_decay)  # an error now, not when training starts
         if pair_budget is not None and type(model).on_batch is not PropertyModel.on_batch:
             raise ValueError(
                 f"pair_budget cuts batches of atoms and coordinates; {type(model).__name__} has "
@@ -187,4 +192,6 @@ class PropertyModule(L.LightningModule):
     def configure_optimizers(self):
         total = int(self.trainer.estimated_stepping_batches)
         warmup = int(self.warmup * total)
-        return configure_adam(self.model, self.lr, self.weight_decay, total, warmup)
+        return configure_adam(
+            self.model, self.lr, self.weight_decay, total, warmup, self.layer_decay
+        )

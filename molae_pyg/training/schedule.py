@@ -1,5 +1,6 @@
 """The published optimiser and learning-rate schedule."""
 
+import re
 from functools import partial
 from typing import Any
 
@@ -27,8 +28,54 @@ def polynomial_decay(step: int, total_steps: int, warmup_steps: int, power: floa
     return (1 - (step - warmup_steps) / (total_steps - warmup_steps)) ** power
 
 
+_LAYER = re.compile(r"encoder\.(?:.*\.)?layers\.\d+\.")  # in the name of an encoder's parameter
+
+
+def layer_scales(model: nn.Module, layer_decay: float) -> dict[str, float]:
+    r"""Returns the factor of the learning rate of each parameter, by name.
+
+    .. math::
+        s_{head} = 1, \qquad s_l = \gamma^{L - l}, \quad l = 0, \dots, L - 1, \qquad
+        s_{input} = \gamma^{L + 1}
+
+    with :math:`\gamma` the decay and l the layer of the encoder. The norm after the last layer
+    belongs to it, everything else outside the layers to the input (embeddings, pair bias).
+
+    Args:
+        model: A model with an ``encoder`` that has ``layers``; every other part is the head.
+        layer_decay: Factor from one layer to the one below it.
+
+    Raises:
+        ValueError: The model has no such encoder.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    found = {name: _LAYER.match(name) for name in names}
+    # In the order of the model: an encoder may have two stacks, one after the other.
+    stack = list(dict.fromkeys(match[0] for match in found.values() if match))
+    if not stack:
+        raise ValueError(
+            f"layer_decay lowers the learning rate of lower layers, but {type(model).__name__} has "
+            "no encoder with layers: leave it out"
+        )
+    scales = {}
+    for name in names:
+        if not name.startswith("encoder."):
+            below = 0  # of the head
+        elif ".final_norm." in name:
+            below = 1
+        else:
+            below = len(stack) - (stack.index(found[name][0]) if found[name] else -1)
+        scales[name] = layer_decay**below
+    return scales
+
+
 def configure_adam(
-    model: nn.Module, lr: float, weight_decay: float, total_steps: int, warmup_steps: int
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    total_steps: int,
+    warmup_steps: int,
+    layer_decay: float = 1.0,
 ) -> dict[str, Any]:
     """Returns Adam and its schedule in the form of Lightning's ``configure_optimizers``.
 
@@ -41,13 +88,21 @@ def configure_adam(
         weight_decay: Weight decay of matrices.
         total_steps: Number of updates until the rate is zero.
         warmup_steps: Number of updates until the rate is at its peak.
+        layer_decay: See :func:`layer_scales`; default: 1, one rate for all layers.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.99), eps=1e-6)
+    scales = layer_scales(model, layer_decay) if layer_decay != 1 else {}
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for is_matrix in (True, False):
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and (parameter.dim() > 1) == is_matrix:
+                scale = scales.get(name, 1.0)
+                empty = {
+                    "params": [],
+                    "weight_decay": weight_decay if is_matrix else 0.0,
+                    "lr": lr * scale,
+                }
+                groups.setdefault((scale, is_matrix), empty)["params"].append(parameter)
+    optimizer = torch.optim.AdamW(list(groups.values()), lr=lr, betas=(0.9, 0.99), eps=1e-6)
     factor = partial(polynomial_decay, total_steps=total_steps, warmup_steps=warmup_steps)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return {

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any
 
@@ -50,6 +50,12 @@ class Finetuning:
             or ``"32-true"``, ``"bf16-mixed"``.
         class_weights: Whether rare classes weigh as much as frequent ones in the loss; default:
             false. Probabilities of rare classes are then too high.
+        head_epochs: Number of epochs at the beginning in which the head is trained alone and the
+            encoder stays as it is; default: 0, as published. The learning rate has one course over
+            all epochs.
+        layer_decay: Factor of the learning rate from one layer of the encoder to the one below it
+            (such as 0.8); default: 1, as published. See
+            :func:`~molae_pyg.training.schedule.layer_scales`.
 
     Raises:
         ValueError: A setting is out of range, has another type, or is an unknown name.
@@ -69,6 +75,8 @@ class Finetuning:
     ema_decay: float | None = None
     precision: str = "auto"
     class_weights: bool = False
+    head_epochs: int = 0
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "pool"):
@@ -88,6 +96,25 @@ class Finetuning:
         check_choice("precision", self.precision, NAMES)
         if not isinstance(self.class_weights, bool):
             raise ValueError(f"class_weights must be True or False, got {self.class_weights!r}")
+        size("head_epochs", self.head_epochs, least=0)
+        if self.head_epochs >= self.epochs:
+            raise ValueError(
+                f"head_epochs must be less than epochs ({self.epochs}), else the encoder is never "
+                f"trained, got {self.head_epochs}"
+            )
+        check_number("layer_decay", self.layer_decay, above=0, at_most=1)
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what identifies a run; settings of later versions only if they are not default.
+
+        Folders of earlier versions are those of the same run.
+        """
+        later = {"head_epochs", "layer_decay"}
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in later or getattr(self, field.name) != field.default
+        }
 
 
 @dataclass(frozen=True)

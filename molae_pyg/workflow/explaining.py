@@ -17,9 +17,9 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import scatter
 
-from molae_pyg.baselines.descriptors import NAMES, descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
+from molae_pyg.chem.descriptors import NAMES, descriptors
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.inference.copies import Copies
 from molae_pyg.inference.explain import Explanation, atoms_of, explanations_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from rdkit import rdBase
 
-from molae_pyg.baselines.descriptors import descriptors
+from molae_pyg.chem.descriptors import descriptors
 from molae_pyg.chem.options import InputError
 from molae_pyg.chem.rows import Row
 from molae_pyg.chem.smiles import plain_mol

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch_geometric.data import Data, Dataset
 
-from molae_pyg.baselines.descriptors import descriptors
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.baselines.job import DEVICE
+from molae_pyg.chem.descriptors import descriptors
 from molae_pyg.chem.options import Options, kept_atoms
 from molae_pyg.chem.rows import parse
 from molae_pyg.durable import write_durably

@@ -6,7 +6,6 @@ import torch
 from torch_geometric.data import Data
 
 from molae_pyg import MolAE
-from molae_pyg.baselines.descriptors import NAMES, descriptors
 from molae_pyg.baselines.forest import ForestBaseline, ecfp4, forest_both
 from molae_pyg.baselines.job import Job
 from molae_pyg.baselines.probe import (
@@ -17,6 +16,7 @@ from molae_pyg.baselines.probe import (
     probe,
     scaffold_folds,
 )
+from molae_pyg.chem.descriptors import NAMES, descriptors
 from molae_pyg.datasets import MoleculeTable
 from molae_pyg.splits import Split
 

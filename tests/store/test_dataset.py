@@ -152,6 +152,16 @@ def test_gather_draws_conformers(store):
         store.gather([0], conformer="last")
 
 
+def test_gather_takes_the_conformers_that_are_named(store):
+    index = int(np.flatnonzero(store.num_conformers == 4)[0])
+    batch = store.gather([index] * 4, conformer=np.array([3, 0, 2, 2]))
+    conformers = store[index].conformers  # [n, 4, 3]
+    assert torch.equal(batch.pos, conformers[:, [3, 0, 2, 2]].transpose(0, 1).flatten(0, 1))
+    for wrong in (np.array([4]), np.array([-1]), np.array([0, 0])):
+        with pytest.raises(ValueError, match="one integer below the number of conformers"):
+            store.gather([index], conformer=wrong)
+
+
 def test_transforms_work_on_a_gathered_batch(store):
     batch = SampleConformer()(ClozeDrop()(store.gather(range(24))))
     assert batch.drop_mask.shape == (store.num_atoms.sum(),)

@@ -446,3 +446,69 @@ def test_batches_in_parts_train_to_the_same_scores(tmp_path):
         model = MolAEPredictor({**config, "dropout": 0.0, "attn_dropout": 0.0})
         scores.append(finetune(model, molecules(16), molecules(8, 1), tmp_path / name, settings))
     assert scores[0]["val_rmse"] == pytest.approx(scores[1]["val_rmse"], rel=1e-3)
+
+
+def test_the_head_is_trained_first(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=4, batch_size=8, lr=2e-3, head_epochs=2, precision="32-true")
+    model, seen = predictor(), []
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    finished = PropertyModule.on_validation_epoch_end
+
+    def watched(module):
+        finished(module)
+        parts = module.model.encoder, module.model.head
+        seen.append([of_weights(part) for part in parts])
+
+    monkeypatch.setattr(PropertyModule, "on_validation_epoch_end", watched)
+    expected = finetune(model, train, valid, tmp_path / "whole", settings)
+    encoder, head = zip(*seen, strict=True)
+    assert encoder[0] == encoder[1] == of_weights(predictor().encoder)
+    assert len(set(encoder)) == 3  # trained in the last two epochs
+    assert len(set(head)) == 4
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == frozen
+
+    for epoch in (1, 3):  # killed in the first epochs, and in the last ones
+        folder = tmp_path / str(epoch)
+        with monkeypatch.context() as patch:
+            patch.setattr(PropertyModule, "on_validation_epoch_end", stopping_at(epoch)[0])
+            with pytest.raises(StopHere):
+                finetune(predictor(), train, valid, folder, settings)
+        found = finetune(again := predictor(), train, valid, folder, settings)
+        assert {**found, "seconds": 0} == {**expected, "seconds": 0}
+        assert of_weights(again) == of_weights(model)
+
+
+def test_a_rate_for_each_layer_is_another_run(tmp_path):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=2, batch_size=8, lr=2e-3, precision="32-true")
+    slow = dataclasses.replace(settings, layer_decay=0.01)
+    before = predictor().encoder.state_dict()
+    moved = {}
+    for name, chosen in {"plain": settings, "slow": slow}.items():
+        finetune(model := predictor(), train, valid, tmp_path / name, chosen)
+        change = model.encoder.embedding.weight - before["embedding.weight"]
+        moved[name] = change.abs().max().item()
+    assert moved["slow"] < 0.01 * moved["plain"]
+    with pytest.raises(ValueError, match=r"settings\.layer_decay"):
+        finetune(predictor(), train, valid, tmp_path / "plain", slow)
+
+
+class NoEncoder(PropertyModel):
+    """A sum over atoms, which has no encoder."""
+
+    def __init__(self):
+        super().__init__(1, None)
+        self.config = {}
+        self.element = torch.nn.Embedding(10, 1)
+
+    def forward(self, z, pos, batch):
+        return scatter(self.element(z), batch, reduce="sum") * self.std + self.mean
+
+
+@pytest.mark.parametrize("option", [{"head_epochs": 1}, {"layer_decay": 0.5}])
+def test_options_of_encoders_need_one(tmp_path, option):
+    settings = Finetuning(epochs=2, **option)
+    with pytest.raises(ValueError, match=r"NoEncoder has no encoder.*leave it out"):
+        finetune(NoEncoder(), molecules(8), molecules(4, seed=1), tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from molae_pyg import MolAE, MolAEPredictor
+from molae_pyg.models import FullMolAE
 from molae_pyg.training import polynomial_decay
-from molae_pyg.training.schedule import configure_adam
+from molae_pyg.training.schedule import configure_adam, layer_scales
 
 RECORDED = json.loads((goldens.FOLDER / "data" / "meta.json").read_text())
 
@@ -52,3 +54,42 @@ def test_decay_spares_biases_norms_and_frozen_parameters():
     assert [p.shape for p in decayed["params"]] == [(4, 3)]
     assert [p.shape for p in spared["params"]] == [(4,), (4,), (4,)]
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+
+
+def test_lower_layers_have_lower_rates():
+    model = MolAEPredictor(MolAE(16, 16, 2, 3, 0, 4).encoder)
+    scales = layer_scales(model, 0.5)
+    assert scales.keys() == dict(model.named_parameters()).keys()
+    of = {
+        "head.dense.weight": 1, "encoder.transformer.final_norm.weight": 0.5,
+        "encoder.transformer.layers.2.ffn_norm.bias": 0.5,
+        "encoder.transformer.layers.1.ffn_norm.bias": 0.25,
+        "encoder.transformer.layers.0.attn_norm.weight": 0.125,
+        "encoder.transformer.input_norm.weight": 0.0625, "encoder.embedding.weight": 0.0625,
+        "encoder.pair_bias.linear1.weight": 0.0625,
+    }  # fmt: skip
+    assert {name: scales[name] for name in of} == of
+    groups = configure_adam(model, 1e-3, 0.1, 10, 0, 0.5)["optimizer"].param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert len(rates) == len(trained)
+    for name, parameter in trained.items():
+        assert rates[id(parameter)] == pytest.approx(1e-3 * scales[name])
+        assert decays[id(parameter)] == (0.1 if parameter.dim() > 1 else 0.0)
+
+
+def test_layers_of_two_stacks_are_counted_through():
+    model = MolAEPredictor(FullMolAE.of(MolAE(16, 16, 2, 2, 1, 4)))
+    scales = layer_scales(model, 0.5)
+    found = {
+        name.split("layers.")[0] + name.split("layers.")[1][0]: scale
+        for name, scale in scales.items()
+        if "layers." in name
+    }
+    assert list(found.values()) == [0.125, 0.25, 0.5]
+
+
+def test_a_model_without_layers_has_no_lower_ones():
+    with pytest.raises(ValueError, match="Linear has no encoder with layers: leave it out"):
+        layer_scales(nn.Linear(2, 2), 0.5)

@@ -5,6 +5,7 @@ import pytest
 
 from molae_pyg.training import Finetuning, Pretraining
 
+LATER = {"head_epochs", "layer_decay"}
 COUNTS = (0, -1, 1.5, "3", None, True, math.nan)
 NUMBERS = ("1e-4", None, math.nan, math.inf, -1.0, True, [1.0])
 BAD = {
@@ -23,6 +24,8 @@ BAD = {
         "metric": ("RMSE", "val_rmse", "", 1),
         "precision": ("bf16-true", "fp32", "16-mixed", None, 32),
         "class_weights": (1, "balanced", None),
+        "head_epochs": (*COUNTS[1:], 40),
+        "layer_decay": (*NUMBERS, 0, 1.1),
     },
     Pretraining: {
         "steps": COUNTS,
@@ -64,6 +67,13 @@ def test_unknown_names_list_the_known():
         Finetuning(metric="RMSE")
     with pytest.raises(ValueError, match="one of auto, 32-true, bf16-mixed, got 'bf16-true'"):
         Finetuning(precision="bf16-true")
+
+
+def test_settings_of_later_versions_are_named_only_if_they_are_set():
+    plain = Finetuning()
+    assert plain.identity().keys() == dataclasses.asdict(plain).keys() - LATER
+    assert Finetuning(head_epochs=2).identity() == {**plain.identity(), "head_epochs": 2}
+    assert Finetuning(layer_decay=0.8).identity() == {**plain.identity(), "layer_decay": 0.8}
 
 
 def test_values_that_are_allowed():

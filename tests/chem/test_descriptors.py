@@ -5,7 +5,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import Descriptors
 
-from molae_pyg.baselines.descriptors import NAMES, descriptors
+from molae_pyg.chem.descriptors import NAMES, descriptors
 
 SMILES = ["CCO", "c1ccccc1C(=O)O", "[Na+].[Cl-]", "C" * 40, "*CC"]
 

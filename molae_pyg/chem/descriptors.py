@@ -43,23 +43,33 @@ def descriptors(smiles: Sequence[str], workers: int | None = None) -> tuple[np.n
     Raises:
         ValueError: If a SMILES cannot be parsed.
     """
-    if workers is None:
-        workers = available_cores() if len(smiles) > _FEW else 1
-    chunks = [smiles[start : start + _CHUNK] for start in range(0, len(smiles), _CHUNK)]
     found = np.zeros((len(smiles), len(NAMES)))
-    row = 0
     bar = tqdm(None, "descriptors", len(smiles), unit="mol", delay=1.0, disable=None)
-    with WorkerPool(workers) as pool, bar:
-        for values in pool.map(_chunk, ((chunk,) for chunk in chunks)):
-            for value in values:
-                if isinstance(value, str):
-                    raise ValueError(f"row {row}: {smiles[row]!r}: {value}")
-                found[row] = value
-                row += 1
-            bar.update(len(values))
+    with bar:
+        for row, values in enumerate(each_molecule(smiles, workers)):
+            if isinstance(values, str):
+                raise ValueError(f"row {row}: {smiles[row]!r}: {values}")
+            found[row] = values
+            bar.update()
     undefined = ~np.isfinite(found)
     found[undefined] = 0
-    return np.sign(found) * np.log1p(np.abs(found)), int(undefined.sum())
+    return found, int(undefined.sum())
+
+
+def each_molecule(smiles: Sequence[str], workers: int | None = None) -> Iterator[np.ndarray | str]:
+    """Yields the descriptors ``[217]`` of each molecule on a logarithmic scale, or its problem.
+
+    Values that are not defined are NaN or infinite. The arguments are those of
+    :func:`descriptors`.
+    """
+    if workers is None:
+        workers = available_cores() if len(smiles) > _FEW else 1
+    chunks = ((smiles[start : start + _CHUNK],) for start in range(0, len(smiles), _CHUNK))
+    with WorkerPool(workers) as pool:
+        for found in pool.map(_chunk, chunks):
+            for values in found:
+                is_text = isinstance(values, str)
+                yield values if is_text else np.sign(values) * np.log1p(np.abs(values))
 
 
 @lru_cache(maxsize=1)  # all seeds and models of a data set need the same ones
