@@ -11,7 +11,7 @@ CHEMBL = "chembl2321810"  # the data set that comes with RDKit
 PROTOCOLS = ("scaffold", "scaffold-chiral", "published", "random", "cv5x5")
 #: Names of :data:`~molae_pyg.evaluation.systems.SYSTEMS`.
 OBJECTIVES = (
-    *("cloze", "uni-mol", "uni-mol-pe", "transformer-m", "mole-blend"),
+    *("cloze", "chemistry", "uni-mol", "uni-mol-pe", "transformer-m", "mole-blend"),
     *("pretrain-gnn", "pretrain-gnn-masking", "mol-clr"),
     *("graph-mvp", "graph-mvp-g", "graph-mvp-c", "grover"),
 )

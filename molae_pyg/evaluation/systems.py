@@ -26,16 +26,19 @@ from molae_pyg.chem.hu_graph import HuGraphs
 from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import arguments, check, config_path, merged, read_yaml
-from molae_pyg.models import AblatedMolAE, MolAE, MoleBlend, TransformerM, UniMol
+from molae_pyg.models import AblatedMolAE, ChemistryMolAE, MolAE, MoleBlend, TransformerM, UniMol
 from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.training import (
+    ChemistryTargets,
     Pretraining,
+    chemistry_objective,
     cloze_objective,
     mole_blend_objective,
     transformer_m_objective,
     uni_mol_objective,
 )
 from molae_pyg.training.objectives import Objective
+from molae_pyg.training.settings import check_number
 from molae_pyg.transforms import (
     BlendChannels,
     ClozeDrop,
@@ -67,6 +70,7 @@ class System(NamedTuple):
 #: receives masked and moved atoms, which an ablation with ``drop: false`` shows to its encoder.
 SYSTEMS = {
     "cloze": System(AblatedMolAE, cloze_objective, ClozeDrop, {}),
+    "chemistry": System(ChemistryMolAE, chemistry_objective, ChemistryTargets, {}),
     "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
     "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
     "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}),
@@ -136,11 +140,15 @@ def read_settings(config: str | Path | None, objective: str | None = None) -> di
         "data": arguments(prepare, "source", "store"),
         "model": arguments(system.model, *system.settings),
         "training": Pretraining,
+        "loss": arguments(system.objective, "model", "batch"),
         **(own if name == "cloze" else {"noise": system.transform}),
     }
     if {"cloze", "noise"} <= found.keys():
         raise ValueError(f"{path} has both cloze and noise: atoms are dropped, or moved")
     check(found, known, path, needed=("data", "model", "training"))
+    for argument, value in found.get("loss", {}).items():
+        if argument != "contrast":  # a name
+            check_number(f"{path}: loss.{argument}", value, at_least=0)
     return found
 
 
@@ -165,7 +173,10 @@ def assemble(
         system = with_vocabulary(system, train, Path(folder), weights)
     L.seed_everything(seed, verbose=False)
     model = build_model(config["model"], weights, system)
-    return Assembled(model, system.objective, make_transform(config, system))
+    objective = system.objective
+    if config.get("loss"):
+        objective = partial(objective, **config["loss"])
+    return Assembled(model, objective, make_transform(config, system))
 
 
 def build_model(

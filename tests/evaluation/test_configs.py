@@ -40,6 +40,12 @@ def test_yaml_files_build(path):
             Finetuning(**{**config["training"], **line})
 
 
+def test_the_recipe_of_molae_graph_is_that_of_its_weights():
+    found = read_settings("pretrain_graph")
+    assert found["objective"] == "chemistry"
+    assert MolAE.from_pretrained("molae-graph").config == found["model"]
+
+
 def test_every_objective_has_settings():
     (path,) = OBJECTIVES
     assert {"cloze", *yaml.safe_load(path.read_text())} == {"all", *SYSTEMS}

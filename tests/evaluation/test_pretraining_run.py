@@ -20,7 +20,7 @@ from molae_pyg.baselines.pretrain_gnn import AttributeMasking, ContextPrediction
 from molae_pyg.evaluation import pretraining, systems
 from molae_pyg.evaluation.pretraining import hold_out, pretrain_as_asked
 from molae_pyg.evaluation.systems import build_model
-from molae_pyg.models import MoleBlend, TransformerM, UniMol
+from molae_pyg.models import ChemistryMolAE, MoleBlend, TransformerM, UniMol
 from molae_pyg.store import ConformerStore
 
 SIZE = {
@@ -115,6 +115,23 @@ def test_a_competitor_is_pre_trained(tmp_path, name, settings, cls):
     goldens.assert_same_weights(predictor.encoder, found.encoder)
 
 
+def test_chemistry_targets_are_computed_beside_the_store(tmp_path):
+    competitors.stores(tmp_path / "store")
+    config = {"objective": "chemistry", "model": {**TINY, "graph": True}, **SECTIONS}
+    config |= {"loss": {"bits": 2.0}, "noise": {"share": 0.25, "hidden": 0.5}}
+    run(tmp_path, config, tmp_path / "store")
+    model = ChemistryMolAE.from_pretrained(tmp_path / "out/model")
+    assert model.config.items() >= {**TINY, "graph": True}.items()
+    assert model.descriptor_std.gt(0).sum() > 50
+    assert list((tmp_path / "store-targets").glob("part-*.npz"))
+    identity = json.loads((tmp_path / "out/run.json").read_text())["identity"]
+    assert identity["objective"]["settings"] == {"descriptors": 10.0, "bits": 2.0, "dropped": 0.5}
+    assert identity["transform"].startswith("ChemistryTargets(0.25, hidden=0.5")
+    terms = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert terms.keys() >= {"val_descriptors", "val_bits_dropped", "val_atom", "val_distance"}
+    assert (tmp_path / "out/report.html").is_file()
+
+
 def test_mole_blend_is_pre_trained(tmp_path):
     competitors.stores(tmp_path / "store")
     run(tmp_path, {"objective": "mole-blend", "model": TINY, **SECTIONS}, tmp_path / "store")
@@ -153,10 +170,13 @@ def test_grover_keeps_its_vocabulary(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": "bert"}, "objective must be one of cloze, uni-mol, uni-mol-pe, transf"),
+        ({"objective": "bert"}, "objective must be one of cloze, chemistry, uni-mol, uni"),
         ({"objective": "uni-mol", "cloze": {}}, "unknown key cloze"),
         ({"objective": "uni-mol-pe", "model": {"position": False}}, "unknown key position"),
         ({"cloze": {}, "noise": {}}, "both cloze and noise"),
+        ({"loss": {"bits": 1.0}}, r"unknown key bits in .*: loss"),
+        ({"objective": "chemistry", "loss": {"bits": "high"}}, r"loss\.bits must be a number"),
+        ({"objective": "chemistry", "noise": {"share": 2.0}}, "share must be at most 1"),
     ],
 )
 def test_settings_that_do_not_fit_the_objective(tmp_path, change, message):
