@@ -1,8 +1,9 @@
 """Conformers: a ladder of methods under one time limit, with a reason for every departure.
 
-The recipe is the published one: hydrogens added, ETKDGv3, at most 200 steps of MMFF94. If ETKDG
-fails, it starts again from random coordinates; if that fails too, the flat 2D layout is used. This
-module needs RDKit and NumPy only: worker processes import it.
+A :class:`~molae_pyg.chem.recipes.Recipe` says how; the published one is ETKDGv3 and at most 200
+steps of MMFF94, with hydrogens. If the embedding fails, it starts again from random coordinates; if
+that fails too, the flat 2D layout is used. This module needs RDKit and NumPy only: worker processes
+import it.
 """
 
 import math
@@ -16,7 +17,8 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom, rdForceFieldHelpers
 from rdkit.ForceField import rdForceField
 
-MAX_STEPS = 200  # of the force-field minimisation
+from molae_pyg.chem.recipes import PUBLISHED, Recipe
+
 #: Above this number of atoms, hydrogens included, one call into RDKit can overrun any time limit.
 LARGE = 300
 LARGE_STEPS = 20  # steps between two looks at the clock, for large molecules
@@ -24,10 +26,13 @@ OUT_OF_TIME = "time limit reached"
 NO_LAYOUT_IN_TIME = "no time for the 2D layout"
 CUT_SHORT = "minimisation cut short by the time limit"
 DIED = "the conformer process died"
+#: Share of the time left that one call for several conformers may take, by the time of the first:
+#: a process that is killed loses the conformers of that call.
+TOGETHER = 0.1
 LAYOUT_LIMIT = 60.0  # seconds for the 2D layout, and never longer than the conformers may take
 
 
-class Recipe(NamedTuple):
+class Request(NamedTuple):
     """Which conformers one molecule gets."""
 
     #: Number of conformers; conformer k is made with ``seed + k + 1``. 0: the 2D layout only.
@@ -38,6 +43,7 @@ class Recipe(NamedTuple):
     time_limit: float = 30.0
     #: Whether the 2D layout is made although conformers succeed.
     layout: bool = False
+    recipe: Recipe = PUBLISHED
 
     @property
     def layout_limit(self) -> float:
@@ -87,16 +93,16 @@ class Coordinates:
                 different.append(conformer)
         return len(different) or 1
 
-    def lacks_layout(self, recipe: Recipe) -> bool:
+    def lacks_layout(self, request: Request) -> bool:
         """Whether the 2D layout is still to be made: it is asked for, or there is nothing else."""
-        return self.layout is None and (recipe.layout or not self.conformers)
+        return self.layout is None and (request.layout or not self.conformers)
 
-    def cut_short(self, note: str, recipe: Recipe) -> None:
+    def cut_short(self, note: str, request: Request) -> None:
         """Notes that the process ended early, and how many conformers it had made."""
         self.add(Message("note", note))
         made = len(self.conformers)
-        if 0 < made < recipe.count:
-            self.add(Message("note", f"{made} of {recipe.count} conformers"))
+        if 0 < made < request.count:
+            self.add(Message("note", f"{made} of {request.count} conformers"))
 
     def add(self, message: Message) -> None:
         """Adds a conformer, the layout or a note."""
@@ -108,26 +114,40 @@ class Coordinates:
             self.notes.append(message.value)
 
 
-def generate(mol: Chem.Mol, recipe: Recipe) -> Iterator[Message]:
-    """Makes the conformers of one molecule, one after the other.
+def generate(mol: Chem.Mol, request: Request) -> Iterator[Message]:
+    """Makes the conformers of one molecule.
 
-    Conformer k is made with the seed ``recipe.seed + k + 1`` and nothing else, so that it does not
-    depend on how many others are asked for. RDKit treats the seeds 0 and 1 as the same seed.
+    Conformer k is made with the seed ``request.seed + k + 1`` and nothing else, so that it does not
+    depend on how many others are asked for, or on how many are made in one call. RDKit treats the
+    seeds 0 and 1 as the same seed.
 
     Args:
         mol: The molecule with explicit hydrogens; it is not changed.
-        recipe: Number of conformers, seed and time limit.
+        request: Number of conformers, recipe, seed and time limit.
 
     Yields:
-        Each conformer as soon as it is made, and notes.
+        Conformers, the first as soon as it is made, and notes.
     """
-    deadline = time.monotonic() + recipe.time_limit
-    made = 0
-    for k in range(recipe.count):
-        if k > 0 and time.monotonic() > deadline:
+    start = time.monotonic()
+    deadline = start + request.time_limit
+    made = k = 0
+    # A call for several conformers of a large molecule would overrun any limit.
+    together, seconds = mol.GetNumAtoms() <= LARGE, 0.0
+    while k < request.count:
+        now = time.monotonic()
+        if k > 0 and now > deadline:
             yield Message("note", OUT_OF_TIME)
             break
-        coordinates, note = _generate_one(mol, recipe.seed + k + 1, deadline)
+        if k == 1:
+            seconds = max(now - start, 1e-4)
+        number = min(int(TOGETHER * (deadline - now) / seconds), request.count - k) if k else 1
+        if together and number > 1:
+            found = _generate_together(mol, request, k, number, deadline)
+            yield from (Message("3d", coordinates) for coordinates in found)
+            made, k, together = made + len(found), k + len(found), bool(found)
+            continue
+        coordinates, note = _generate_one(mol, request.recipe, request.seed + k + 1, deadline)
+        k += 1
         if note:
             yield Message("note", note)
         if coordinates is not None:
@@ -135,22 +155,54 @@ def generate(mol: Chem.Mol, recipe: Recipe) -> Iterator[Message]:
             yield Message("3d", coordinates)
         elif made == 0:  # such a molecule (of impossible stereo, say) fails with all other seeds
             break
-    if 0 < made < recipe.count:
-        yield Message("note", f"{made} of {recipe.count} conformers")
+    if 0 < made < request.count:
+        yield Message("note", f"{made} of {request.count} conformers")
 
 
-def _generate_one(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray | None, str]:
+def _generate_together(
+    mol: Chem.Mol, request: Request, first: int, number: int, deadline: float
+) -> list[np.ndarray]:
+    """Returns the conformers from ``first`` on, bit for bit those of :func:`_generate_one`.
+
+    RDKit shares the bounds, the torsions and the terms of the force field. The list is empty if any
+    of the conformers needs the ladder or a note: they are then made one by one.
+    """
+    mol = Chem.Mol(mol)
+    params = _parameters(request.recipe, (deadline - time.monotonic()) / (2 * number))
+    params.randomSeed = request.seed + first  # RDKit adds 1 and the place of the conformer
+    params.enableSequentialRandomSeeds = True
+    try:
+        if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
+            return []
+        if len(rdDistGeom.EmbedMultipleConfs(mol, number, params)) < number:
+            return []
+        steps = request.recipe.steps
+        rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, numThreads=1, maxIters=steps)
+    except (RuntimeError, ValueError):
+        return []
+    made = [conformer.GetPositions().astype(np.float32) for conformer in mol.GetConformers()]
+    return made if all(np.isfinite(coordinates).all() for coordinates in made) else []
+
+
+def _parameters(recipe: Recipe, seconds: float) -> rdDistGeom.EmbedParameters:
+    """Returns the settings of an embedding that gives up after about these seconds."""
+    params = rdDistGeom.ETKDGv3() if recipe.method == "ETKDG" else rdDistGeom.DG()
+    params.timeout = max(1, math.ceil(seconds))  # in whole seconds; 0 would mean "no limit"
+    return params
+
+
+def _generate_one(
+    mol: Chem.Mol, recipe: Recipe, seed: int, deadline: float
+) -> tuple[np.ndarray | None, str]:
     """Returns one minimised conformer ``[n, 3]`` in Å, or None, and a note."""
     mol = Chem.Mol(mol)
-    problem = "ETKDG found no 3D embedding"
+    problem = f"{recipe.method} found no 3D embedding"
     for random_start in (False, True):
-        params = rdDistGeom.ETKDGv3()
+        # Half of the remaining time, so that random coordinates get their turn.
+        left = (deadline - time.monotonic()) / (1 if random_start else 2)
+        params = _parameters(recipe, left)
         params.randomSeed = seed
         params.useRandomCoords = random_start
-        # Half of the remaining time, so that random coordinates get their turn. RDKit counts in
-        # whole seconds, and 0 means "no limit".
-        left = (deadline - time.monotonic()) / (1 if random_start else 2)
-        params.timeout = max(1, math.ceil(left))
         try:
             found = rdDistGeom.EmbedMolecule(mol, params) >= 0
         except (RuntimeError, ValueError) as error:  # RDKit's violated invariants and bad input
@@ -161,33 +213,33 @@ def _generate_one(mol: Chem.Mol, seed: int, deadline: float) -> tuple[np.ndarray
             return None, OUT_OF_TIME
     else:
         return None, problem
-    note = _minimise(mol, deadline)
+    note = _minimise(mol, recipe, deadline)
     coordinates = mol.GetConformer().GetPositions().astype(np.float32)
     if not np.isfinite(coordinates).all():
         return None, "RDKit made coordinates that are not finite"
     return coordinates, note
 
 
-def _minimise(mol: Chem.Mol, deadline: float) -> str:
+def _minimise(mol: Chem.Mol, recipe: Recipe, deadline: float) -> str:
     """Minimises the conformer of ``mol`` in place; returns a note if it was not by MMFF94."""
     before = Chem.Conformer(mol.GetConformer())
     # The minimiser forgets its curvature estimate between calls. Except for large molecules, all
     # steps are therefore one call, which is what RDKit's MMFFOptimizeMolecule does.
-    steps = LARGE_STEPS if mol.GetNumAtoms() > LARGE else MAX_STEPS
+    at_once = LARGE_STEPS if mol.GetNumAtoms() > LARGE else recipe.steps
     try:
         force_field, note = _force_field(mol)
         if force_field is None:
-            return note
+            return f"{note}: {recipe.method} geometry as it is"
         force_field.Initialize()
-        for _ in range(0, MAX_STEPS, steps):
-            if force_field.Minimize(maxIts=steps) == 0:
+        for done in range(0, recipe.steps, at_once):
+            if force_field.Minimize(maxIts=min(at_once, recipe.steps - done)) == 0:
                 break
-            if steps < MAX_STEPS and time.monotonic() > deadline:
+            if at_once < recipe.steps and time.monotonic() > deadline:
                 return CUT_SHORT
     except (RuntimeError, ValueError) as error:  # the line search can violate an invariant
         mol.RemoveAllConformers()
         mol.AddConformer(before)
-        return f"minimisation failed, ETKDG geometry as it is ({first_line(error)})"
+        return f"minimisation failed, {recipe.method} geometry as it is ({first_line(error)})"
     return note
 
 
@@ -199,7 +251,7 @@ def _force_field(mol: Chem.Mol) -> tuple[rdForceField.ForceField | None, str]:
     if rdForceFieldHelpers.UFFHasAllMoleculeParams(mol):
         note = "no MMFF94 parameters: minimised with UFF"
         return rdForceFieldHelpers.UFFGetMoleculeForceField(mol), note
-    return None, "no force field parameters: ETKDG geometry as it is"
+    return None, "no force field parameters"
 
 
 def layout_of(mol: Chem.Mol) -> Message:

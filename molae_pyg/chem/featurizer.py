@@ -117,6 +117,7 @@ def featurize(
     on_error: str = "raise",
     workers: int | None = None,
     progress: bool = True,
+    recipe: str = "published",
 ) -> tuple[list[Data], FeaturizeReport]:
     """Turns many SMILES strings into 3D molecules.
 
@@ -139,6 +140,7 @@ def featurize(
         workers: Number of processes that make conformers. None takes all cores, or 1 if there is
             little to do.
         progress: Show a bar if it takes longer than a second and stderr is a terminal.
+        recipe: As in :func:`~molae_pyg.chem.from_smiles`.
 
     Returns:
         The list of ``Data``, in input order, and the report; its ``kept`` is the input row of each
@@ -149,7 +151,7 @@ def featurize(
             or if an argument is out of range.
         KeyboardInterrupt: On Ctrl-C, at once.
     """
-    options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
+    options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit, recipe)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
     if isinstance(smiles, str):
@@ -217,7 +219,7 @@ def rows_of(
         repeats: Whether repeated molecules are made again, so that no row has to be kept.
     """
     if workers is None:
-        workers = available_cores() if len(smiles) * options.recipe.count > _FEW else 1
+        workers = available_cores() if len(smiles) * options.count > _FEW else 1
     first: dict[str, Future[Row]] = {}  # by the key of the molecule
     waiting: deque[Callable[[], Row]] = deque()
 

@@ -1,18 +1,19 @@
 """The settings of a molecule, and its atoms and frames by them. This module loads no torch."""
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from molae_pyg.chem.conformers import Coordinates, Recipe
+from molae_pyg.chem.conformers import Coordinates, Request
+from molae_pyg.chem.recipes import PUBLISHED, recipe_named
 
-#: Version of the recipe from a molecule to its atoms and coordinates. It is raised whenever the
-#: same input gives different ones. This number, not the version of the package, invalidates stores,
-#: caches and finished runs. 2: conformer k is made with ``seed + k + 1``.
+#: Version of the way from a molecule to its atoms and coordinates, for all conformer recipes. It is
+#: raised whenever the same input gives different ones. This number, not the version of the package,
+#: invalidates stores, caches and finished runs. 2: conformer k is made with ``seed + k + 1``.
 RECIPE_VERSION = 2
 
 MAX_SEED = 2**31 - 1  # of RDKit; conformer k has seed + k + 1
@@ -62,10 +63,13 @@ class Options:
     max_atoms: int | None = None
     seed: int = 0
     time_limit: float = 30.0
+    recipe: str = PUBLISHED.key
 
     def __post_init__(self) -> None:
         for name, to_type in _TYPES.items():
             object.__setattr__(self, name, self._as(name, to_type))
+        with as_input_errors():
+            object.__setattr__(self, "recipe", recipe_named(self.recipe).key)
         self._check()
 
     def _as(self, name: str, to_type: Callable[[Any], Any]) -> Any:
@@ -91,10 +95,14 @@ class Options:
             raise InputError(f"max_atoms must be at least 1, got {self.max_atoms}; None keeps all")
         if self.seed < 0:
             raise InputError(f"seed must not be negative, got {self.seed}")
-        if self.seed + self.recipe.count > MAX_SEED:
+        if self.seed + self.count > MAX_SEED:
             raise InputError(
-                f"seed + num_conformers must be at most {MAX_SEED}, got {self.seed} + "
-                f"{self.recipe.count}"
+                f"seed + num_conformers must be at most {MAX_SEED}, got {self.seed} + {self.count}"
+            )
+        if recipe_named(self.recipe).is_flat and self.count > 1:
+            raise InputError(
+                f"recipe {self.recipe!r} makes one 2D layout: num_conformers must be at most 1, "
+                f"got {self.count}"
             )
         if not 0 < self.time_limit < 1e6:
             raise InputError(f"time_limit must be in (0, 1e6) seconds, got {self.time_limit}")
@@ -103,15 +111,44 @@ class Options:
         """Returns what the atoms and coordinates of a molecule depend on, with the recipe version.
 
         A saved model, a store and a cache keep it. ``time_limit`` is part of it because it decides
-        which molecules get the 2D layout instead of conformers.
+        which molecules get the 2D layout instead of conformers. The published recipe is not
+        named, so that what was kept before there were others stays the same.
         """
-        return {**asdict(self), "recipe_version": RECIPE_VERSION}
+        return named_recipe(asdict(self)) | {"recipe_version": RECIPE_VERSION}
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any] | None) -> "Options":
+        """Returns the options of what :meth:`to_dict` returned; None: the defaults."""
+        kept = kept or {}
+        return cls(**{field.name: kept[field.name] for field in fields(cls) if field.name in kept})
+
+    def with_recipe(self, name: str | None) -> "Options":
+        """Returns the same with another recipe (None: with this one); a layout is one conformer."""
+        if name is None:
+            return self
+        with as_input_errors():
+            flat = recipe_named(name).is_flat
+        number = 1 if flat and self.count > 1 else self.num_conformers
+        return replace(self, num_conformers=number, recipe=name)
 
     @property
-    def recipe(self) -> Recipe:
-        """The part that concerns conformers."""
-        count = 1 if self.num_conformers is None else self.num_conformers
-        return Recipe(count, self.seed, self.time_limit, self.add_2d)
+    def count(self) -> int:
+        """Number of conformers of a molecule, the appended layout not counted."""
+        return 1 if self.num_conformers is None else self.num_conformers
+
+    @property
+    def request(self) -> Request:
+        """What a worker makes."""
+        recipe = recipe_named(self.recipe)
+        count, layout = (0, True) if recipe.is_flat else (self.count, self.add_2d)
+        return Request(count, self.seed, self.time_limit, layout, recipe)
+
+
+def named_recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings to be kept: ``recipe`` is left out if it is the published one."""
+    if settings["recipe"] != PUBLISHED.key:
+        return settings
+    return {name: value for name, value in settings.items() if name != "recipe"}
 
 
 def frames(coordinates: Coordinates, options: Options) -> np.ndarray:
@@ -121,7 +158,7 @@ def frames(coordinates: Coordinates, options: Options) -> np.ndarray:
         - **output:** :math:`(n, K, 3)` or, with the layout, :math:`(n, K + 1, 3)`, Å
     """
     made = coordinates.conformers or [coordinates.layout]
-    chosen = [made[k % len(made)] for k in range(options.recipe.count)]
+    chosen = [made[k % len(made)] for k in range(options.count)]
     if options.add_2d:
         # A layout hardly ever fails; a conformer then takes its place, and K + 1 stays.
         chosen.append(made[0] if coordinates.layout is None else coordinates.layout)

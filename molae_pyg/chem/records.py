@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from rdkit import Chem
 
-from molae_pyg.chem.conformers import Message, Recipe, first_line, generate, layout_of
+from molae_pyg.chem.conformers import Message, Request, first_line, generate, layout_of
 from molae_pyg.chem.parsing import Molecule, atomic_numbers, compound_key, parse_smiles
 from molae_pyg.chem.smiles import rdkit_errors
 
@@ -43,7 +43,7 @@ def _read(read: Reader, record: Record) -> Molecule | Message:
         return Message(INVALID, str(error))
 
 
-def work(read: Reader, record: Record, recipe: Recipe) -> Iterator[Message]:
+def work(read: Reader, record: Record, request: Request) -> Iterator[Message]:
     """Yields the atoms of a record, then its conformers, layout and notes."""
     molecule = _read(read, record)
     if isinstance(molecule, Message):
@@ -53,19 +53,19 @@ def work(read: Reader, record: Record, recipe: Recipe) -> Iterator[Message]:
     if molecule.note:
         yield Message("note", molecule.note)
     made = 0
-    for message in _conformers(molecule, recipe):
+    for message in _conformers(molecule, request):
         made += message.kind == "3d"
         yield message
-    if recipe.layout or not made:
+    if request.layout or not made:
         yield Message(LAYING_OUT)
         yield lay_out(molecule)
 
 
-def _conformers(molecule: Molecule, recipe: Recipe) -> Iterator[Message]:
+def _conformers(molecule: Molecule, request: Request) -> Iterator[Message]:
     if molecule.given:
-        yield from (Message("3d", conformer) for conformer in molecule.given[: recipe.count])
+        yield from (Message("3d", conformer) for conformer in molecule.given[: request.count])
     elif molecule.generate:
-        yield from generate(molecule.mol, recipe)
+        yield from generate(molecule.mol, request)
 
 
 def work_on_layout(read: Reader, record: Record) -> Iterator[Message]:

@@ -169,7 +169,7 @@ def make_row(
         row = _compared(worker, read, record, limit, exclusions)
         if row is not None:
             return row._replace(smiles=row.smiles or given)
-    received, note = _receive(worker, limit, records.work, read, record, options.recipe)
+    received, note = _receive(worker, limit, records.work, read, record, options.request)
     if received.invalid is not None:
         return Row("invalid", received.invalid, given)
     if received.atoms is None:
@@ -214,9 +214,9 @@ def _complete(
 ) -> None:
     """Notes why the process ended, if it did; another one makes the layout if it is missing."""
     if note and not received.laying_out:
-        received.coordinates.cut_short(note, options.recipe)
+        received.coordinates.cut_short(note, options.request)
         note = ""
-        if received.coordinates.lacks_layout(options.recipe):
+        if received.coordinates.lacks_layout(options.request):
             _, note = twice(lambda: (None, received.call(records.work_on_layout, read, record)))
     if note:
         late = note == OUT_OF_TIME
@@ -237,7 +237,7 @@ def assembled(molecule: Molecule, coordinates: Coordinates, options: Options) ->
         molecule.numbers[kept],
         frames(coordinates, options)[kept],
         None if molecule.atom_map is None else molecule.atom_map[kept],
-        min(coordinates.num_distinct, options.recipe.count),
+        min(coordinates.num_distinct, options.count),
         num_cropped,
     )
 
@@ -279,8 +279,8 @@ def row_of(molecule: Molecule, options: Options) -> Row:
     Raises:
         KeyboardInterrupt: On Ctrl-C, at once; the worker is ended.
     """
-    if molecule.given and not options.add_2d:  # nothing is left to be made
-        coordinates = Coordinates(list(molecule.given[: options.recipe.count]))
+    if molecule.given and not options.request.layout:  # nothing is left to be made
+        coordinates = Coordinates(list(molecule.given[: options.count]))
         if molecule.note:
             coordinates.add(Message("note", molecule.note))
         return assembled(molecule, coordinates, options)

@@ -11,6 +11,7 @@ from molae_pyg.cli.arguments import (
     add_verb,
     resumable,
 )
+from molae_pyg.evaluation.flags import add_recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +47,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     what = "those of MODEL, or else those of the file where it has 3D coordinates"
     add_coordinates(parser, None, what)
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
+    add_recipe(parser, "the model's, or published")
     add_engine_flags(parser, "512, of atoms 128")
     add_table_flags(parser)
 
@@ -58,6 +60,7 @@ def _embed(
     readout: str | None,
     coordinates: str | None,
     conformers: int | None,
+    recipe: str | None,
     engine: str,
     workers: int | None,
     part_rows: int | None,
@@ -67,7 +70,7 @@ def _embed(
     from molae_pyg.inference import embed_file
 
     model, own = _load(weights)
-    how = ("auto", workers, encoding, smiles, _READOUTS[readout], coordinates or own)
+    how = ("auto", workers, encoding, smiles, _READOUTS[readout], coordinates or own, recipe)
     with resumable():
         print(embed_file(model, data, out, level, conformers, 32, *how, engine, part_rows))
 

@@ -3,6 +3,7 @@
 import argparse
 
 from molae_pyg.cli.arguments import add_data, add_engine_flags, add_table_flags, add_verb, resumable
+from molae_pyg.evaluation.flags import add_recipe
 
 _DESCRIPTION = """\
 Predicts the molecules of a file by the model of a folder that molae train has written.
@@ -24,6 +25,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("output", metavar="OUT.csv", help=f"file to write: {what}")
     add("--alpha", type=float, default=0.1, metavar="A", help="share outside the intervals; 0.1")
     add("--strict", action="store_true", help="exit with 2 if a row could not be predicted")
+    add_recipe(parser, "that of the training; another one shifts predictions")
     add_engine_flags(parser, "2048")
     add_table_flags(parser)
 
@@ -33,6 +35,7 @@ def _predict(
     data: str,
     output: str,
     alpha: float,
+    recipe: str | None,
     engine: str,
     workers: int | None,
     part_rows: int | None,
@@ -49,6 +52,7 @@ def _predict(
     if not 0 < alpha < 1:
         raise InputError(f"--alpha must be between 0 and 1, got {alpha}")
     fitted = FittedModel.load(model)
+    fitted.recipe = recipe
     how = (alpha, encoding, smiles, engine, workers, part_rows)
     with resumable():
         report = predict_file(fitted, data, output, *how)

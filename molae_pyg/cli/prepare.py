@@ -3,6 +3,7 @@
 import argparse
 
 from molae_pyg.cli.arguments import add_verb
+from molae_pyg.evaluation.flags import add_recipe
 
 _PREPARE = """\
 Makes conformers of every molecule of a file and writes them to a store for pre-training.
@@ -26,6 +27,8 @@ def _add_prepare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("store", help="folder to write")
     add = parser.add_argument
     add("--num-conformers", type=int, metavar="K", help="default: 10, of SDF 1")
+    add_recipe(parser, "published")
+    parser.set_defaults(recipe="published")
     add("--no-2d", dest="add_2d", action="store_false", help="do not append the 2D layout")
     add(
         "--keep-hydrogens",

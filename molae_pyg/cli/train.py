@@ -5,7 +5,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from molae_pyg.cli.arguments import add_coordinates, add_table_flags, add_verb, resumable
-from molae_pyg.evaluation.flags import CHEMBL
+from molae_pyg.evaluation.flags import CHEMBL, add_recipe
 
 if TYPE_CHECKING:
     from molae_pyg.tables.formats import Cells
@@ -59,6 +59,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="beside the encoder; auto (default) chooses in each fold",
     )
     add("--conformers", type=int, metavar="K", help="of a molecule; default: 1")
+    add_recipe(parser, "published")
     add_coordinates(parser, None, "generated")
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
     what = "name or folder; default: molae-graph"
@@ -132,7 +133,7 @@ def _settings(flags: dict[str, Any]) -> "tuple[FitSettings, list[str] | None]":
     if flags["epochs"] is not None:
         training["epochs"] = flags["epochs"]
     names = ("folds", "split", "frozen", "features", "conformers", "weights", "seed", "tune")
-    names += ("coordinates", "class_weights")
+    names += ("coordinates", "class_weights", "recipe")
     given = {name: flags[name] for name in names if flags[name] is not None}
     if flags["extra"]:
         given["extra"] = [name.strip() for name in flags["extra"].split(",")]

@@ -131,7 +131,7 @@ def _labels(targets: list[np.ndarray | None], folder: Path) -> tuple[torch.Tenso
 
 
 def _row(molecule: Molecule, options: Options) -> Row:
-    coordinates = Coordinates(list(molecule.given[: options.recipe.count]))
+    coordinates = Coordinates(list(molecule.given[: options.count]))
     if molecule.note:
         coordinates.add(Message("note", molecule.note))
     coordinates.add(lay_out(molecule))

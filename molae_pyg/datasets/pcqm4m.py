@@ -49,6 +49,8 @@ class PCQM4Mv2(torch.utils.data.Dataset):
         time_limit: Seconds for a molecule; the rules allow ten. (default: :obj:`5.0`)
         workers: Number of processes that make conformers. (default: :obj:`None`, one per core)
         transform: Function that is applied to every item on access. (default: :obj:`None`)
+        recipe: How conformers are made, see :func:`~molae_pyg.chem.from_smiles`. (default:
+            :obj:`"published"`)
 
     Attributes:
         official_rows: Rows of the table in OGB's part, in OGB's order.
@@ -76,13 +78,15 @@ class PCQM4Mv2(torch.utils.data.Dataset):
         time_limit: float = 5.0,
         workers: int | None = None,
         transform: Callable[[Data], Data] | None = None,
+        recipe: str = "published",
     ) -> None:
         folder = find_pcqm4m(root)
         rows = read_pcqm4m_split(folder)
         if part not in rows:
             raise ValueError(f"unknown part {part!r}; there are {list(rows)}")
         table = folder / TABLE
-        options = Options(num_conformers, add_2d, seed=seed, time_limit=time_limit)
+        made = {"seed": seed, "time_limit": time_limit, "recipe": recipe}
+        options = Options(num_conformers, add_2d, **made)
         store = Path(root, "conformers", f"{NAME}-{_recipe_name(options)}")
         whole, self._gap = _load(table, store, options, workers)
         _check_split(rows, whole.num_rows, folder / SPLIT)
@@ -192,6 +196,8 @@ def _recipe_name(options: Options) -> str:
 
     kinds = "2d" if options.add_2d else "3d"
     recipe = f"recipe{RECIPE_VERSION}-rdkit{rdBase.rdkitVersion}"
+    if "recipe" in options.to_dict():
+        recipe = f"{options.recipe}-{recipe}"
     return f"{options.num_conformers}-{kinds}-{options.seed}-{options.time_limit}-{recipe}"
 
 

@@ -1,19 +1,20 @@
 """Molecules and targets as a PyTorch Geometric data set with conformers."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import InMemoryDataset
 
 from molae_pyg.chem.featurizer import row_error
 from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.smiles import listed
+from molae_pyg.datasets.table_settings import TableSettings, complete
 from molae_pyg.datasets.table_storage import (
     Molecules,
     fresh_molecules,
@@ -26,18 +27,6 @@ from molae_pyg.metrics import choosing_metric
 from molae_pyg.tables.reading import infer_task_type
 
 Targets = Tensor | np.ndarray | Sequence[float] | Sequence[Sequence[float]]
-
-
-class TableSettings(TypedDict, total=False):
-    """Keyword arguments of every data set of SMILES; :class:`MoleculeTable` explains them."""
-
-    num_conformers: int
-    add_2d: bool
-    seed: int
-    max_atoms: int | None
-    on_error: Literal["raise", "skip"]
-    workers: int | None
-    transform: Callable[[Data], Data] | None
 
 
 class MoleculeTable(InMemoryDataset):
@@ -69,6 +58,8 @@ class MoleculeTable(InMemoryDataset):
         add_2d: Whether to append a 2D conformer (z = 0). (default: :obj:`True`)
         seed: Seed of the conformers and of cropping. (default: :obj:`0`)
         max_atoms: Number of atoms to which larger molecules are cropped. (default: :obj:`None`)
+        recipe: How conformers are made, ``"published"``, ``"fast"`` or ``"flat"``, see
+            :func:`~molae_pyg.chem.from_smiles`. (default: :obj:`"published"`)
         on_error: ``"skip"`` leaves out the rows that cannot be used, ``"raise"`` stops at the
             first. (default: :obj:`"skip"`)
         workers: Number of processes that make conformers. (default: :obj:`None`, one for each core
@@ -107,14 +98,9 @@ class MoleculeTable(InMemoryDataset):
         task_names: Sequence[str] | None = None,
         task_type: TaskTypes | None = None,
         root: str | Path | None = None,
-        num_conformers: int = 10,
-        add_2d: bool = True,
-        seed: int = 0,
-        max_atoms: int | None = None,
-        on_error: Literal["raise", "skip"] = "skip",
-        workers: int | None = None,
-        transform: Callable[[Data], Data] | None = None,
+        **settings: Unpack[TableSettings],
     ) -> None:
+        made, (on_error, workers, transform) = complete(settings)
         super().__init__(None if root is None else str(root), transform)
         smiles = listed(smiles)
         y = _checked_targets(y, len(smiles))  # [n, T]
@@ -128,7 +114,7 @@ class MoleculeTable(InMemoryDataset):
             raise ValueError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
         if on_error == "raise":
             _check_readable(smiles)  # now, not after the conformers of all others
-        options = Options(num_conformers, add_2d, max_atoms=max_atoms, seed=seed)
+        options = Options(**made)
         self.recipe = options.to_dict()
         # Without a root PyTorch Geometric's `processed_dir` would be "???".
         folder = None if root is None else Path(self.root) / "conformers"

@@ -83,6 +83,7 @@ def prepared(source: Path, store: Path, options: Options, workers: int | None) -
         options.seed,
         options.time_limit,
         workers,
+        recipe=options.recipe,
     )
     return ConformerStore(store)
 

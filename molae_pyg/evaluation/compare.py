@@ -53,6 +53,8 @@ def read_config(args: argparse.Namespace) -> dict[str, Any]:
     models.check_comparison(config, path)
     if args.num_conformers is not None:  # 0: the 2D conformer alone
         config["data"]["num_conformers"] = args.num_conformers
+    if args.recipe is not None:
+        config["data"]["recipe"] = args.recipe
     if not (args.model or config.get("default")):
         raise ValueError(f"{path} has no default: give --model")
     return config

@@ -67,8 +67,15 @@ def add_comparison(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, help="number of seeds, for cv5x5 of repeats; default: 3, for cv5x5 5")
     what = "number of conformers per molecule"
     add("--num-conformers", type=int, metavar="K", help=f"{what}; default: from the settings")
+    add_recipe(parser, "from the settings")
     what = "folder of the runs"
     add("--output", default="runs/moleculenet", help=f"{what}; default: runs/moleculenet")
+
+
+def add_recipe(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds the flag ``--recipe`` of conformers; ``default`` describes its default."""
+    what = "how conformers are made: published, fast or flat (the 2D layout)"
+    parser.add_argument("--recipe", metavar="NAME", help=f"{what}; default: {default}")
 
 
 def add_pretraining(parser: argparse.ArgumentParser) -> None:

@@ -30,12 +30,7 @@ from molae_pyg.inference.molecules import (
     num_atoms_of,
 )
 from molae_pyg.inference.precision import precision as hardware_precision
-from molae_pyg.inference.readouts import (
-    EmbedReadout,
-    check_readout,
-    vector_size,
-    vectors_of,
-)
+from molae_pyg.inference.readouts import EmbedReadout, check_readout, vector_size, vectors_of
 from molae_pyg.models.encoding import sees_graph
 from molae_pyg.nn.arguments import size
 
@@ -53,6 +48,7 @@ def embed(
     precision: str = "auto",
     on_error: OnError = "raise",
     readout: EmbedReadout = "cls, mean",
+    recipe: str = "published",
 ) -> np.ndarray:
     """Returns the vector of each molecule, averaged over conformers.
 
@@ -74,6 +70,7 @@ def embed(
             is NaN, and one warning counts such rows and gives the reason of the first ones.
         readout: ``"cls"``, ``"mean"`` (over atoms), or ``"cls, mean"`` (default), both joined, with
             which linear models are better and conformers differ less than with ``"cls"``.
+        recipe: How conformers of SMILES are made, see :func:`~molae_pyg.chem.from_smiles`.
 
     Returns:
         float32 ``[n, 2 C]``, or ``[n, C]`` for one readout; rows in the order of the molecules.
@@ -90,7 +87,8 @@ def embed(
     if _are_data(molecules):
         vectors = _of_data(encoder, molecules, how, lost)
     else:
-        vectors = _of_smiles(encoder, listed(molecules), num_conformers, cache, how, lost)
+        options = Options(num_conformers, recipe=recipe)
+        vectors = _of_smiles(encoder, listed(molecules), options, cache, how, lost)
     if lost:
         lost.warn(len(vectors))
     return vectors
@@ -152,10 +150,9 @@ def _of_data(encoder: nn.Module, molecules: Molecules, how: _How, lost: _Lost) -
 
 
 def _of_smiles(
-    encoder: nn.Module, smiles: list[Any], num_conformers: int, cache: bool, how: _How, lost: _Lost
+    encoder: nn.Module, smiles: list[Any], options: Options, cache: bool, how: _How, lost: _Lost
 ) -> np.ndarray:
     """Does what :func:`embed` does, for SMILES."""
-    options = Options(num_conformers)
     shelf = _shelf(encoder, options, how) if cache else None
     names = _canonical(smiles, shelf, lost)
     rows: dict[str, int] = {}  # first row of each molecule

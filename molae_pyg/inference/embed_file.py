@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -103,6 +103,7 @@ def embed_file(
     smiles_column: str | None = None,
     readout: EmbedReadout | None = None,
     coordinates: Coordinates | None = None,
+    recipe: str | None = None,
     engine: str = "local",
     part_rows: int | None = None,
 ) -> EmbedReport:
@@ -148,6 +149,8 @@ def embed_file(
         coordinates: ``"file"``: those of an SD file, whose records without any count as failed;
             ``"generated"``: those of its records are not used. (default: those of a record if it
             has some)
+        recipe: How conformers are made, see :func:`~molae_pyg.chem.from_smiles`. (default: that of
+            the model, or ``"published"``)
         engine: ``"local"`` (default): processes make conformers, and this one runs the encoder; or
             ``"ray"``: each part is a task on a core of the Ray cluster that is connected, else of
             that of the environment variable ``RAY_ADDRESS``, else of one that is started here.
@@ -173,7 +176,7 @@ def embed_file(
     check_output(out)
     check_apart(data, out)
     file = open_molecules(data, encoding, smiles_column, coordinates)
-    options = _options(getattr(model, "recipe", None), num_conformers)
+    options = _options(getattr(model, "recipe", None), num_conformers, recipe)
     encoder = getattr(model, "encoder", model)
     made = FileRows(
         file, options, sees_graph(encoder), level == "atom", given=coordinates == "file"
@@ -197,9 +200,8 @@ def embed_file(
     return EmbedReport(Path(out), rows, vector_size(encoder, readout))
 
 
-def _options(recipe: dict | None, num_conformers: int | None) -> Options:
-    known = {f.name: recipe[f.name] for f in fields(Options) if f.name in (recipe or {})}
-    options = Options(**known)
+def _options(kept: dict | None, num_conformers: int | None, recipe: str | None) -> Options:
+    options = Options.of(kept).with_recipe(recipe)
     if num_conformers is None:
         num_conformers = options.num_conformers or 1
     return replace(options, num_conformers=num_conformers)

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -40,8 +39,7 @@ class Graphs:
 
     def __init__(self, wanted: bool, recipe: Mapping[str, Any] | None = None):
         self.wanted = wanted
-        known = {f.name: recipe[f.name] for f in fields(Options) if f.name in (recipe or {})}
-        self.options = Options(**known)
+        self.options = Options.of(recipe)
         self._has_warned = False
         self._read = lru_cache(_KEPT)(read_graph)
         self._atom_map = lru_cache(_KEPT)(self._atom_map_of)

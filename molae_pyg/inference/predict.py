@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -116,7 +116,7 @@ def by_recipe(model: PropertyModel, smiles: Sequence[str]) -> tuple[list[Data], 
             "of these SMILES are generated",
             stacklevel=4,
         )
-    options = {f.name: model.recipe[f.name] for f in fields(Options) if f.name in model.recipe}
+    options = asdict(Options.of(model.recipe))
     items, report = featurize(list(smiles), **options, on_error="skip")
     if lost := sorted(set(range(len(smiles))) - set(report.kept)):
         shown = ", ".join(f"{row} ({smiles[row]!r})" for row in lost[:10])

@@ -210,6 +210,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         precision: str = "auto",
         on_error: Literal["raise", "nan"] = "raise",
         readout: Literal["cls", "mean", "cls, mean"] = "cls, mean",
+        recipe: str = "published",
     ) -> np.ndarray:
         """Vectors of n SMILES, float32 ``[n, 2 C]``, each the mean over its conformers.
 
@@ -217,7 +218,8 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         """
         from molae_pyg.inference import embed  # loads RDKit
 
-        return embed(self, smiles, num_conformers, batch_size, cache, precision, on_error, readout)
+        how = batch_size, cache, precision, on_error, readout, recipe
+        return embed(self, smiles, num_conformers, *how)
 
     @classmethod
     def from_official(cls, checkpoint_path: str | os.PathLike) -> "MolAE":

@@ -9,7 +9,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.options import InputError, Options, as_input_errors
+from molae_pyg.chem.recipes import recipe_named
 from molae_pyg.chem.records import Record
 from molae_pyg.chem.rows import Exclusions, Row, compound_key_of, ended_early
 from molae_pyg.chem.workers import WorkerPool
@@ -42,6 +43,7 @@ def prepare(
     progress: bool = True,
     repair: bool = False,
     encoding: str = "utf-8",
+    recipe: str = "published",
 ) -> PrepareReport:
     """Makes conformers of every molecule of a file and writes them to a conformer store.
 
@@ -66,7 +68,8 @@ def prepare(
             Uni-Mol or Mol-AE (``.lmdb``, whose conformers are kept).
         store: Folder of the store; made if absent.
         num_conformers: Number of conformers of a molecule. None: 10 as published, of SDF 1. If
-            there are fewer, they are repeated in turn. 0: with ``add_2d``, the 2D layout alone.
+            there are fewer, they are repeated in turn. 0: with ``add_2d``, the 2D layout alone,
+            which is the default of the recipe ``"flat"``.
         add_2d: Append the 2D layout as one more conformer.
         remove_hydrogens: Remove all hydrogens once the coordinates are made.
         max_atoms: Crop larger molecules to this number of random atoms. None: never.
@@ -83,6 +86,8 @@ def prepare(
             process died. The store is not complete meanwhile; an interruption loses no other row,
             and the next call resumes.
         encoding: Encoding of lists and tables, such as ``"latin-1"``.
+        recipe: How conformers are made, see :func:`~molae_pyg.chem.from_smiles`. A store has one
+            recipe: it is not extended with another.
 
     Returns:
         The number of rows for each outcome.
@@ -104,8 +109,10 @@ def prepare(
         raise InputError(f"{file.path} holds no molecule")
     excluded = None if exclude is None else MoleculeFile(exclude, encoding)
     if num_conformers is None:
-        num_conformers = file.num_conformers
-    options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit)
+        with as_input_errors():
+            flat = recipe_named(recipe).is_flat
+        num_conformers = int(not add_2d) if flat else file.num_conformers
+    options = Options(num_conformers, add_2d, remove_hydrogens, max_atoms, seed, time_limit, recipe)
     meta = _meta(file, options, excluded, progress)
     if repair:
         _reopened(store, meta, shard_rows)

@@ -1,7 +1,6 @@
 """``molae train``: one model a fold, baselines on the same folds, and a folder that resumes."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ def _identity(
 ) -> dict[str, Any]:
     """Returns what makes a fit the same."""
     identity = {
-        "settings": asdict(settings),
+        "settings": settings.to_dict(),
         "weights": of_weights(encoder),
         "smiles": digest(table.smiles),
         "labels": digest_of(table),

@@ -26,12 +26,7 @@ from molae_pyg.workflow.labels import Labels
 from molae_pyg.workflow.molecules import SOURCES, AnyMolecules, Molecules
 from molae_pyg.workflow.outcomes import Outcomes, outcomes_of
 from molae_pyg.workflow.prediction_columns import TargetColumns
-from molae_pyg.workflow.scores import (
-    BASELINES,
-    MODEL,
-)
-
-_RECIPE = ("num_conformers", "add_2d", "remove_hydrogens", "max_atoms", "seed", "time_limit")
+from molae_pyg.workflow.scores import BASELINES, MODEL
 
 
 class FittedModel:
@@ -55,6 +50,8 @@ class FittedModel:
         cache: Whether conformers and features of SMILES are kept in the user's cache and taken
             from there. default: false.
         workers: Number of processes that make conformers. default: one a core.
+        recipe: Recipe of the conformers of new molecules, see :func:`~molae_pyg.chem.from_smiles`.
+            default: that of the training; another one shifts predictions, and a warning says so.
         predictions: Predictions ``[n, O]`` of rows by models that have not seen them, of this model
             (``"molae"``) and of the baselines, by name; empty with one fold. O = T unless a target
             has several classes, see :meth:`columns_of`.
@@ -62,6 +59,7 @@ class FittedModel:
 
     cache = False
     workers: int | None = None
+    recipe: str | None = None
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -248,7 +246,7 @@ class FittedModel:
 
     @property
     def _options(self) -> Options:
-        return Options(**{name: self.info["recipe"][name] for name in _RECIPE})
+        return Options.of(self.info["recipe"]).with_recipe(self.recipe)
 
     @property
     def _cache(self) -> FeatureCache | None:
@@ -277,6 +275,13 @@ class FittedModel:
             warnings.warn(
                 f"coordinates of the training molecules are {SOURCES[there]}, those of these "
                 f"molecules are {SOURCES[now]}: this shifts predictions",
+                stacklevel=5,
+            )
+        recipes = Options.of(self.info["recipe"]).recipe, self._options.recipe
+        if recipes[0] != recipes[1]:
+            warnings.warn(
+                f"conformers of the training are made by the recipe {recipes[0]!r}, those of these "
+                f"molecules by {recipes[1]!r}: this shifts predictions",
                 stacklevel=5,
             )
 

@@ -207,13 +207,13 @@ def _by_options(row: Row, options: Options) -> Row:
     if row.z is None:
         return row
     kept, num_cropped, notes = kept_atoms(row.z, options)
-    chosen = [k % row.conformers.shape[1] for k in range(options.recipe.count)]
+    chosen = [k % row.conformers.shape[1] for k in range(options.count)]
     return row._replace(
         reason="; ".join(filter(None, [row.reason, *notes])),
         z=row.z[kept],
         conformers=row.conformers[kept][:, chosen],
         atom_map=row.atom_map[kept],
-        num_distinct=min(row.num_distinct, options.recipe.count),
+        num_distinct=min(row.num_distinct, options.count),
         num_cropped=num_cropped,
     )
 

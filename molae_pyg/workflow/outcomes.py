@@ -130,6 +130,7 @@ def featurized(
                 num_conformers=options.num_conformers,
                 add_2d=False,
                 seed=options.seed,
+                recipe=options.recipe,
             )
         except ValueError as error:
             raise InputError(f"{name}: {error}") from None
@@ -154,6 +155,7 @@ class GivenTable(CSVDataset):
     ) -> None:
         self._source = molecules, cache
         made = {"num_conformers": options.num_conformers, "add_2d": False, "seed": options.seed}
+        made["recipe"] = options.recipe
         self._make(table, "table.csv", None, made)
         self.recipe["source"] = molecules.source
         del self._source

@@ -103,6 +103,8 @@ def predict_file(
         "folder": in_folder,
         "versions": f"molae_pyg {__version__}, rdkit {rdBase.rdkitVersion}",
     }
+    if model.recipe is not None:
+        identity["recipe"] = model.recipe
     total = None
     if ending_of(data) not in (".sdf", ".parquet"):  # a damaged row is found before the work
         total = sum(1 for _ in rows_of_file(model, data, encoding, smiles_column)) - 1

@@ -1,9 +1,9 @@
 """Settings of ``molae train``, which are checked before any work starts."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.options import InputError, Options, named_recipe
 from molae_pyg.inference.file_rows import Coordinates
 from molae_pyg.nn.arguments import size
 from molae_pyg.training import Finetuning
@@ -37,6 +37,8 @@ class FitSettings:
             ``readout`` and ``pooler_dropout``.
         tune: Number of trials of settings of fine-tuning in each fold, judged on rows inside its
             training rows. default: 0, none.
+        recipe: How conformers are made: ``"published"`` (default), ``"fast"`` or ``"flat"``, see
+            :func:`~molae_pyg.chem.from_smiles`. The model predicts with the same.
         extra: Columns of the table that the read-out sees beside the molecule: numbers, words, or
             SMILES of another molecule. default: none.
 
@@ -57,6 +59,7 @@ class FitSettings:
     tune: int = 0
     coordinates: Coordinates = "generated"
     extra: list[str] = field(default_factory=list)
+    recipe: str = "published"
 
     def __post_init__(self) -> None:
         if self.weights is None:
@@ -72,6 +75,12 @@ class FitSettings:
             raise InputError(f"{error}. Known settings: {', '.join(known)}") from None
         except ValueError as error:
             raise InputError(str(error)) from None
+        object.__setattr__(self, "recipe", self.options.recipe)  # with its version
+        if self.coordinates == "file" and self.recipe != "published":
+            raise InputError(
+                f"recipe {self.recipe!r} makes conformers, and coordinates='file' takes those of "
+                "the file: give one of the two"
+            )
         if self.features not in CANDIDATES:
             raise InputError(
                 f"features must be one of {', '.join(CANDIDATES)}, got {self.features!r}"
@@ -96,4 +105,8 @@ class FitSettings:
     @property
     def options(self) -> Options:
         """How molecules are made."""
-        return Options(self.conformers, seed=self.seed)
+        return Options(self.conformers, seed=self.seed, recipe=self.recipe)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what is kept in the folder of the model."""
+        return named_recipe(asdict(self))

@@ -6,7 +6,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from molae_pyg.chem import from_sdf, from_smiles, parsing
-from molae_pyg.chem.conformers import Message, Recipe
+from molae_pyg.chem.conformers import Message, Request
 from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.chem.options import DUMMY_Z
 from molae_pyg.chem.parsing import Molecule, parse_smiles
@@ -26,7 +26,7 @@ def test_dummy_number_is_outside_the_vocabulary():
 
 
 def test_messages_of_a_smiles_are_those_of_from_smiles():
-    atoms, *messages = work(parse_smiles, "OCC", Recipe(2, seed=3, layout=True))
+    atoms, *messages = work(parse_smiles, "OCC", Request(2, seed=3, layout=True))
     data = from_smiles("OCC", num_conformers=2, add_2d=True, seed=3, remove_hydrogens=False)
     assert (atoms.value.smiles, atoms.value.numbers.tolist()) == ("OCC", data.z.tolist())
     assert [message.kind for message in messages] == ["3d", "3d", "laying out", "2d"]
@@ -38,7 +38,7 @@ def test_coordinates_of_an_sdf_are_kept(tmp_path):
     block = block_of("OCC")
     (tmp_path / "one.sdf").write_bytes(block)
     (data,) = from_sdf(tmp_path / "one.sdf", 1, add_2d=True, remove_hydrogens=False)
-    atoms, *messages = work(read_sdf, block, Recipe(1, layout=True))
+    atoms, *messages = work(read_sdf, block, Request(1, layout=True))
     assert [message.kind for message in messages] == ["3d", "laying out", "2d"]
     assert atoms.value.numbers.tolist() == data.z.tolist()
     assert np.array_equal(np.stack([messages[0].value, messages[2].value], axis=1), data.conformers)
@@ -55,7 +55,7 @@ def test_coordinates_of_an_sdf_are_kept(tmp_path):
     ],
 )
 def test_what_is_no_molecule_is_invalid(read, record, reason):
-    for messages in (work(read, record, Recipe()), work_on_key(read, record)):
+    for messages in (work(read, record, Request()), work_on_key(read, record)):
         (message,) = messages
         assert message.kind == "invalid"
         assert reason in message.value
@@ -66,7 +66,7 @@ def test_invariants_of_rdkit_are_reasons(monkeypatch):
         raise RuntimeError("\nInvariant Violation\nmore")
 
     monkeypatch.setattr(parsing, "sanitised", broken)
-    assert [*work(parse_smiles, "CO", Recipe())] == [
+    assert [*work(parse_smiles, "CO", Request())] == [
         Message("invalid", "RDKit cannot handle it (Invariant Violation: more)")
     ]
 
@@ -109,10 +109,10 @@ def test_the_layout_alone():
 
 
 def test_a_packed_molecule_gives_the_same_messages():
-    recipe = Recipe(2, layout=True)
+    request = Request(2, layout=True)
     for smiles in ("C/C=C/C(=O)N[C@H](C)CC", "[2H]O[2H]", "*C[Pt]"):
-        direct = [*work(parse_smiles, smiles, recipe)]
-        packed = [*work(unpack, pack(parse_smiles(smiles)), recipe)]
+        direct = [*work(parse_smiles, smiles, request)]
+        packed = [*work(unpack, pack(parse_smiles(smiles)), request)]
         assert [message.kind for message in direct] == [message.kind for message in packed]
         for one, other in zip(direct[1:], packed[1:], strict=True):
             assert np.array_equal(one.value, other.value)

@@ -12,7 +12,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from molae_pyg.chem import from_sdf
-from molae_pyg.chem.conformers import Recipe
+from molae_pyg.chem.conformers import Request
 from molae_pyg.chem.records import INVALID, work
 from molae_pyg.chem.sdf import lines_of, read_sdf, sdf_blocks
 from molae_pyg.store import prepare
@@ -36,7 +36,7 @@ def outcomes(path) -> list[bool]:
     """Whether each record gives a molecule, by from_sdf and by the reader of a store."""
     stored = []
     for record in MoleculeFile(path):
-        messages = work(read_sdf, record, Recipe())
+        messages = work(read_sdf, record, Request())
         stored.append(next(messages).kind != INVALID)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* records left out")

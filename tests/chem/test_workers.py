@@ -20,7 +20,7 @@ from molae_pyg.chem import (
     worker,
     workers,
 )
-from molae_pyg.chem.conformers import Recipe, generate, layout_2d
+from molae_pyg.chem.conformers import Request, generate, layout_2d
 from molae_pyg.chem.options import Options
 from molae_pyg.chem.parsing import parse_smiles
 from molae_pyg.chem.rows import Row, row_in, row_of
@@ -32,7 +32,7 @@ CHIRAL = "CC[C@H](C)[C@@H](N)C(=O)O"
 def program(body: str) -> str:
     """A worker whose ``generate`` is replaced by the given function body."""
     head = "import os, time\nfrom molae_pyg.chem import records, worker\n"
-    head += "from molae_pyg.chem.conformers import generate\ndef replaced(mol, recipe):\n"
+    head += "from molae_pyg.chem.conformers import generate\ndef replaced(mol, request):\n"
     return head + textwrap.indent(body, "    ") + "\nrecords.generate = replaced\nworker.serve()"
 
 
@@ -42,10 +42,10 @@ def rows_of(pool: WorkerPool, *smiles: str, **settings) -> list[Row]:
     return [job.result() for job in jobs]
 
 
-def made_here(smiles: str, recipe: Recipe) -> np.ndarray:
+def made_here(smiles: str, request: Request) -> np.ndarray:
     """Conformers and layout ``[n, K + 1, 3]`` of a molecule, made in this process."""
     mol = parse_smiles(smiles).mol
-    conformers = [message.value for message in generate(mol, recipe)]
+    conformers = [message.value for message in generate(mol, request)]
     return np.stack([*conformers, layout_2d(mol)], axis=1)
 
 
@@ -53,14 +53,14 @@ def test_a_worker_gives_what_this_process_gives():
     settings = {"num_conformers": 2, "seed": 4, "add_2d": True}
     with WorkerPool(2) as pool:
         remote = rows_of(pool, CHIRAL, "CCO", "*CC", CHIRAL, **settings)
-    local = made_here(CHIRAL, Recipe(count=2, seed=4))
+    local = made_here(CHIRAL, Request(count=2, seed=4))
     for row in (remote[0], remote[3]):
         assert np.array_equal(row.conformers, local)
     assert remote[2].reason == "no force field parameters: ETKDG geometry as it is"
 
 
 def test_no_conformer_is_made_in_this_process(monkeypatch):
-    local = made_here("CCO", Recipe())
+    local = made_here("CCO", Request())
     for name in ("EmbedMolecule", "EmbedMultipleConfs"):
         monkeypatch.setattr(conformers.rdDistGeom, name, None)
     row = row_of(parse_smiles("CCO"), Options(1, remove_hydrogens=False))
@@ -68,7 +68,7 @@ def test_no_conformer_is_made_in_this_process(monkeypatch):
 
 
 def test_a_late_process_is_killed_and_what_was_made_is_kept(monkeypatch):
-    body = "for message in generate(mol, recipe):\n    yield message\n    time.sleep(1000)"
+    body = "for message in generate(mol, request):\n    yield message\n    time.sleep(1000)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
         (row,) = rows_of(pool, "CCO", num_conformers=5, time_limit=0.1, add_2d=True)
@@ -98,7 +98,7 @@ def test_a_late_layout_too_is_a_failure(monkeypatch):
 
 
 def test_death_is_reported_and_the_next_job_runs(monkeypatch):
-    body = "if mol.GetNumAtoms() == 9: os._exit(7)\nyield from generate(mol, recipe)"
+    body = "if mol.GetNumAtoms() == 9: os._exit(7)\nyield from generate(mol, request)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
         dead, alive = rows_of(pool, "CCO", "CO")
@@ -121,18 +121,18 @@ def once(marker: Path) -> str:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_molecule_whose_process_is_killed_is_tried_once_more(monkeypatch, tmp_path):
-    body = "import signal" + once(tmp_path / "a") + "yield from generate(mol, recipe)"
+    body = "import signal" + once(tmp_path / "a") + "yield from generate(mol, request)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
         (row,) = rows_of(pool, "CCO", num_conformers=2, add_2d=True)
-    assert np.array_equal(row.conformers, made_here("CCO", Recipe(2)))
+    assert np.array_equal(row.conformers, made_here("CCO", Request(2)))
     assert row.reason == ""
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_process_killed_while_it_starts_is_started_again(monkeypatch, tmp_path):
     start = "import os, signal" + once(tmp_path / "a")
-    monkeypatch.setattr(worker, "_PROGRAM", start + program("yield from generate(mol, recipe)"))
+    monkeypatch.setattr(worker, "_PROGRAM", start + program("yield from generate(mol, request)"))
     with WorkerPool(1) as pool:
         assert rows_of(pool, "CO")[0].reason == ""
     killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
@@ -196,7 +196,7 @@ def test_long_strings_are_read_as_short_ones_are(monkeypatch):
 
 
 def test_prints_in_a_worker_do_not_mix_with_results(monkeypatch):
-    body = "print('noise', flush=True)\nyield from generate(mol, recipe)"
+    body = "print('noise', flush=True)\nyield from generate(mol, request)"
     monkeypatch.setattr(worker, "_PROGRAM", program(body))
     with WorkerPool(1) as pool:
         assert rows_of(pool, "CO")[0].status == "3d"

@@ -35,6 +35,7 @@ def test_prepare(tmp_path, capsys):
 def test_flags_are_the_arguments(calls):
     flags = "--num-conformers 3 --no-2d --keep-hydrogens --max-atoms 9 --seed 4 --time-limit 1.5"
     flags += " --workers 2 --engine ray --exclude c --shard-rows 7 --repair --encoding cp1252"
+    flags += " --recipe fast"
     assert main(["prepare", "a", "b", *flags.split()]) == 0
     assert calls == [
         {
@@ -52,6 +53,7 @@ def test_flags_are_the_arguments(calls):
             "shard_rows": 7,
             "encoding": "cp1252",
             "repair": True,
+            "recipe": "fast",
         }
     ]
 

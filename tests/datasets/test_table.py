@@ -1,6 +1,5 @@
 """The data set of molecules and targets: items, subsets, cache, errors."""
 
-import inspect
 import pickle
 import warnings
 
@@ -12,8 +11,8 @@ from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
 
 from molae_pyg.chem.options import Options
-from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter
-from molae_pyg.datasets.table import TableSettings
+from molae_pyg.datasets import CSVDataset, MoleculeTable, StoreWriter, table_settings
+from molae_pyg.datasets.table_settings import TableSettings
 from molae_pyg.fingerprint import of_molecules
 from molae_pyg.splits import scaffold_split
 from molae_pyg.store import preparation
@@ -133,6 +132,7 @@ def test_cache(tmp_path, monkeypatch):
         {"seed": 1},
         {"num_conformers": 1},
         {"add_2d": False},
+        {"recipe": "fast"},
         {"smiles": [*SMILES[:4], "CS"]},
     ],
 )
@@ -309,7 +309,14 @@ def test_an_unknown_setting_is_named(tmp_path):
     (tmp_path / "a.csv").write_text("smiles,y\nCO,1.5\n")
     with pytest.raises(TypeError, match="num_conformer'"):
         CSVDataset(tmp_path / "a.csv", num_conformer=1)
-    assert {*TableSettings.__annotations__} <= {*inspect.signature(MoleculeTable).parameters}
+    with pytest.raises(TypeError, match=r"unknown settings \['num_conformer'\]; there are"):
+        MoleculeTable(["CO"], [1.5], num_conformer=1)
+    assert {*TableSettings.__annotations__} == {*table_settings._DEFAULTS}
+
+
+def test_settings_name_an_unknown_recipe():
+    with pytest.raises(ValueError, match="unknown recipe 'quick'; there are published, fast-1"):
+        MoleculeTable(["CO"], [1.5], recipe="quick")
 
 
 @pytest.mark.parametrize("smiles", ["CCO", b"CCO", {"C", "CC", "CCC"}])
@@ -415,7 +422,12 @@ def test_several_classes_and_bounds(tmp_path):
 
 def test_numbers_of_classes(tmp_path):
     dataset = MoleculeTable(
-        ["C", "CC", "CO"], [[0.0], [3.0], [NAN]], ["grade"], "multiclass", None, 0, workers=1
+        ["C", "CC", "CO"],
+        [[0.0], [3.0], [NAN]],
+        ["grade"],
+        "multiclass",
+        num_conformers=0,
+        workers=1,
     )
     assert dataset.num_classes == [4]
     assert dataset.classes == {"grade": ["0", "1", "2", "3"]}
@@ -423,4 +435,4 @@ def test_numbers_of_classes(tmp_path):
     assert "bound" not in dataset[0]
     for wrong in (0.5, -1.0):
         with pytest.raises(ValueError, match=r"integers from 0 or NaN .*those of grade are not"):
-            MoleculeTable(["C"], [[wrong]], ["grade"], "multiclass", None, 0, workers=1)
+            MoleculeTable(["C"], [[wrong]], ["grade"], "multiclass", num_conformers=0, workers=1)

@@ -180,6 +180,21 @@ def test_the_recipe_of_the_model_is_followed(tmp_path):
     assert not np.allclose(one.filter(regex="^x"), expected, atol=1e-4)
 
 
+def test_the_recipe_of_conformers_is_that_of_the_model_or_the_call(tmp_path):
+    smiles = "CC(C)Cc1ccc(cc1)C(C)C(=O)O"
+    model = MolAE.from_pretrained("molae-small")
+    predictor = MolAEPredictor(model.encoder)
+    predictor.recipe = Options(1, recipe="fast").to_dict()
+    (tmp_path / "data.smi").write_text(f"{smiles}\n")
+    for recipe, settings in (("fast", {}), ("flat", {"recipe": "flat"})):
+        found = read(run(predictor, tmp_path / "data.smi", **settings)).filter(regex="^x")
+        expected = model.embed([smiles], recipe=recipe)
+        assert np.allclose(found, expected, atol=1e-5)
+        assert not np.allclose(found, model.embed([smiles]), atol=1e-3)
+    with pytest.raises(ValueError, match="unknown recipe 'quick'"):
+        run(predictor, tmp_path / "data.smi", recipe="quick")
+
+
 @pytest.fixture(scope="module")
 def graph_model() -> MolAE:
     """A model whose graph channel has an effect."""

@@ -124,6 +124,29 @@ def test_other_settings_or_inputs_are_not_mixed(source, store, tmp_path):
         run(other, store, shard_rows=5)
 
 
+def test_a_store_has_one_recipe(source, store, tmp_path):
+    """A store without the key is of the published recipe."""
+    meta = Manifest.read(store).meta
+    assert "recipe" not in meta
+    run(source, store, shard_rows=5, recipe="published")
+    with pytest.raises(StoreError, match=r"\(recipe: 'published' there, 'fast-1' now\)"):
+        run(source, store, shard_rows=5, recipe="fast")
+    run(source, tmp_path / "fast", shard_rows=5, recipe="fast")
+    assert Manifest.read(tmp_path / "fast").meta == meta | {"recipe": "fast-1"}
+    with pytest.raises(StoreError, match=r"\(recipe: 'fast-1' there, 'published' now\)"):
+        run(source, tmp_path / "fast", shard_rows=5)
+    fast = featurize(SMILES, num_conformers=2, add_2d=True, recipe="fast", on_error="skip")[0]
+    for found, made in zip(ConformerStore(tmp_path / "fast"), fast, strict=True):
+        assert torch.allclose(found.conformers, made.conformers, atol=RESOLUTION)
+
+
+def test_a_flat_store_holds_layouts(source, store, tmp_path):
+    run(source, tmp_path / "flat", num_conformers=None, recipe="flat")
+    for flat, whole in zip(ConformerStore(tmp_path / "flat"), ConformerStore(store), strict=True):
+        assert torch.equal(flat.conformers[:, 0], whole.conformers[:, -1])
+    assert {*ConformerStore(tmp_path / "flat").num_conformers} == {1}
+
+
 def num_done(store: Path) -> int:
     """Number of rows of a store that nobody has open."""
     sealed = sum(entry.rows for entry in Manifest.read(store).shards.values())

@@ -9,7 +9,9 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
+from molae_pyg.chem import from_smiles
 from molae_pyg.models import MolAE
 from molae_pyg.tables.formats import read_cells
 from molae_pyg.tables.reading import read_table
@@ -126,11 +128,32 @@ def test_a_finished_model_is_returned_at_once(fitted, table, weights):
         ({"seed": 1}, "settings.seed: 0 there, 1 now"),
         ({"folds": 4}, "settings.folds: 3 there, 4 now"),
         ({"features": "none"}, "settings.features: 'auto' there, 'none' now"),
+        ({"recipe": "fast"}, "settings.recipe: 'published' there, 'fast-1' now"),
     ],
 )
 def test_other_settings_are_refused(fitted, table, weights, settings, message):
     with pytest.raises(ValueError, match=message):
         train(table, fitted.folder, weights, **settings)
+
+
+def test_a_model_predicts_by_the_recipe_of_its_training(fitted, table, weights, tmp_path):
+    """A folder without the key, as all were written before there were recipes, is published."""
+    assert "recipe" not in {**fitted.info["recipe"], **fitted.info["identity"]["settings"]}
+    model = train(table, tmp_path / "model", weights, recipe="fast", features="none", folds=2)
+    assert model.info["identity"]["settings"]["recipe"] == "fast-1"
+    loaded = FittedModel.load(model.folder)
+    molecules = loaded.molecules([SMILES[0]], True).molecules
+    fast = from_smiles(SMILES[0], recipe="fast").pos
+    assert torch.allclose(molecules[0].conformers[:, 0], fast, atol=1e-3)
+    loaded.recipe = "flat"
+    with pytest.warns(
+        UserWarning, match="by the recipe 'fast-1', those of these molecules by 'flat-1'"
+    ):
+        flat = loaded.molecules([SMILES[0]], True).molecules[0]
+    assert not flat.conformers[..., 2].any()
+    loaded.recipe = "quick"
+    with pytest.raises(ValueError, match="unknown recipe 'quick'"):
+        loaded.molecules([SMILES[0]], True)
 
 
 def test_another_table_is_refused(fitted, table, weights, tmp_path):

@@ -1,7 +1,6 @@
 """``molae train`` of values of atoms: folds of molecules, a read-out of atom vectors, baselines."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,7 +102,7 @@ def fit_atoms(
     check_names(targets)
     encoder = load_encoder(settings.weights).eval()
     identity = {
-        "settings": asdict(settings),
+        "settings": settings.to_dict(),
         "weights": of_weights(encoder),
         "smiles": digest(table.records.smiles),
         "labels": digest(table.task_names, *table.values),
