@@ -3,10 +3,10 @@
 import importlib.util
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments, size
+from molae_pyg.nn.dropout import dropout
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -20,8 +20,12 @@ def plain_attention(
         qkv ``[B, L, 3 C]`` (queries, keys, values), pair ``[B, H, L, L]`` (None: zeros), mask
         ``[B, L]`` -> ``[B, L, C]`` and the new pair tensor ``[B, H, L, L]``.
     """
-    B, L, C = qkv.size(0), qkv.size(1), qkv.size(2) // 3
-    H, D = heads, C // heads
+    if qkv.dtype == torch.bfloat16 and torch.is_autocast_enabled("cpu"):
+        with torch.autocast("cpu", enabled=False):  # rows are short: fp32 is faster
+            pair = None if pair is None else pair.float()
+            out, pair = plain_attention(qkv.float(), pair, mask, heads, p, overwrite)
+        return out.to(qkv.dtype), pair
+    B, L, H, D = *qkv.shape[:2], heads, qkv.size(2) // (3 * heads)
     q, k, v = qkv.view(B, L, 3, H, D).permute(2, 0, 3, 1, 4).reshape(3, B * H, L, D)
     if pair is None:
         logits = torch.bmm(q * D**-0.5, k.transpose(1, 2))  # [B H, L, L]
@@ -29,17 +33,16 @@ def plain_attention(
         pair = pair.reshape(B * H, L, L)
         add_product = pair.baddbmm_ if overwrite else pair.baddbmm
         logits = add_product(q, k.transpose(1, 2), alpha=D**-0.5)
-    logits = logits.view(B, H, L, L)
-    attn = logits
+    attn = logits = logits.view(B, H, L, L)
     # A GPU would have to wait for the answer, a compiler to break its graph.
     if qkv.is_cuda or torch.compiler.is_compiling() or not mask.all():
-        attn = torch.where(mask[:, None, None, :], logits, -torch.inf)
-    attn = F.dropout(attn.softmax(dim=-1), p).view(B * H, L, L)
+        attn = logits + torch.where(mask, 0.0, -torch.inf).to(logits.dtype)[:, None, None, :]
+    attn = dropout(attn.softmax(dim=-1), p).view(B * H, L, L)
     if torch.is_grad_enabled():
         out = torch.bmm(attn, v).view(B, H, L, D).transpose(1, 2)
     else:  # the same from the other side, [D, L] a head: faster on a CPU, its gradients are not
-        out = torch.bmm(v.transpose(1, 2), attn.transpose(1, 2)).view(B, C, L).transpose(1, 2)
-    return out.reshape(B, L, C), logits
+        out = torch.bmm(v.transpose(1, 2), attn.transpose(1, 2)).view(B, H * D, L).transpose(1, 2)
+    return out.reshape(B, L, H * D).contiguous(), logits
 
 
 def _is_fused(qkv: Tensor) -> bool:
@@ -57,8 +60,7 @@ class PairBiasAttention(ShowsArguments, nn.Module):
     The logits :math:`a^l` are the pair representation. They stay finite: padded keys are hidden
     in the softmax only.
 
-    On CUDA, Triton kernels compute :func:`plain_attention` without writing the probabilities to
-    memory. They have first derivatives only.
+    On CUDA, Triton kernels compute it without storing probabilities; first derivatives only.
 
     Args:
         channels: Width C, divisible by ``heads``.

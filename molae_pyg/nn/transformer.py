@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.attention import PairBiasAttention
+from molae_pyg.nn.dropout import Dropout
 
 
 def norm_excess(x: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -88,7 +89,7 @@ class TransformerLayer(ShowsArguments, nn.Module):
         self.ffn_norm = nn.LayerNorm(channels)
         self.linear1 = nn.Linear(channels, ffn_channels)
         self.linear2 = nn.Linear(ffn_channels, channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Tensor, pair: Tensor | None, mask: Tensor, overwrite: bool = False
@@ -132,7 +133,7 @@ class PairTransformer(ShowsArguments, nn.Module):
         self.num_layers, self.attn_dropout = num_layers, attn_dropout
         self.recompute = False
         self.input_norm = nn.LayerNorm(size("hidden_channels", channels))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.ModuleList(
             TransformerLayer(channels, ffn_channels, heads, dropout, attn_dropout)
             for _ in range(size("num_layers", num_layers, least=0))

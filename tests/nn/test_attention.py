@@ -91,3 +91,26 @@ def test_the_pair_is_overwritten_only_on_request(attention, x, pair):
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="hidden_channels=10 is not divisible by heads=4"):
         PairBiasAttention(10, 4)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_bf16_on_a_cpu_keeps_the_logits_in_fp32(attention, x, pair, train):
+    attention, x, pair = attention.float(), x.float(), pair.float()
+    attention.dropout = 0.0
+    with torch.set_grad_enabled(train):
+        exact, exact_logits = attention(x, pair, MASK)
+        with torch.autocast("cpu", torch.bfloat16):
+            out, logits = attention(x, pair, MASK)
+    assert out.dtype == torch.bfloat16  # as any product under autocast
+    assert logits.dtype == torch.float32
+    assert not torch.equal(logits, exact_logits)  # queries and keys were rounded
+    torch.testing.assert_close(logits, exact_logits, atol=0.02, rtol=0)
+    torch.testing.assert_close(out.float(), exact, atol=0.02, rtol=0)
+    with torch.autocast("cpu", torch.bfloat16):  # the answer is the same with a pair in bf16
+        _, rounded = attention(x, pair.bfloat16(), MASK)
+    assert rounded.dtype == torch.float32
+
+
+def test_a_model_in_bf16_stays_in_bf16(attention, x, pair):
+    out, logits = attention.bfloat16()(x.bfloat16(), pair.bfloat16(), MASK)
+    assert out.dtype == logits.dtype == torch.bfloat16
