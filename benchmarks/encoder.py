@@ -58,8 +58,11 @@ def zinc_molecules(number: int) -> list[Data]:
         Data(
             z=torch.from_numpy(molecules.z[a:b].astype(np.int64)),
             pos=torch.from_numpy(molecules.pos[a:b] / 1000).float(),
+            smiles=smiles,
         )
-        for a, b in zip(molecules.start[:-1], molecules.start[1:], strict=True)
+        for a, b, smiles in zip(
+            molecules.start[:-1], molecules.start[1:], molecules.smiles, strict=True
+        )
     ]
 
 

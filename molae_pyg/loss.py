@@ -69,18 +69,18 @@ def cloze_loss(
         a graph channel and ``data`` the features ``atom [N, 6]``, also ``atom``: the cross-entropy
         of charges and that of hydrogens, with weight 1.
     """
-    drop = data.drop_mask
+    drop = data.drop_mask.nonzero().squeeze(1)  # [M]: a GPU waits once, not for each term
     batch = data.batch if data.batch is not None else torch.zeros_like(data.z)
     token = token_table().to(data.z.device)[data.z[drop].long()]  # [M]
+    batch_size = getattr(data, "num_graphs", None)  # Data does not know it
     predicted, target, valid = distance_pairs(
-        out.distance, data.pos, batch, drop, self_distances
+        out.distance, data.pos, batch, drop, self_distances, batch_size
     )  # [M, L]
     terms = {
         "token": _mean(F.cross_entropy(out.token_logits, token, reduction="none")),
         "coordinate": _mean(F.smooth_l1_loss(out.pos[drop], data.pos[drop], reduction="none")),
-        "distance": _mean(
-            F.smooth_l1_loss(predicted[valid], target[valid], reduction="none"),
-        ),
+        "distance": F.smooth_l1_loss(predicted, target, reduction="none").where(valid, 0.0).sum()
+        / valid.sum().clamp(min=1),
         **{name: getattr(out, name) for name in NORMS if hasattr(out, name)},
     }
     logits = getattr(out, "atom_logits", None)
@@ -103,7 +103,12 @@ def _atom_loss(logits: Tensor, features: Tensor) -> Tensor:
 
 
 def distance_pairs(
-    distance: Tensor, pos: Tensor, batch: Tensor, drop_mask: Tensor, self_distances: bool = False
+    distance: Tensor,
+    pos: Tensor,
+    batch: Tensor,
+    drop: Tensor,
+    self_distances: bool = False,
+    batch_size: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distances of dropped atoms: predicted, true (both in units of sigma), and their validity.
 
@@ -111,24 +116,25 @@ def distance_pairs(
         distance: Predicted distances in Å ``[N, L]``, see :class:`~molae_pyg.models.ClozeOutput`.
         pos: True coordinates in Å ``[N, 3]``.
         batch: Molecule of each atom ``[N]``, sorted.
-        drop_mask: True = dropped ``[N]``.
+        drop: Numbers of the dropped atoms ``[M]``, or True where one is dropped ``[N]``.
         self_distances: Whether an atom's distance to itself, and to atoms at the same place,
             counts, as in Uni-Mol's code since 2024; default: False.
+        batch_size: Number of molecules B; default: the last entry of ``batch`` plus 1.
 
     Returns:
         Three tensors ``[M, L]``, one row per dropped atom. The last is False for padding and,
         unless ``self_distances``, for distances of 0.
     """
-    origin = scatter(pos, batch, reduce="mean")  # [B, 3]
+    origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
     centred = pos - origin[batch]
-    slots = atom_slots(batch, origin.size(0))
+    slots = atom_slots(batch, origin.size(0), length=distance.size(1))
     dense = slots.dense(centred, pos.new_zeros(2, 3))  # [B, L, 3]
-    row = batch[drop_mask]  # [M], molecule of each dropped atom
-    target = torch.linalg.vector_norm(centred[drop_mask][:, None] - dense[row], dim=-1)  # [M, L]
+    row = batch[drop]  # [M], molecule of each dropped atom
+    target = torch.linalg.vector_norm(centred[drop][:, None] - dense[row], dim=-1)  # [M, L]
     valid = slots.mask[row]
     if not self_distances:
         valid = valid & (target > 0)
-    return distance[drop_mask] / DistanceHead.STD, target / DistanceHead.STD, valid
+    return distance[drop] / DistanceHead.STD, target / DistanceHead.STD, valid
 
 
 def _mean(x: Tensor) -> Tensor:
@@ -212,19 +218,24 @@ def property_loss(
     total = predicted.new_zeros(())
     for name in dict.fromkeys(kinds):
         tasks = [task for task, other in enumerate(kinds) if other == name]
+        wanted = _columns(label, tasks)  # [B, t]
         if name == "cross_entropy":
             rows = [_cross_entropy(predicted[:, places[t]], label[:, t]) for t in tasks]
             loss = torch.stack(rows, 1)  # [B, t]
         else:
-            values = predicted[:, [places[task].start for task in tasks]]  # [B, t]
-            wanted = label[:, tasks]
+            values = _columns(predicted, [places[task].start for task in tasks])  # [B, t]
             if bound is not None:
-                values = values.where(bound[:, tasks] * (values - wanted) <= 0, wanted)
+                values = values.where(_columns(bound, tasks) * (values - wanted) <= 0, wanted)
             loss = PROPERTY_LOSSES[name](values, wanted, reduction="none")
         if class_weights is not None:
-            loss = loss * _row_weights(label[:, tasks], [class_weights[task] for task in tasks])
-        total = total + loss.where(valid[:, tasks], 0.0).sum()
+            loss = loss * _row_weights(wanted, [class_weights[task] for task in tasks])
+        total = total + loss.where(_columns(valid, tasks), 0.0).sum()
     return total / valid.sum().clamp(min=1)
+
+
+def _columns(x: Tensor, columns: list[int]) -> Tensor:
+    """Takes columns ``[B, t]``; all of them as they are, as a GPU waits for a list of numbers."""
+    return x if columns == list(range(x.size(1))) else x[:, columns]
 
 
 def _row_weights(label: Tensor, weights: Sequence[Tensor | None]) -> Tensor:

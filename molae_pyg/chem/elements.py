@@ -30,11 +30,11 @@ def token_table() -> Tensor:
 
     Entry 0 (:data:`MASKED_Z`) is ``[MASK]``; elements outside the vocabulary are ``[UNK]``.
     """
-    table = torch.full((MAX_Z + 1,), UNK, dtype=torch.long)
+    table = [UNK] * (MAX_Z + 1)
     for token, number in enumerate(ELEMENTS.values(), start=UNK + 1):
         table[number] = token
     table[MASKED_Z] = MASK
-    return table
+    return torch.tensor(table)
 
 
 def atomic_number_table() -> Tensor:

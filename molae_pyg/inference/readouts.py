@@ -35,7 +35,7 @@ def vectors_of(
     """
 
     def of_conformer(batch: Batch, pos: Tensor, graph: dict) -> Tensor:
-        out = encoder(batch.z, pos, batch.batch, **graph)
+        out = encoder(batch.z, pos, batch.batch, batch_size=batch.num_graphs, **graph)
         if readout == "atoms":
             return out.x
         if readout == "cls":

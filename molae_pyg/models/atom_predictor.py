@@ -1,9 +1,11 @@
 """The model of atom targets: the encoder and a head that reads each atom."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Batch
 
 from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.models.encoder import MolAEEncoder
@@ -59,6 +61,10 @@ class AtomPredictor(ShowsArguments, PropertyModel):
             "pooler_dropout": pooler_dropout,
             "task_names": self.task_names,
         }
+
+    def more_inputs(self, batch: Batch) -> dict[str, Any]:
+        size = getattr(batch, "num_graphs", None)  # Data with a field batch does not know it
+        return {"batch_size": size, **super().more_inputs(batch)}
 
     def forward(
         self,

@@ -91,7 +91,7 @@ class FullMolAE(MolAEEncoder):
             keep = (~drop_mask).nonzero().squeeze(1)
             position, slots = position[keep], atom_slots(whole[keep], batch_size)
         special = torch.stack([enc.molecule, enc.sep], dim=1)  # [B, 2, C]
-        dec = self.decoder(enc.x, special, slots._replace(slot=position))
+        dec = self.decoder(enc.x, special, slots, position=position)
         return EncoderOutput(slots.flat(dec.x), dec.x[:, 0], dec.x[:, 1], dec)
 
 

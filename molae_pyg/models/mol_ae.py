@@ -43,7 +43,8 @@ class MolAEDecoder(ShowsArguments, nn.Module):
 
     Shapes:
         x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, slots of the atoms, pair
-        ``[B, H, L, L]`` or None for zeros -> dense :class:`~molae_pyg.nn.TransformerOutput`.
+        ``[B, H, L, L]`` or None for zeros, positions of the atoms ``[N]`` or None for their slots
+        -> dense :class:`~molae_pyg.nn.TransformerOutput`.
     """
 
     def __init__(self, transformer: PairTransformer):
@@ -52,11 +53,16 @@ class MolAEDecoder(ShowsArguments, nn.Module):
         self.transformer = transformer
 
     def forward(
-        self, x: Tensor, special: Tensor, slots: Slots, pair: Tensor | None = None
+        self,
+        x: Tensor,
+        special: Tensor,
+        slots: Slots,
+        pair: Tensor | None = None,
+        position: Tensor | None = None,
     ) -> TransformerOutput:
         num_tokens = slots.mask.sum(1)  # [B]
         ends = torch.stack([torch.ones_like(num_tokens), num_tokens], dim=1)  # [B, 2]
-        x = x + self.position(slots.slot)  # 2, 3, ...: a slot is a position
+        x = x + self.position(slots.slot if position is None else position)  # 2, 3, ...
         special = special + self.position(ends)
         return self.transformer(slots.dense(x, special), pair, slots.mask)  # [B, L, C]
 
@@ -195,7 +201,9 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         self, dec: TransformerOutput, test: ClozeTest, slots: Slots, origin: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The heads: token logits ``[M, 31]``, coordinates ``[N, 3]``, distances ``[N, L]``."""
-        x = slots.flat(dec.x) if test.drop_mask is None else slots.flat(dec.x)[test.drop_mask]
+        x = slots.flat(dec.x)  # [N, C]
+        if test.drop_mask is not None:  # numbers, as a mask makes a GPU wait in the backward pass
+            x = x[test.drop_mask.nonzero().squeeze(1)]  # [M, C]
         start = slots.dense(test.pos_noisy - origin[test.batch], origin.new_zeros(2, 3))
         pos = self.coordinate_head(dec.delta(), start, dec.mask)  # [B, L, 3]
         distance = self.distance_head(dec.pair)  # [B, L, L]

@@ -125,6 +125,7 @@ class PropertyModel(Pretrained, nn.Module):
         conformers: Tensor,
         batch: Tensor | None = None,
         graph: Graph | None = None,
+        batch_size: int | None = None,
     ) -> Tensor:
         """Mean prediction over conformers (mean probability, for classification).
 
@@ -134,18 +135,24 @@ class PropertyModel(Pretrained, nn.Module):
             batch: Molecule of each atom ``[N]``, sorted; default: one molecule.
             graph: Bonds and features of the atoms, for an encoder with a graph channel; default:
                 unknown.
+            batch_size: Number of molecules B, if the model takes it; default: not given.
 
         Returns:
             ``[B, O]``.
         """
-        total, more = 0, {} if graph is None else {"graph": graph}
+        given = {"graph": graph, "batch_size": batch_size}
+        total, more = 0, {name: value for name, value in given.items() if value is not None}
         for pos in conformers.unbind(1):  # K times [N, 3]
             total = total + self.probabilities(self(z, pos, batch, **more))
         return total / conformers.size(1)
 
+    def more_inputs(self, batch: Batch) -> dict[str, Any]:
+        """Returns what ``forward`` takes of a batch beside ``z, pos, batch``, by name."""
+        return graph_input(self, batch)
+
     def on_batch(self, batch: Batch) -> Tensor:
         """Returns real units or logits ``[B, O]`` of a training batch."""
-        return self(batch.z, batch.pos, batch.batch, **graph_input(self, batch))
+        return self(batch.z, batch.pos, batch.batch, **self.more_inputs(batch))
 
     def predict_batch(self, batch: Batch) -> Tensor:
         """Returns real units or probabilities ``[B, O]`` of a batch as the data set gives it.
@@ -153,7 +160,7 @@ class PropertyModel(Pretrained, nn.Module):
         A batch without ``conformers`` has one conformer, ``pos``.
         """
         conformers = batch.conformers if "conformers" in batch else batch.pos[:, None]  # [N, K, 3]
-        return self.predict(batch.z, conformers, batch.batch, **graph_input(self, batch))
+        return self.predict(batch.z, conformers, batch.batch, **self.more_inputs(batch))
 
     def set_scaling(self, y: Tensor) -> None:
         """Sets mean and standard deviation to those of targets ``[n, T]``, NaN = missing.
@@ -219,6 +226,10 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
             "task_type": self.saved_task_type,
             **self.saved_classes,
         }
+
+    def more_inputs(self, batch: Batch) -> dict[str, Any]:
+        size = getattr(batch, "num_graphs", None)  # Data with a field batch does not know it
+        return {"batch_size": size, **super().more_inputs(batch)}
 
     def forward(
         self,

@@ -80,7 +80,7 @@ def check_molecules(
     require((batch[1:] >= batch[:-1]).all() & (batch[0] >= 0), _BATCH)
     if batch_size is None:
         batch_size = batch[-1].item() + 1
-    else:
+    elif not torch.compiler.is_compiling():  # which could not put the number into the message
         require(
             batch[-1] < batch_size,
             f"batch_size={batch_size} is too small: it must be more than the last entry of batch",

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import to_dense_batch
 
 #: Number of tokens in front of the atoms: CLS in slot 0, SEP in slot 1.
 NUM_SPECIAL = 2
@@ -24,18 +23,19 @@ class Slots(NamedTuple):
             x ``[N, ...]`` atoms, special ``[2, ...]`` or ``[B, 2, ...]`` CLS and SEP ->
             ``[B, L, ...]``, zeros where padded.
         """
-        batch_size, length = self.mask.shape
-        # With both sizes given nothing depends on the data: it compiles and exports.
-        atoms, _ = to_dense_batch(x, self.batch, 0.0, length - NUM_SPECIAL, batch_size)
-        special = special.to(x.dtype).expand(batch_size, NUM_SPECIAL, *x.shape[1:])
-        return torch.cat([special, atoms], dim=1)
+        dense = x.new_zeros(*self.mask.shape, *x.shape[1:])  # [B, L, ...]
+        dense[:, :NUM_SPECIAL] = special.to(x.dtype)
+        dense[self.batch, self.slot] = x
+        return dense
 
     def flat(self, dense: Tensor) -> Tensor:
         """Takes the atoms, without CLS, SEP and padding: ``[B, L, ...]`` -> ``[N, ...]``."""
         return dense[self.batch, self.slot]
 
 
-def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Slots:
+def atom_slots(
+    batch: Tensor, batch_size: int, one_molecule: bool = False, length: int | None = None
+) -> Slots:
     """Gives each atom its slot: behind CLS and SEP, in flat order.
 
     The reference puts SEP behind the last atom. Results are equal: the encoder is equivariant to
@@ -46,13 +46,15 @@ def atom_slots(batch: Tensor, batch_size: int, one_molecule: bool = False) -> Sl
         batch_size: Number of molecules B (a molecule may have lost all of its atoms).
         one_molecule: Whether there is one molecule only, which saves a GPU from waiting for the
             size of the largest; default: False.
+        length: L, if it is known, which saves a GPU from waiting too; default: 2 + most atoms.
 
     Returns:
-        :class:`Slots` with ``L = 2 + most atoms``.
+        :class:`Slots`.
     """
     num_atoms = batch.new_zeros(batch_size).scatter_add(0, batch, torch.ones_like(batch))  # [B]
     first = num_atoms.cumsum(0) - num_atoms  # [B]
     slot = torch.arange(batch.size(0), device=batch.device) - first[batch] + NUM_SPECIAL  # [N]
-    most = batch.size(0) if one_molecule else num_atoms.max().item()
-    number = torch.arange(NUM_SPECIAL + most, device=batch.device)  # [L]
+    if length is None:
+        length = NUM_SPECIAL + (batch.size(0) if one_molecule else num_atoms.max().item())
+    number = torch.arange(length, device=batch.device)  # [L]
     return Slots(batch, slot, number < (num_atoms + NUM_SPECIAL)[:, None])

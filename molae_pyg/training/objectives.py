@@ -95,9 +95,11 @@ def transformer_m_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]
 
 def _rebuilt(model: nn.Module, batch: Batch, self_distances: bool = False) -> dict[str, Tensor]:
     """The terms and metrics of atoms that a model rebuilds."""
+    size = getattr(batch, "num_graphs", None)  # Data does not know it
     out = model(
-        batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy, batch.get("z_noisy")
-    )
+        batch.z, batch.pos, batch.batch, batch.drop_mask, batch.pos_noisy,
+        batch.get("z_noisy"), size,
+    )  # fmt: skip
     return rebuilt_terms(out, batch, self_distances)
 
 
@@ -108,18 +110,21 @@ def rebuilt_terms(
 
     The arguments are those of :func:`~molae_pyg.cloze_loss`.
     """
+    size = getattr(batch, "num_graphs", None)
     terms = cloze_loss(out, batch, self_distances)
     terms["loss"] = terms.pop("total")
-    drop = batch.drop_mask  # [N]
-    token = token_table().to(drop.device)[batch.z[drop]]  # [M]
-    if len(token) == 0:
+    drop = batch.drop_mask.nonzero().squeeze(1)  # [M]
+    if len(drop) == 0:
         return terms
     with torch.no_grad():
-        predicted, true, valid = distance_pairs(out.distance, batch.pos, batch.batch, drop)
-        error = (predicted - true)[valid].abs() * DistanceHead.STD  # Å
+        token = token_table().to(drop.device)[batch.z[drop]]  # [M]
+        predicted, true, valid = distance_pairs(
+            out.distance, batch.pos, batch.batch, drop, batch_size=size
+        )
+        error = (predicted - true).abs() * DistanceHead.STD  # Å [M, L]
         moved = (out.pos - batch.pos)[drop]  # Å [M, 3]
         terms["token_accuracy"] = (out.token_logits.argmax(1) == token).float().mean()
-        terms["distance_mae"] = error.mean()
+        terms["distance_mae"] = error.where(valid, 0.0).sum() / valid.sum()
         terms["coordinate_rmsd"] = moved.pow(2).sum(1).mean().sqrt()
     return terms
 

@@ -11,7 +11,6 @@ from torch_geometric.data import Batch
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss, property_loss
 from molae_pyg.metrics import TaskType, choosing_metric, common_type, evaluate, evaluate_tasks
 from molae_pyg.models import MolAEPredictor, PropertyModel
-from molae_pyg.models.encoding import graph_input
 from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.sampler import plan_batches
 from molae_pyg.training.schedule import configure_adam, layer_scales
@@ -54,10 +53,14 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
         pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
     """
     parts = batch.get("parts") or plan_parts(batch, pair_budget)
-    graph = graph_input(model, batch).get("graph")
+    more = model.more_inputs(batch)
+    graph = more.get("graph")
     predicted = []
-    for _, atoms, molecule in parts:
-        more = {} if graph is None else {"graph": graph.of_atoms(atoms)}
+    for molecules, atoms, molecule in parts:
+        if graph is not None:
+            more["graph"] = graph.of_atoms(atoms)
+        if "batch_size" in more:
+            more["batch_size"] = len(molecules)
         predicted.append(model(batch.z[atoms], batch.pos[atoms], molecule, **more))
     of_atoms = getattr(model, "level", "molecule") == "atom"
     order = torch.cat([part[1 if of_atoms else 0] for part in parts])  # [B] or [N]

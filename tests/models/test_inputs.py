@@ -230,6 +230,14 @@ def test_compiled_without_a_break(encoder):
         assert same(mine, encoder(Z, POS, batch, drop, batch_size=batch_size))
 
 
+def test_compiled_once_for_all_numbers_of_molecules(encoder):
+    torch._dynamo.reset()
+    compiled = torch.compile(encoder, fullgraph=True, dynamic=True, backend="eager")
+    for batch_size in (3, 5, 9):
+        mine = compiled(Z, POS, BATCH, batch_size=batch_size)
+        assert same(mine, encoder(Z, POS, BATCH, batch_size=batch_size))
+
+
 def test_exported_for_any_number_of_atoms(encoder):
     dynamic = {0: torch.export.Dim.DYNAMIC}
     with torch.no_grad():

@@ -50,8 +50,12 @@ def test_parts_are_short():
     lengths = []
 
     class Spy(torch.nn.Module):
-        def forward(self, z, pos, batch):
+        def more_inputs(self, batch):
+            return {"batch_size": batch.num_graphs}
+
+        def forward(self, z, pos, batch, batch_size):
             lengths.append(batch.bincount().tolist())
+            assert batch_size == len(lengths[-1])
             return pos.new_zeros(len(lengths[-1]), 1)
 
     predict_in_parts(Spy(), batch_of([5, 20, 3, 4]), 150)  # 3 * (5 + 2) ** 2 = 147
