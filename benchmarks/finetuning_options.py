@@ -1,14 +1,14 @@
 """Which options of fine-tuning help molae-graph?
 
-Command: python benchmarks/finetuning_options.py --root DATA [--seeds 3] [--print]
+Command: python benchmarks/finetuning_options.py --root DATA [--seeds 3] [--finished]
 
 Method: molae-graph is fine-tuned on FreeSolv, ESOL and BACE, one option changed at a time, with
 few epochs (10, 5 and 3), one conformer, batches of 32 molecules, fp32. Each seed has a scaffold
 split of its own and sets the head and the order; all options see the same. The score is that of the
 best epoch on the validation rows, which have chosen it; test rows are not read. "average of 3" is
 the mean prediction of three runs with the settings of the package whose heads and orders differ.
-Finished runs are kept in --output; the same command makes the missing ones. --print shows the table
-of the finished ones.
+Finished runs are kept in --output; the same command makes the missing ones. --finished makes no run
+and writes the table of those that are there.
 """
 
 import argparse
@@ -64,6 +64,11 @@ def run(dataset: MoleculeNet, name: str, option: str, seed: int) -> float:
     return float(evaluate(y, np.mean(found, 0), dataset.task_type)[dataset.metric])
 
 
+def finished(output: Path) -> list[dict]:
+    """Returns the finished runs of all data sets."""
+    return [result for name in EPOCHS for result in read_results(output / f"{name}.jsonl")]
+
+
 def table(results: Sequence[dict]) -> dict[str, dict[str, str]]:
     """Mean and standard deviation over seeds, and the number of seeds, by option and data set."""
     found: dict[str, dict[str, str]] = {}
@@ -100,21 +105,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="default: 3")
     what = "folder of the finished runs, default: runs/finetuning_options"
     parser.add_argument("--output", default="runs/finetuning_options", help=what)
-    parser.add_argument("--print", action="store_true", help="shows the finished runs")
+    parser.add_argument("--finished", action="store_true", help="makes no run")
+    what = "default: all; several processes may each take one"
+    parser.add_argument("--datasets", nargs="+", default=list(EPOCHS), choices=EPOCHS, help=what)
     args = parser.parse_args()
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
-    file = output / "results.jsonl"
-    done = {(r["dataset"], r["option"], r["seed"]) for r in read_results(file)}
+    done = {(r["dataset"], r["option"], r["seed"]) for r in finished(output)}
     planned = [
         (name, option, seed)
         for options in (list(OPTIONS)[:4], list(OPTIONS)[4:])
         for seed in range(args.seeds)
-        for name in EPOCHS
+        for name in args.datasets
         for option in options
     ]
     torch.set_num_threads(1)
-    for name, option, seed in [] if args.print else planned:
+    for name, option, seed in [] if args.finished else planned:
         if (name, option, seed) in done:
             continue
         dataset = MoleculeNet(args.root, name, num_conformers=1, add_2d=False, max_atoms=128)
@@ -122,12 +128,11 @@ def main() -> None:
         valid = run(dataset, name, option, seed)
         result = {"dataset": name, "option": option, "seed": seed, "metric": dataset.metric}
         result |= {"valid": valid, "cpu_seconds": round(time.process_time() - start, 1)}
-        add_result(file, result)
+        add_result(output / f"{name}.jsonl", result)
         print(json.dumps(result), flush=True)
-    result = {"table": table(read_results(file)), "runs": read_results(file)}
+    result = {"table": table(finished(output)), "runs": finished(output)}
     print(json.dumps(result["table"], indent=1))
-    if not args.print:
-        print("written:", record.write("finetuning_options", question, result))
+    print("written:", record.write("finetuning_options", question, result))
 
 
 if __name__ == "__main__":
