@@ -18,7 +18,7 @@ from molae_pyg.chem.grover_graph import grover_graph
 from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.kinds import TaskTypes
 from molae_pyg.models import MoleBlend, PropertyModel, TransformerMEncoder
-from molae_pyg.models.transformer_m import ogb_graph
+from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_2D
 
 #: Models whose encoder is fine-tuned, by the name in their folders.

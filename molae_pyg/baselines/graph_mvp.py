@@ -29,6 +29,8 @@ _ELEMENTS = 119
 _TASKS = {"attribute": AttributeMasking, "context": ContextPrediction}
 #: How two vectors are compared: with the vectors of the next molecule, or with those of all.
 Contrast = Literal["ebm-nce", "info-nce"]
+#: How a vector that is rebuilt is compared: mean square, mean absolute difference, or -cosine.
+Difference = Literal["l2", "l1", "cosine"]
 
 
 class GraphMVPOutput(NamedTuple):
@@ -168,16 +170,27 @@ class Rebuild(nn.Module):
         self.decoder = nn.Sequential(nn.Linear(C, C), nn.BatchNorm1d(C), nn.ReLU(), nn.Linear(C, C))
 
     def forward(
-        self, x: Tensor, y: Tensor, beta: float = 2.0, noise: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        beta: float = 2.0,
+        noise: Tensor | None = None,
+        difference: Difference = "l2",
     ) -> Tensor:
         """Returns the loss R of X and Y ``[B, C]``; the noise ``[B, C]`` is drawn if None."""
         if self.mean is None:
-            return F.mse_loss(self.decoder(x), y.detach())
+            return _difference(self.decoder(x), y.detach(), difference)
         mean, log_variance = self.mean(x), self.log_variance(x)
         noise = torch.randn_like(mean) if noise is None else noise
         rebuilt = self.decoder(mean + noise * (log_variance / 2).exp())
         divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).mean()
-        return F.mse_loss(rebuilt, y.detach()) + beta * divergence
+        return _difference(rebuilt, y.detach(), difference) + beta * divergence
+
+
+def _difference(rebuilt: Tensor, y: Tensor, difference: Difference) -> Tensor:
+    if difference == "cosine":
+        return -F.cosine_similarity(rebuilt, y, dim=1).mean()
+    return (F.l1_loss if difference == "l1" else F.mse_loss)(rebuilt, y)
 
 
 def contrast_loss(
@@ -201,6 +214,7 @@ def graph_mvp_objective(
     temperature: float = 0.2,
     beta: float = 2.0,
     task_weight: float = 1.0,
+    difference: Difference = "l2",
 ) -> dict[str, Tensor]:
     """The loss of GraphMVP.
 
@@ -212,6 +226,8 @@ def graph_mvp_objective(
         temperature: Temperature of the contrast, default: 0.2; GraphMVP-G: 0.05.
         beta: Weight of the divergence of :class:`Rebuild`, default: 2.
         task_weight: Weight of the task, default: 1; GraphMVP-C: 0.1.
+        difference: How a rebuilt vector is compared: ``"l2"`` (default, as published), ``"l1"`` or
+            ``"cosine"``.
 
     Returns:
         ``loss``, and its unweighted terms ``contrast``, ``rebuild`` and, if there is one, ``task``;
@@ -219,13 +235,18 @@ def graph_mvp_objective(
     """
     if contrast not in get_args(Contrast):
         raise ValueError(f"contrast must be 'ebm-nce' or 'info-nce', got {contrast!r}")
+    if difference not in get_args(Difference):
+        raise ValueError(f"difference must be 'l2', 'l1' or 'cosine', got {difference!r}")
     if batch.num_graphs < 2:
         return {"loss": 0 * sum(p.sum() for p in model.parameters())}
     x, y = model(batch)
     a, b = F.normalize(x, dim=1), F.normalize(y, dim=1)
     terms = {
         "contrast": contrast_loss(a, b, contrast, temperature),
-        "rebuild": (model.to_conformer(x, y, beta) + model.to_graph(y, x, beta)) / 2,
+        "rebuild": sum(
+            part(one, other, beta, difference=difference) / 2
+            for part, one, other in ((model.to_conformer, x, y), (model.to_graph, y, x))
+        ),
     }
     terms["loss"] = terms["contrast"] + terms["rebuild"]
     task = {"attribute": attribute_objective, "context": context_objective}

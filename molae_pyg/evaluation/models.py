@@ -2,11 +2,12 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+from torch_geometric.data import Data
 from torch_geometric.nn import AttentiveFP, SchNet
 
 from molae_pyg.baselines import (
@@ -21,8 +22,10 @@ from molae_pyg.baselines import (
 )
 from molae_pyg.baselines.grover import GroverEncoder
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
+from molae_pyg.chem.ogb_graph import add_ogb_graph
 from molae_pyg.datasets.table import TableSettings
 from molae_pyg.evaluation.config import Known, arguments, check, merged
+from molae_pyg.inference.graphs import Graphs
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel, TransformerMEncoder
 from molae_pyg.nn.gin import EdgeGIN
 from molae_pyg.training import Finetuning
@@ -49,11 +52,28 @@ def molae(job: Job) -> Fitted:
     return fine_tune(load_encoder(settings["weights"], settings.get("encoder"), pretrained), job)
 
 
-def fine_tune(encoder: MolAEEncoder, job: Job) -> Fitted:
-    """Trains an encoder with a new head, whose random weights follow the current seed."""
+def transformer_m(job: Job) -> Fitted:
+    """Fine-tunes Transformer-M, which sees conformers and graphs of the molecules."""
+    settings = job.settings
+    L.seed_everything(job.seed, verbose=False)
+    encoder = load_encoder(settings["weights"], None, settings.get("pretrained", True))
+    place = Graphs(True, job.dataset.recipe).atom_map_of
+    molecules = list(job.dataset)
+    for molecule in molecules:
+        molecule.atom_map = place(molecule.smiles)
+        add_ogb_graph(molecule)
+    return fine_tune(encoder, job, molecules)
+
+
+def fine_tune(encoder: MolAEEncoder, job: Job, molecules: Sequence[Data] | None = None) -> Fitted:
+    """Trains an encoder with a new head, whose random weights follow the current seed.
+
+    ``molecules`` are those of the data set with more fields; default: the data set.
+    """
     dataset, head = job.dataset, job.settings["head"]
     tasks = {"task_names": dataset.task_names, "task_type": dataset.task_types}
-    return train(MolAEPredictor(encoder, dataset.num_tasks, **tasks, **head), dataset, job)
+    model = MolAEPredictor(encoder, dataset.num_tasks, **tasks, **head)
+    return train(model, dataset if molecules is None else molecules, job)
 
 
 _TRAINED = {"training": Finetuning, "scale": None}
@@ -65,6 +85,7 @@ _SCHNET = {"model": arguments(SchNet, "interaction_graph"), **_TRAINED}
 _OF_WEIGHTS = {"weights": None, "pretrained": None, **_TRAINED}
 _ENCODER = {"encoder": arguments(MolAEEncoder), "head": HEAD, **_OF_WEIGHTS}
 _MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
+_TRANSFORMER_M = Model(transformer_m, {"head": HEAD, **_OF_WEIGHTS}, ("weights", "head"))
 _FROZEN = Model(probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",))
 _NEEDED = ("model", "training")
 _EDGE_GIN = Model(
@@ -86,6 +107,7 @@ _MOLE_BLEND = Model(
 _SYSTEMS = {
     "uni-mol": _MOLAE,
     "uni-mol-pe": _MOLAE,
+    "transformer-m": _TRANSFORMER_M,
     "pretrain-gnn": _EDGE_GIN,
     "mol-clr": _EDGE_GIN,
     "graph-mvp": _EDGE_GIN,

@@ -73,7 +73,7 @@ SYSTEMS = {
     "chemistry": System(ChemistryMolAE, chemistry_objective, ChemistryTargets, {}),
     "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
     "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
-    "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}),
+    "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}, (OgbGraphs,)),
     "mole-blend": System(MoleBlend, mole_blend_objective, BlendChannels, {}, (OgbGraphs,)),
     "pretrain-gnn": System(ContextPrediction, context_objective, ContextRoot, {}, (HuGraphs,)),
     "pretrain-gnn-masking": System(
@@ -192,8 +192,8 @@ def make_transform(config: dict[str, Any], system: System) -> BaseTransform:
     if "noise" in config or system.transform is not ClozeDrop:
         cls = CoordinateNoise if system.transform is ClozeDrop else system.transform
         transform = cls(**config.get("noise", {}))
-        parts = [*(part() for part in system.before), transform]
-        return Compose(parts) if system.before else transform
+        before = [part() for part in system.before if getattr(transform, "shows_graphs", True)]
+        return Compose([*before, transform]) if before else transform
     return ClozeDrop(**config.get("cloze", {}))
 
 

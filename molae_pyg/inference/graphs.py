@@ -42,7 +42,7 @@ class Graphs:
         self.options = Options.of(recipe)
         self._has_warned = False
         self._read = lru_cache(_KEPT)(read_graph)
-        self._atom_map = lru_cache(_KEPT)(self._atom_map_of)
+        self._atom_map = lru_cache(_KEPT)(self.atom_map_of)
 
     def __call__(self, data: Data) -> Data:
         """Adds the graph to a molecule, in place."""
@@ -75,7 +75,7 @@ class Graphs:
             )
         return data
 
-    def _atom_map_of(self, smiles: str) -> torch.Tensor:
+    def atom_map_of(self, smiles: str) -> torch.Tensor:
         """Returns the place in the SMILES of each atom that the recipe keeps ``[n]``."""
         molecule = parse(smiles, True, self.options.time_limit)
         kept, _, _ = kept_atoms(molecule.numbers, self.options)

@@ -23,8 +23,18 @@ def sees_graph(model: nn.Module) -> bool:
     return getattr(getattr(model, "encoder", model), "graph_bias", None) is not None
 
 
+def ogb_graph(batch: Data) -> Graph | None:
+    """The graph of :func:`~molae_pyg.chem.ogb_graph.add_ogb_graph` in a batch; None: no graph."""
+    if batch.get("x") is None or batch.get("edge_attr") is None:
+        return None
+    return Graph(batch.x, batch.edge_index, batch.edge_attr)
+
+
 def graph_input(model: nn.Module, batch: Data) -> dict[str, Graph]:
     """Returns the argument ``graph`` of a model; none if it or the batch has no graph."""
+    if hasattr(getattr(model, "encoder", model), "path_bias"):  # Transformer-M
+        graph = ogb_graph(batch)
+        return {} if graph is None else {"graph": graph}
     if not sees_graph(model) or batch.get("atom") is None:
         return {}
     return {"graph": Graph(batch.atom, batch.edge_index, batch.bond_type)}

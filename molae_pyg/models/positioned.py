@@ -92,6 +92,8 @@ class PositionedEncoder(MolAEEncoder):
         z, pos, batch, batch_size = check_molecules(z, pos, batch, batch_size, dtype)
         if origin is None:
             origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
+        elif origin.shape != (batch_size, 3):
+            raise ValueError(f"expected origin [{batch_size}, 3], got {list(origin.shape)}")
         token, pos, keep = self.token_of_z[z], pos - origin[batch], None  # [N], [N, 3]
         slots = atom_slots(batch, batch_size, one_molecule)
         if positions is None:

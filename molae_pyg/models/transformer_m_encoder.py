@@ -19,6 +19,7 @@ from molae_pyg.nn.transformer import TransformerOutput
 
 NUM_ATOM_FEATURES = 9
 _MAX_DEGREE = 510
+HIDDEN = VALUES - 2  #: Feature of an atom that is masked: no other one has this row of its table.
 #: What a molecule is shown as, see ``mode`` of :meth:`TransformerM.forward`.
 BOTH, ONLY_2D, ONLY_3D = range(3)
 

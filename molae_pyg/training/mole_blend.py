@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.utils import scatter
 
+from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.mole_blend import pair_targets
-from molae_pyg.models.transformer_m import ogb_graph
 from molae_pyg.models.transformer_m_encoder import Blend
 
 #: Published weights of the terms.

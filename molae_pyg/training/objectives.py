@@ -11,14 +11,15 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from molae_pyg.chem.elements import token_table
 from molae_pyg.fingerprint import digest
 from molae_pyg.loss import cloze_loss, denoising_loss, distance_pairs
+from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.mol_ae import ClozeOutput
-from molae_pyg.models.transformer_m import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_3D
 from molae_pyg.models.uni_mol import UniMolOutput
 from molae_pyg.nn.heads import DistanceHead
@@ -66,16 +67,22 @@ def transformer_m_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]
         model: :class:`~molae_pyg.models.TransformerM`.
         batch: Molecules with ``z, pos, batch, pos_noisy, mode`` of
             :class:`~molae_pyg.transforms.DenoiseAtoms`, and optionally ``y`` (one number for each
-            molecule, NaN: missing, in units of about 1) and the graph of
-            :func:`~molae_pyg.chem.ogb_graph.add_ogb_graph`.
+            molecule, NaN: missing, in units of about 1), the graph of
+            :func:`~molae_pyg.chem.ogb_graph.add_ogb_graph`, and ``masked`` for a model with
+            ``tokens=True``.
 
     Returns:
         ``loss``, the sum of ``denoising`` (of the molecules that are shown in 3D only) and
-        ``property`` (mean absolute error), both divided by the number of molecules of the batch;
-        and ``cosine``, the mean over the atoms that count.
+        ``property`` (mean absolute error), both divided by the number of molecules of the batch,
+        and of ``token``, the mean cross-entropy of masked atoms; ``cosine``, the mean over the
+        atoms that count; and ``token_accuracy``.
+
+    Raises:
+        ValueError: Atoms are masked, and the model has no head for their elements.
     """
     size, only_3d, graph = batch.num_graphs, batch.mode == ONLY_3D, ogb_graph(batch)  # [B]
-    out = model(batch.z, batch.pos_noisy, batch.batch, graph, batch.mode, size)
+    masked = batch.get("masked")
+    out = model(batch.z, batch.pos_noisy, batch.batch, graph, batch.mode, size, masked)
     noise = batch.pos_noisy - batch.pos
     each, cosine = denoising_loss(out.direction, noise, batch.batch, size)
     terms = {"denoising": (each * only_3d).sum() / size}
@@ -83,13 +90,21 @@ def transformer_m_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]
         y = batch.y.reshape(size)
         known = ~y.isnan()
         terms["property"] = (out.y - y)[known].abs().sum() / size
+    if masked is not None:
+        if out.token_logits is None:
+            raise ValueError("masked atoms need TransformerM(tokens=True), or leave mask out")
+        logits, token = out.token_logits[masked], token_table().to(masked.device)[batch.z[masked]]
+        terms["token"] = F.cross_entropy(logits, token)
     terms["loss"] = sum(terms.values())
-    if graph is None or "property" not in terms:
+    no_token = out.token_logits is not None and masked is None
+    if graph is None or "property" not in terms or no_token:
         # Several processes need a gradient of every parameter, also where an input is missing.
         terms["loss"] = terms["loss"] + 0 * sum(p.sum() for p in model.parameters())
     counts = only_3d[batch.batch]  # [N]
     if counts.any():
         terms["cosine"] = cosine[counts].detach().mean()
+    if masked is not None:
+        terms["token_accuracy"] = (logits.argmax(1) == token).float().mean()
     return terms
 
 

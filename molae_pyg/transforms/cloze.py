@@ -224,14 +224,18 @@ def choose_atoms(batch: Tensor, batch_size: int, ratio: float) -> Tensor:
     return choose_number(batch, num_atoms, (ratio * num_atoms + u).long())
 
 
-def choose_number(batch: Tensor, num_atoms: Tensor, num_chosen: Tensor) -> Tensor:
-    """Chooses a number of atoms of each molecule (at most all), each equally likely.
+def choose_number(
+    batch: Tensor, num_atoms: Tensor, num_chosen: Tensor, draw: Tensor | None = None
+) -> Tensor:
+    """Chooses a number of atoms of each molecule (at most all), those with the smallest draw.
 
     Shapes:
-        molecule of each atom ``[N]``, sorted, its size ``[B]``, number ``[B]`` -> bool ``[N]``.
+        molecule of each atom ``[N]``, sorted, its size ``[B]``, number ``[B]``, draw in [0, 1)
+        ``[N]`` float64 (default: each atom is equally likely) -> bool ``[N]``.
     """
-    # A random order within each molecule; float64 keeps the fraction exact for many molecules.
-    key = batch + torch.rand(batch.size(0), device=batch.device, dtype=torch.float64)
+    if draw is None:
+        draw = torch.rand(batch.size(0), device=batch.device, dtype=torch.float64)
+    key = batch + draw  # an order within each molecule; float64 keeps the fraction exact
     rank = torch.empty_like(batch)
     rank[key.argsort()] = torch.arange(batch.size(0), device=batch.device)
     return rank - cumsum(num_atoms)[batch] < num_chosen[batch]

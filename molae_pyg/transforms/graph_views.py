@@ -4,6 +4,8 @@ Each works on a ``Data``, on a ``Data`` with a ``batch`` vector and on a ``Batch
 come from torch.
 """
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -74,6 +76,11 @@ def hops_from(root: Tensor, edge_index: Tensor, farthest: int) -> Tensor:
     return hops
 
 
+#: How a view of :class:`GraphViews` is made.
+ViewKind = Literal["node", "subgraph", "mix"]
+_LARGEST_PART = 0.2  # share of the atoms that "mix" removes as a part, at most
+
+
 class GraphViews(BaseTransform):
     r"""Draws two views of each molecule, in which atoms are masked and bonds are deleted (MolCLR).
 
@@ -83,30 +90,60 @@ class GraphViews(BaseTransform):
 
     Args:
         ratio: Share of atoms and of bonds, default: 0.25.
+        kind: ``"node"`` (default): atoms and bonds are drawn one by one. ``"subgraph"``: the
+            :math:`\lfloor n / 4 \rfloor` atoms nearest to a random one are masked, and their bonds
+            deleted. ``"mix"``: the same with a random share of up to 0.2, then single atoms and
+            bonds until the shares of ``"node"`` are reached.
     """
 
-    def __init__(self, ratio: float = 0.25):
-        self.ratio = _ratio(ratio)
+    def __init__(self, ratio: float = 0.25, kind: ViewKind = "node"):
+        self.ratio, self.kind = _ratio(ratio), kind
+        if kind not in get_args(ViewKind):
+            raise ValueError(f"kind must be one of {', '.join(get_args(ViewKind))}, got {kind!r}")
 
     def forward(self, data: Data) -> Data:
         batch, num_graphs = molecules_of(data, data.x)
-        of_bond = batch[data.edge_index[0, ::2]]  # [m]
-        views = [(self._atoms(batch, num_graphs), self._bonds(of_bond, num_graphs)) for _ in "ij"]
+        views = [self._view(data.edge_index, batch, num_graphs) for _ in "ij"]
         data.masked, data.deleted = (torch.stack(part, 1) for part in zip(*views, strict=True))
         return data
 
-    def _atoms(self, batch: Tensor, num_graphs: int) -> Tensor:
+    def _view(self, edge_index: Tensor, batch: Tensor, num_graphs: int) -> tuple[Tensor, Tensor]:
+        """Masked atoms ``[N]`` and deleted bonds ``[E]`` of a view."""
         num_atoms = degree(batch, num_graphs, dtype=torch.long)  # [B]
-        number = (num_atoms.double() * self.ratio).long().clamp(min=1)
-        return choose_number(batch, num_atoms, number)
-
-    def _bonds(self, of_bond: Tensor, num_graphs: int) -> Tensor:
-        num_bonds = degree(of_bond, num_graphs, dtype=torch.long)  # [B]
-        chosen = choose_number(of_bond, num_bonds, (num_bonds.double() * self.ratio).long())
-        return chosen.repeat_interleave(2)  # bond b is the columns 2 b and 2 b + 1
+        bonds = edge_index[:, ::2]  # [2, m]; bond b is the columns 2 b and 2 b + 1
+        part = torch.zeros_like(batch, dtype=torch.bool)
+        if self.kind != "node":
+            share = torch.rand(num_graphs, dtype=torch.double, device=batch.device) * _LARGEST_PART
+            share = share if self.kind == "mix" else torch.full_like(share, self.ratio)
+            part = _part(edge_index, batch, num_atoms, (num_atoms * share).long())
+        gone = part[bonds].any(0)  # [m]
+        if self.kind == "subgraph":
+            return part, gone.repeat_interleave(2)
+        masked = _filled_up(part, batch, num_atoms, self.ratio, least=1)
+        of_bond = batch[bonds[0]]
+        num_bonds = degree(of_bond, num_graphs, dtype=torch.long)
+        return masked, _filled_up(gone, of_bond, num_bonds, self.ratio).repeat_interleave(2)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.ratio})"
+        kind = "" if self.kind == "node" else f", kind={self.kind!r}"
+        return f"{type(self).__name__}({self.ratio}{kind})"
+
+
+def _part(edge_index: Tensor, batch: Tensor, num_atoms: Tensor, number: Tensor) -> Tensor:
+    """The atoms nearest to a random one of each molecule, a given number ``[B]`` -> ``[N]``."""
+    root = choose_number(batch, num_atoms, torch.ones_like(num_atoms))
+    farthest = int(number.max()) if len(number) else 0  # so many atoms are not farther
+    hops = hops_from(root, edge_index, farthest)
+    draw = (hops + torch.rand(len(batch), dtype=torch.double, device=batch.device)) / (FAR + 1)
+    return choose_number(batch, num_atoms, number, draw)
+
+
+def _filled_up(first: Tensor, batch: Tensor, size: Tensor, ratio: float, least: int = 0) -> Tensor:
+    """The first atoms, and random others until the share of each molecule is reached ``[N]``."""
+    number = (size.double() * ratio).long().clamp(min=least)
+    there = torch.zeros_like(size).index_add(0, batch, first.long())  # [B]
+    draw = torch.rand(len(batch), dtype=torch.double, device=batch.device)
+    return choose_number(batch, size, number.maximum(there), (draw + ~first) / 2)
 
 
 class ConnectedPart(BaseTransform):

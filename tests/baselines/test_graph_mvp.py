@@ -63,6 +63,10 @@ def test_recorded_rebuilding(name):
     loss.backward()
     assert competitors.off(x.grad, RECORDED[f"{name}_grad_X"]) < 1e-4
     assert y.grad is None
+    for difference in ("l1", "cosine"):
+        model.load_state_dict(weights)  # batch norm has moved
+        loss = model(x, y, 2.0, RECORDED["vae_eps"], difference)
+        assert loss.item() == pytest.approx(META[f"{name}_{difference}"], rel=1e-5)
 
 
 def complete(variational: bool = True) -> dict[str, dict[str, torch.Tensor]]:

@@ -70,6 +70,8 @@ def test_full_has_the_rows_of_the_paper():
         rows, _, missing = rows_of(plan, table)
         names = {row.name for row in rows} | {name.split(" ")[0] for name in missing}
         measured = {name for name in names if not name.endswith(", random")}
+        if SECTIONS[table] == "scores":
+            measured.remove("transformer-m")  # the paper probes it, and has no scores of it
         assert measured == set(published_rows(table)[0]), table
         columns = {name for row in published_rows(table)[0].values() for name in row}
         assert columns == set(datasets_of(plan, table))

@@ -8,6 +8,7 @@ from torch_geometric.transforms import Compose, RandomRotate
 
 from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.analysis import reconstruct
+from molae_pyg.models import UniMol
 
 Z = torch.tensor([6, 6, 8, 6, 7])
 POS = torch.tensor([[0.0, 0, 0], [1.5, 0, 0], [2.0, 1.2, 0], [0.0, 1, 2], [1.1, 1, 2]])
@@ -138,6 +139,9 @@ def test_batch_size_without_batch(model):
 def test_origin_of_another_shape(model):
     with pytest.raises(ValueError, match=r"expected origin \[2, 3\], got \[1, 3\]"):
         model.encoder(Z, POS, BATCH, origin=torch.zeros(1, 3))
+    positioned = UniMol.tiny(position=True).encoder
+    with pytest.raises(ValueError, match=r"expected origin \[2, 3\], got \[1, 3\]"):
+        positioned(Z, POS, BATCH, origin=torch.zeros(1, 3))
 
 
 def test_a_gpu_asserts_with_the_message():

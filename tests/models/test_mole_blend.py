@@ -17,8 +17,8 @@ from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.chem.ogb_graph import add_ogb_graph
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.models import Blend, MoleBlend, TransformerMEncoder
+from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.mole_blend import pair_targets
-from molae_pyg.models.transformer_m import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_2D
 from molae_pyg.official_file import OfficialFile
 from molae_pyg.official_transformer_m import load_transformer_m, official_names

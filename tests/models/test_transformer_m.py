@@ -15,12 +15,12 @@ from molae_pyg.chem.ogb_graph import add_ogb_graph
 from molae_pyg.inference import embed
 from molae_pyg.loss import denoising_loss
 from molae_pyg.models import TransformerM, TransformerMEncoder
-from molae_pyg.models.transformer_m import ogb_graph
+from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.nn.graph_bias import Graph
 from molae_pyg.official_file import OfficialFile
 from molae_pyg.official_transformer_m import load_transformer_m, official_names
 from molae_pyg.training import transformer_m_objective
-from molae_pyg.transforms import DenoiseAtoms
+from molae_pyg.transforms import DenoiseAtoms, SampleConformer
 
 FOLDER = goldens.FOLDER / "objectives"
 VARIANTS = {
@@ -435,3 +435,61 @@ def test_inputs_are_not_changed(gradients):
     assert all(torch.equal(data[key], value) for key, value in before.items())
     assert torch.equal(first.y, second.y)
     assert torch.equal(first.direction, second.direction)
+
+
+def shown(mode: int, mask: float | None = 0.15) -> Batch:
+    smiles = ("CCO", "c1ccccc1O", "CC(=O)N")
+    molecules = [add_ogb_graph(SampleConformer()(from_smiles(s))) for s in smiles]
+    modes = [0.0, 0.0, 0.0]
+    modes[mode] = 1.0
+    torch.manual_seed(0)
+    return DenoiseAtoms(modes=modes, mask=mask)(Batch.from_data_list(molecules))
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_masked_atoms_train_every_channel_without_labels(mode):
+    torch.manual_seed(0)
+    model = TransformerM(16, 16, 2, 1, 4, attn_dropout=0, act_dropout=0, drop_path=0, tokens=True)
+    terms = transformer_m_objective(model, shown(mode))
+    assert {"token", "token_accuracy"} <= terms.keys()
+    torch.testing.assert_close(terms["loss"], terms["token"] + terms["denoising"])
+    terms["loss"].backward()
+    of = {
+        "2D": model.encoder.path_bias.hop.grad,
+        "3D": model.encoder.distance_bias.linear2.weight.grad,
+    }
+    seen = {name: bool(grad.abs().max() > 0) for name, grad in of.items()}
+    assert seen == {"2D": mode != 2, "3D": mode != 1}
+
+
+def test_the_encoder_does_not_see_masked_atoms():
+    torch.manual_seed(0)
+    model = TransformerM(16, 16, 2, 1, 4, tokens=True).eval()
+    batch = shown(0)
+    before = transformer_m_objective(model, batch)
+    assert not (batch.x == 510).any()  # the batch stays as it is
+    graph = ogb_graph(batch)
+    changed = graph.atom.clone()
+    changed[batch.masked] = 1
+    z = torch.where(batch.masked, 9, batch.z)
+    given = (batch.pos_noisy, batch.batch)
+    with torch.no_grad():
+        one = model(batch.z, *given, graph, masked=batch.masked)
+        two = model(z, *given, graph._replace(atom=changed), masked=batch.masked)
+        three = model(z, *given, graph._replace(atom=changed))
+    assert torch.equal(one.token_logits, two.token_logits)
+    assert not torch.equal(one.token_logits, three.token_logits)
+    assert before["token"] > 0
+
+
+def test_a_head_for_elements_is_an_extension(tmp_path):
+    plain, more = TransformerM.tiny(), TransformerM(16, 16, 2, 1, 4, tokens=True)
+    assert "tokens" not in plain.config
+    assert more.config["tokens"] is True
+    more.save_pretrained(tmp_path)
+    assert TransformerM.from_pretrained(tmp_path).token_head is not None
+    assert isinstance(MolAEEncoder.from_pretrained(tmp_path), TransformerMEncoder)
+    with pytest.raises(ValueError, match="tokens=True is no part of the official model"):
+        TransformerM(16, 16, 2, 1, 4, reference=True, tokens=True)
+    with pytest.raises(ValueError, match=r"masked atoms need TransformerM\(tokens=True\)"):
+        transformer_m_objective(plain, shown(0))

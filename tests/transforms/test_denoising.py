@@ -38,13 +38,24 @@ def test_weights_are_normalised():
     assert (DenoiseAtoms(modes=(0, 0, 1))(batch(50)).mode == 2).all()
 
 
+def test_atoms_are_masked():
+    torch.manual_seed(0)
+    data = DenoiseAtoms(mask=0.5)(batch(500))
+    assert (data.masked.view(500, 2).sum(1) == 2).all()  # 0.5 * 2 + 1
+    data = DenoiseAtoms(mask=0.15)(batch(500))
+    assert (data.masked.view(500, 2).sum(1) == 1).all()
+    assert "masked" not in DenoiseAtoms()(batch(1))
+
+
 @pytest.mark.parametrize(
-    "settings", [{"noise": -1}, {"modes": (0, 0, 0)}, {"modes": (1, 1)}, {"modes": (1, -1, 1)}]
+    "settings",
+    [{"mask": 2}, {"noise": -1}, {"modes": (0, 0, 0)}, {"modes": (1, 1)}, {"modes": (1, -1, 1)}],
 )
 def test_settings_that_make_no_sense(settings):
-    with pytest.raises(ValueError, match=r"noise must not be|modes must be three weights"):
+    with pytest.raises(ValueError, match=r"(mask|noise) must|modes must be three weights"):
         DenoiseAtoms(**settings)
 
 
 def test_repr():
     assert repr(DenoiseAtoms()) == "DenoiseAtoms(0.2, modes=(0.2, 0.2, 0.6))"
+    assert repr(DenoiseAtoms(mask=0.1)) == "DenoiseAtoms(0.2, modes=(0.2, 0.2, 0.6), mask=0.1)"

@@ -88,6 +88,45 @@ def test_two_views():
         assert number.tolist() == [13 // 4, 15 // 4, 15 // 4, 8 // 4]
 
 
+def test_views_without_a_subgraph():
+    batch = competitors.graphs()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        out = GraphViews(kind="subgraph")(batch)
+        for masked, deleted in zip(out.masked.T, out.deleted.T, strict=True):
+            assert count(masked, batch) == [3, 3, 3, 2]
+            assert torch.equal(deleted, masked[batch.edge_index].any(0))
+            for number, size in enumerate([3, 3, 3, 2]):  # each part is connected
+                part = masked & (batch.batch == number)
+                root = torch.zeros_like(part)
+                root[part.nonzero()[0]] = True
+                inside = batch.edge_index[:, part[batch.edge_index].all(0)]
+                assert (hops_from(root, inside, 5)[part] < FAR).sum() == size
+
+
+def test_views_of_both_kinds():
+    batch, several = competitors.graphs(), 0
+    of_bond = batch.batch[batch.edge_index[0]]
+    for seed in range(20):
+        torch.manual_seed(seed)
+        out = GraphViews(kind="mix")(batch)
+        assert count(out.masked[:, 0], batch) == [3, 3, 3, 2]  # as many as "node" masks
+        number = torch.zeros(4).index_add(0, of_bond, out.deleted[:, 0].float()) / 2
+        assert (number >= torch.tensor([3, 3, 3, 2])).all()
+        several += int((number > torch.tensor([3, 3, 3, 2])).any())
+    assert 0 < several < 20  # a part may have more bonds
+    assert repr(GraphViews(kind="mix")) == "GraphViews(0.25, kind='mix')"
+    with pytest.raises(ValueError, match="kind must be one of node, subgraph, mix, got 'edge'"):
+        GraphViews(kind="edge")
+
+
+def test_a_part_of_a_small_fragment_goes_on_in_another():
+    data = Data(torch.zeros(8, 2).long(), torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, 2).long())
+    torch.manual_seed(0)
+    out = GraphViews(0.5, kind="subgraph")(data)  # the official code does not end
+    assert out.masked.sum(0).tolist() == [4, 4]
+
+
 @pytest.mark.parametrize("ratio", [0.15, 0.3])
 def test_recorded_sizes_of_connected_parts(ratio):
     torch.manual_seed(0)
