@@ -116,7 +116,7 @@ def test_pre_training(waits, model, batch):
     assert waits(lambda: cloze_objective(model.train(), batch)["loss"].backward()) == {
         LARGEST: 2,  # of the atoms that are left, and of all
         "models/encoder.py: forward": 2,  # SPECIAL, and the number of atoms that are left: a shape
-        "models/mol_ae.py: forward": 1,  # the same
+        "models/mol_ae.py: answer": 1,  # the same
         "models/mol_ae.py: rebuild": 1,  # the number of dropped atoms: a shape
         "loss.py: cloze_loss": 1,  # the same
         "training/objectives.py: rebuilt_terms": 1,  # the same
