@@ -14,10 +14,10 @@ from molae_pyg.models.mol_ae import MolAE
 from molae_pyg.nn.checks import ClozeTest
 from molae_pyg.nn.dense import Slots
 
-NUM_DESCRIPTORS = (
-    217  #: RDKit's descriptors of whole molecules, see ``molae_pyg.chem.descriptors``.
-)
-NUM_BITS = 1024  #: Bits of the Morgan fingerprint, of radius 2.
+#: RDKit's descriptors of whole molecules, see ``molae_pyg.chem.descriptors``.
+NUM_DESCRIPTORS = 217
+#: Bits of the Morgan fingerprint, of radius 2.
+NUM_BITS = 1024
 
 
 class Targets(NamedTuple):

@@ -95,9 +95,12 @@ SHOWN = [
     "attn_dropout=0.3, gaussian_init='intended', graph=True)",
     "MolAEDecoder(PairTransformer(8, ffn_channels=12, heads=4, num_layers=2, dropout=0.2, "
     "attn_dropout=0.3))",
-    "MolAE(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, num_gaussians=16, "
-    "dropout=0.2, attn_dropout=0.3, gaussian_init='intended', decoder_ffn_channels=20, "
-    "graph=True)",
+    *(
+        f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, "
+        "num_gaussians=16, dropout=0.2, attn_dropout=0.3, gaussian_init='intended', "
+        "decoder_ffn_channels=20, graph=True)"
+        for name in ("MolAE", "ChemistryMolAE")
+    ),
     *(
         f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_decoder_layers=3, "
         "num_gaussians=16, dropout=0.2, attn_dropout=0.3, gaussian_init='intended', "
