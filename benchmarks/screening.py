@@ -100,12 +100,13 @@ def main() -> None:
     for recipe in args.recipes:
         with tempfile.TemporaryDirectory() as name:
             folder, found = Path(name), {}
+            chosen = [] if recipe == "published" else ["--recipe", recipe]  # it is the default
             if "embed" in args.verbs:
-                flags = [f"{folder}/x.npz", "--weights", "molae-small", "--recipe", recipe]
+                flags = [f"{folder}/x.npz", "--weights", "molae-small", *chosen]
                 found["embed"] = measured("embed", [], flags, args.molecules, folder)
             if "predict" in args.verbs:
                 target = "measured log solubility in mols per litre"
-                fit = ["train", str(esol), f"{folder}/m", "--targets", target, "--recipe", recipe]
+                fit = ["train", str(esol), f"{folder}/m", "--targets", target, *chosen]
                 called([*fit, "--weights", "molae-small"])
                 flags = [f"{folder}/y.csv"]
                 found["predict"] = measured(
