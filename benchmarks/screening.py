@@ -88,33 +88,34 @@ def measured(verb: str, first: list[str], flags: list[str], number: int, folder:
     }
 
 
+def screened(verb: str, recipe: str, number: int, folder: Path) -> dict:
+    """Returns the figures of a command with a recipe."""
+    chosen = [] if recipe == "published" else ["--recipe", recipe]  # it is the default
+    weights = ["--weights", "molae-small"]
+    if verb == "embed":
+        return measured("embed", [], [f"{folder}/x.npz", *weights, *chosen], number, folder)
+    esol = Path(os.environ["MOLAE_DATA"], "moleculenet", "delaney-processed.csv")
+    target = "measured log solubility in mols per litre"
+    called(["train", str(esol), f"{folder}/m", "--targets", target, *weights, *chosen])
+    return measured("predict", [f"{folder}/m"], [f"{folder}/y.csv"], number, folder)
+
+
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--molecules", type=int, default=20_000)
+    what = "one number for all recipes or one for each, default: 20,000"
+    parser.add_argument("--molecules", type=int, nargs="+", default=[20_000], help=what)
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=RECIPES)
     parser.add_argument("--verbs", nargs="+", choices=VERBS, default=VERBS)
     args = parser.parse_args()
-    esol = Path(os.environ["MOLAE_DATA"], "moleculenet", "delaney-processed.csv")
-    result: dict[str, dict] = {"load before": os.getloadavg(), "cores": os.cpu_count()}
-    for recipe in args.recipes:
-        with tempfile.TemporaryDirectory() as name:
-            folder, found = Path(name), {}
-            chosen = [] if recipe == "published" else ["--recipe", recipe]  # it is the default
-            if "embed" in args.verbs:
-                flags = [f"{folder}/x.npz", "--weights", "molae-small", *chosen]
-                found["embed"] = measured("embed", [], flags, args.molecules, folder)
-            if "predict" in args.verbs:
-                target = "measured log solubility in mols per litre"
-                fit = ["train", str(esol), f"{folder}/m", "--targets", target, *chosen]
-                called([*fit, "--weights", "molae-small"])
-                flags = [f"{folder}/y.csv"]
-                found["predict"] = measured(
-                    "predict", [f"{folder}/m"], flags, args.molecules, folder
-                )
-        result[recipe] = found
-        print(recipe, json.dumps(found, indent=2), flush=True)
-    print("written:", record.write("screening", question, result))
+    numbers = args.molecules * (len(args.recipes) if len(args.molecules) == 1 else 1)
+    for verb in args.verbs:
+        result: dict = {"cores": os.cpu_count(), "load before": os.getloadavg()}
+        for recipe, number in zip(args.recipes, numbers, strict=True):
+            with tempfile.TemporaryDirectory() as folder:
+                result[recipe] = screened(verb, recipe, number, Path(folder))
+            print(verb, recipe, json.dumps(result[recipe]), flush=True)
+        print("written:", record.write(f"screening_{verb}", question, result))
 
 
 if __name__ == "__main__":
