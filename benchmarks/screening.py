@@ -118,7 +118,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 result[recipe] = screened(verb, recipe, number, Path(folder))
             print(verb, recipe, json.dumps(result[recipe]), flush=True)
-        print("written:", record.write(f"screening_{verb}", question, result))
+            record.write(f"screening_{verb}", question, result)  # survives an interruption
 
 
 if __name__ == "__main__":
