@@ -2,15 +2,17 @@
 
 Command: MOLAE_DATA=... python benchmarks/encoder.py (needs unimol_tools, see peers.py)
 
-Method: published size, random weights, dropout as published in training. Sizes: molecules of N
+Method: published size, random weights, dropout as published in training, in fp32 and in bf16
+(autocast), each of them compared with the other code in the same precision. Sizes: molecules of N
 random atoms, without padding, as many as 20,000 pair cells allow; the slope is that of the line
 through log(seconds per molecule) against log(N + 2). Batches: molecules of 32 random atoms. ZINC:
 `--molecules` real molecules in batches of 32; unimol_tools gets them in random order, as its data
 path does, in dense tensors; MolAEEncoder takes flat PyG batches, sorted by size as `embed` does.
 Measured are forward (evaluation, no gradient) and forward with backward (training). All take turns
 in this process. Reported are median, minimum and maximum of the turns, and the quotients within a
-turn. FLOPs are counted by PyTorch. A product of two large square matrices in fp32 takes part in the
-turns: its FLOP/s are the peak at that time. The peak of the machine is the best of a second.
+turn. FLOPs are counted by PyTorch. Products of two large square matrices in both precisions take
+part in the turns: their FLOP/s are the peaks at that time. The peak of the machine is the best of a
+second. Five minutes on two cores: --sizes 16 64 256 --batches --molecules 64 --turns 3.
 """
 
 import argparse
@@ -29,12 +31,15 @@ from turns import Way, beside, summary, take
 
 from molae_pyg import MolAEEncoder
 from molae_pyg.chem.elements import ELEMENTS
-from molae_pyg.inference.precision import precision
+from molae_pyg.inference.precision import autocast
 
 CELLS = 20_000
 BATCH = 32
-PEER = "unimol_tools"
+PEER, OURS = "unimol_tools", "molae_pyg"
 PRODUCT = "matrix product"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+#: The names of the package for them.
+MODES = {"fp32": "32-true", "bf16": "bf16-mixed"}
 DIRECTIONS = {"forward": False, "forward and backward": True}  # name -> whether it trains
 
 
@@ -73,32 +78,34 @@ def parts(molecules: list[Data], by_size: bool) -> list[list[Data]]:
 
 
 class Ours(nn.Module):
-    """MolAEEncoder over flat batches."""
+    """MolAEEncoder over flat batches, in a precision of :data:`PRECISIONS`."""
 
-    def __init__(self, dtype: torch.dtype):
+    def __init__(self, precision: str):
         super().__init__()
-        self.encoder, self.dtype = MolAEEncoder(), dtype
+        self.encoder, self.mode = MolAEEncoder(), MODES[precision]
 
     def prepare(self, part: list[Data]) -> Batch:
         return Batch.from_data_list(part)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
-            return self.encoder(batch.z, batch.pos, batch.batch).molecule
+        with autocast(batch.pos.device, self.mode):
+            out = self.encoder(batch.z, batch.pos, batch.batch, batch_size=batch.num_graphs)
+            return out.molecule
 
 
 class Peer(nn.Module):
-    """The encoder of unimol_tools over dense batches, fp32 as it comes."""
+    """The encoder of unimol_tools over dense batches, in bf16 by PyTorch's autocast."""
 
-    def __init__(self):
+    def __init__(self, precision: str):
         super().__init__()
-        self.model = peers.unimol_encoder()
+        self.model, self.dtype = peers.unimol_encoder(), PRECISIONS[precision]
 
     def prepare(self, part: list[Data]) -> dict[str, torch.Tensor]:
         return peers.unimol_batch(part)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        return self.model(**batch, return_repr=True)
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            return self.model(**batch, return_repr=True)
 
 
 def forward(model: nn.Module, batches: list) -> Way:
@@ -128,29 +135,51 @@ def flops(model: nn.Module, batches: list, train: bool) -> int:
     return counter.get_total_flops()
 
 
-def measure(models: dict[str, nn.Module], molecules: list[Data], turns: int) -> dict:
+#: Precision -> name -> model.
+Models = dict[str, dict[str, nn.Module]]
+
+
+def measure(models: Models, molecules: list[Data], turns: int) -> dict:
     """Measures both directions on some molecules, which are sorted by size for ours."""
     batches = {
-        name: [model.prepare(part) for part in parts(molecules, by_size=name != PEER)]
-        for name, model in models.items()
+        name: [model.prepare(part) for part in parts(molecules, by_size=name == OURS)]
+        for name, model in models["fp32"].items()
     }
     result = {"molecules": len(molecules)}
     for title, train in DIRECTIONS.items():
         make = training if train else forward
-        ways = {name: make(model, batches[name]) for name, model in models.items()}
-        rows = take({**ways, PRODUCT: machine.product(torch.float32)}, turns, title)
-        found = beside(rows, PEER)
-        for name in models:
-            operations = flops(models[name], batches[name], train)
-            seconds = found[name]["seconds"]["median"]
-            found[name]["molecules per second"] = round(len(molecules) / seconds, 1)
-            found[name]["GFLOP/s"] = round(operations / seconds / 1e9, 1)
-            found[name]["share of the fp32 peak"] = summary(
-                [operations / row[name] / (machine.FLOPS / row[PRODUCT]) for row in rows]
+        ways = {
+            precision: {name: make(model, batches[name]) for name, model in of_both.items()}
+            | {PRODUCT: machine.product(PRECISIONS[precision])}
+            for precision, of_both in models.items()
+        }
+        flat = {(p, name): way for p, some in ways.items() for name, way in some.items()}
+        rows = take(flat, turns, title)
+        operations = {
+            name: flops(model, batches[name], train) for name, model in models["fp32"].items()
+        }
+        result[title] = {
+            precision: compared(
+                [{name: row[precision, name] for name in some} for row in rows],
+                operations, len(molecules),
             )
-        del found[PRODUCT]
-        result[title] = found
+            for precision, some in ways.items()
+        }  # fmt: skip
     return result
+
+
+def compared(rows: list[dict[str, float]], operations: dict[str, int], molecules: int) -> dict:
+    """Rates, speed-up over the peer and share of the peak, all in one precision."""
+    found = beside(rows, PEER)
+    del found[PRODUCT]
+    for name, figures in found.items():
+        seconds = figures["seconds"]["median"]
+        figures["molecules per second"] = round(molecules / seconds, 1)
+        figures["GFLOP/s"] = round(operations[name] / seconds / 1e9, 1)
+        figures["share of the peak"] = summary(
+            [operations[name] / row[name] / (machine.FLOPS / row[PRODUCT]) for row in rows]
+        )
+    return found
 
 
 def slope(sizes: list[int], rates: list[float]) -> float:
@@ -158,15 +187,16 @@ def slope(sizes: list[int], rates: list[float]) -> float:
     return round(float(np.polyfit(np.log(np.add(sizes, 2)), -np.log(rates), 1)[0]), 2)
 
 
-def slopes(result: dict, sizes: list[int], ways: list[str]) -> dict[str, dict[str, float]]:
-    """Direction -> way -> slope."""
+def slopes(result: dict, sizes: list[int], models: Models) -> dict:
+    """Direction -> precision -> way -> slope."""
+
+    def rate(n: int, title: str, precision: str, name: str) -> float:
+        return result[f"{n} atoms"][title][precision][name]["molecules per second"]
+
     return {
         title: {
-            way: slope(
-                sizes,
-                [result[f"{n} atoms"][title][way]["molecules per second"] for n in sizes],
-            )
-            for way in ways
+            p: {name: slope(sizes, [rate(n, title, p, name) for n in sizes]) for name in models[p]}
+            for p in models
         }
         for title in DIRECTIONS
     }
@@ -183,15 +213,17 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7, help="counted turns, default: 7")
     args = parser.parse_args()
     torch.manual_seed(0)
-    models: dict[str, nn.Module] = {PEER: Peer(), "MolAEEncoder, fp32": Ours(torch.float32)}
-    if precision() == "bf16-mixed":
-        models["MolAEEncoder, bf16"] = Ours(torch.bfloat16)
-    peak = machine.gemm(torch.float32)
-    result = {"fp32 peak, GFLOP/s": round(peak / 1e9, 1), "copy, GB/s": machine.copy() / 1e9}
+    models = {precision: {PEER: Peer(precision), OURS: Ours(precision)} for precision in PRECISIONS}
+    result = {
+        "peak, GFLOP/s": {
+            name: round(machine.gemm(dtype) / 1e9, 1) for name, dtype in PRECISIONS.items()
+        },
+        "copy, GB/s": machine.copy() / 1e9,
+    }
     for n in args.sizes:
         result[f"{n} atoms"] = measure(models, random_molecules(n), args.turns)
     if len(args.sizes) > 1:
-        result["slopes"] = slopes(result, args.sizes, list(models))
+        result["slopes"] = slopes(result, args.sizes, models)
     for number in args.batches:
         molecules = random_molecules(32, number)
         result[f"32 atoms x {number}"] = measure(models, molecules, args.turns)

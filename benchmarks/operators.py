@@ -2,9 +2,10 @@
 
 Command: MOLAE_DATA=... python benchmarks/operators.py
 
-Method: published size, fp32, dropout as published in training; 32 ZINC molecules of similar size in
-one batch, from the middle of 256. PyTorch's profiler sums the time of each operation, without those
-that it calls, over several turns after a warm-up. Reported are seconds per turn and shares.
+Method: published size, dropout as published in training, fp32, or bf16 with `--precision bf16
+--name operators_bf16`; 32 ZINC molecules of similar size in one batch, from the middle of 256.
+PyTorch's profiler sums the time of each operation, without those that it calls, over several turns
+after a warm-up. Reported are seconds per turn and shares.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import re
 
 import record
 import torch
-from encoder import Ours, forward, training, zinc_molecules
+from encoder import PRECISIONS, Ours, forward, training, zinc_molecules
 from torch.profiler import ProfilerActivity, profile
 
 #: Group -> names of its operations.
@@ -56,10 +57,11 @@ def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="default: fp32")
     parser.add_argument("--name", default="operators", help="name of the result file")
     args = parser.parse_args()
     torch.manual_seed(0)
-    model = Ours(torch.float32)
+    model = Ours(args.precision)
     molecules = sorted(zinc_molecules(256), key=lambda data: data.z.numel())[112:144]
     batches = [model.prepare(molecules)]
     result = {

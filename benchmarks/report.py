@@ -11,7 +11,7 @@ from record import RESULTS, ROOT
 from molae_pyg.analysis.plots import COLOURS, INK, new_figure, style
 
 PICTURES = ROOT / "docs" / "_static" / "performance"
-PEER = "unimol_tools"
+PEER, OURS = "unimol_tools", "molae_pyg"
 
 
 def read(name: str) -> dict | None:
@@ -36,14 +36,18 @@ def save(drawn: Figure, axes: Axes, name: str, outside: bool = False) -> None:
 
 
 def encoder(result: dict) -> None:
-    """Draws the speed-up over unimol_tools by size: bars to the median, lines from min to max."""
+    """Draws the speed-up over unimol_tools in the same precision by size.
+
+    Bars to the median, lines from minimum to maximum.
+    """
     sizes = [key for key in result if key.endswith(" atoms") or key == "ZINC"]
     for direction in ("forward", "forward and backward"):
         drawn, axes = figure(f"Encoder, {direction}", f"speed-up over {PEER}")
-        ways = [way for way in result[sizes[0]][direction] if way != PEER]
+        of_sizes = [in_precisions(result[size][direction]) for size in sizes]
+        ways = list(of_sizes[0])
         for number, way in enumerate(ways):
             places = [i + 0.8 * (number + 0.5) / len(ways) - 0.4 for i in range(len(sizes))]
-            cells = [result[size][direction][way][f"speed-up over {PEER}"] for size in sizes]
+            cells = [found[way][OURS][f"speed-up over {PEER}"] for found in of_sizes]
             middle = [cell["median"] for cell in cells]
             spread = [
                 [cell["median"] - cell["min"] for cell in cells],
@@ -57,6 +61,13 @@ def encoder(result: dict) -> None:
         axes.set_xticks(range(len(sizes)), sizes)
         axes.margins(y=0.2)  # room for the legend
         save(drawn, axes, "encoder_" + direction.replace(" ", "_"))
+
+
+def in_precisions(found: dict) -> dict:
+    """Precision -> way -> figures; older results have ways in fp32 alone."""
+    if PEER in found:
+        return {"fp32": {OURS: found["MolAEEncoder, fp32"]}}
+    return found
 
 
 def memory(result: dict) -> None:

@@ -2,12 +2,14 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
 
 Way = Callable[[], object]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -25,7 +27,7 @@ def seconds(way: Way) -> float:
     return time.perf_counter() - start
 
 
-def take(ways: dict[str, Way], turns: int, title: str = "turns") -> list[dict[str, float]]:
+def take(ways: dict[Name, Way], turns: int, title: str = "turns") -> list[dict[Name, float]]:
     """Times the ways one after another, again and again; the first turn warms up.
 
     Args:
