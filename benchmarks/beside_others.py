@@ -92,7 +92,7 @@ def measure(program: str, turns: int, given: str = "") -> list[dict[str, list[fl
 def main() -> None:
     question = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--turns", type=int, default=3, help="default: 3")
+    parser.add_argument("--turns", type=int, default=2, help="default: 2")
     parser.add_argument("--molecules", type=int, default=300, help="for embed, default: 300")
     args = parser.parse_args()
     result = {}
