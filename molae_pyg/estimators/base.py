@@ -63,6 +63,8 @@ ARGUMENTS = """
         folder: Folder of the fit, which stays and from which a killed fit resumes; not for
             cross-validation. default: None, a temporary one.
         random_state: Seed of folds, conformers and initial weights. default: 0.
+        recipe: How conformers are made, ``"published"`` (default), ``"fast"`` or ``"flat"``, see
+            :func:`~molae_pyg.chem.from_smiles`.
 
     Attributes:
         model_: The :class:`~molae_pyg.workflow.FittedModel`.
@@ -89,6 +91,7 @@ class MoleculeModel(BaseEstimator):
         cache: bool = True,
         folder: str | Path | None = None,
         random_state: Any = 0,
+        recipe: str = "published",
     ) -> None:
         self.folds = folds
         self.split = split
@@ -101,6 +104,7 @@ class MoleculeModel(BaseEstimator):
         self.cache = cache
         self.folder = folder
         self.random_state = random_state
+        self.recipe = recipe
 
     def fit(self, X: Any, y: Any) -> Self:
         """Fits the models of all folds.
@@ -130,6 +134,7 @@ class MoleculeModel(BaseEstimator):
             seed=seed_of(self.random_state),
             baselines=self.baselines,
             training=dict(self.training or {}),
+            recipe=self.recipe,
         )
         folder = KeptFolder(self.folder, self.cache)
         table, cells = _table(molecules.smiles, labels)

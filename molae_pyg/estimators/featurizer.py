@@ -35,6 +35,7 @@ class MolAEFeaturizer(TransformerMixin, BaseEstimator):
         cache: Whether conformers and features of SMILES are kept in ``$MOLAE_CACHE`` and taken from
             there. default: true.
         random_state: Seed of the conformers. default: 0.
+        recipe: How conformers are made, as for :class:`MolAERegressor`. default: ``"published"``.
 
     Attributes:
         encoder_: The encoder.
@@ -48,12 +49,14 @@ class MolAEFeaturizer(TransformerMixin, BaseEstimator):
         conformers: int = 1,
         cache: bool = True,
         random_state: Any = 0,
+        recipe: str = "published",
     ) -> None:
         self.weights = weights
         self.features = features
         self.conformers = conformers
         self.cache = cache
         self.random_state = random_state
+        self.recipe = recipe
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Loads the encoder; nothing is learned from the molecules.
@@ -66,7 +69,8 @@ class MolAEFeaturizer(TransformerMixin, BaseEstimator):
             known = ", ".join(name for name in CANDIDATES if name != "auto")
             raise InputError(f"features must be one of {known}, got {self.features!r}")
         self._molecules(X, reset=True)
-        self._options = Options(self.conformers, seed=seed_of(self.random_state))
+        seed = seed_of(self.random_state)
+        self._options = Options(self.conformers, seed=seed, recipe=self.recipe)
         self.encoder_ = load_encoder(self.weights).eval()
         self._blocks = CANDIDATES[self.features][0]
         sizes = {ENCODER: 2 * self.encoder_.config["hidden_channels"], ECFP: 2048}

@@ -85,6 +85,7 @@ def test_coordinates_are_used(tiny):
     [
         ({"features": "auto"}, "features must be one of none, descriptors, ecfp, both"),
         ({"conformers": 0}, "num_conformers must be at least 1"),
+        ({"recipe": "quick"}, "unknown recipe 'quick'; there are published, fast-1, flat-1"),
     ],
 )
 def test_wrong_arguments(tiny, arguments, message):

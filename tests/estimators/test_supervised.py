@@ -164,6 +164,15 @@ def test_several_targets_with_missing_labels(smiles, weight, settings):
     assert model.score(smiles, y) > 0.8
 
 
+def test_the_recipe_of_conformers_is_kept(smiles, weight, settings):
+    fast = MolAERegressor(**settings | {"features": "none", "folds": 2, "recipe": "fast"})
+    model = clone(fast).fit(smiles, weight).model_
+    assert model.info["recipe"]["recipe"] == "fast-1"
+    (made,) = model.molecules(smiles[:1], True).molecules
+    fast = from_smiles(smiles[0], recipe="fast").pos
+    assert made.conformers[:, 0].numpy() == pytest.approx(fast.numpy(), abs=1e-3)  # as stored
+
+
 def test_one_fold_has_no_intervals(smiles, weight, amine, settings):
     model = MolAERegressor(**settings | {"folds": 1}).fit(smiles, weight)
     assert model.score(smiles, weight) > 0.8
