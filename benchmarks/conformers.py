@@ -9,7 +9,8 @@ shipped models; ridge regression or logistic regression (C = 0.01), standardised
 splits, which are the same for all recipes. Fitted on the training rows; differences to "published"
 are paired by split. The steps of "fast" are the most with which it is 1.9 times as fast for one
 conformer and 2.2 times for ten; validation rows decide whether fewer would be better: mean
-difference over all sets and both models, in units of the size of another seed's. Vectors are kept in ``--output``, so that a killed run resumes; of lipo there are 700 random molecules.
+difference over all sets and both models, in units of the size of another seed's. Vectors are kept
+in ``--output``, so that a killed run resumes; of lipo there are 700 random molecules.
 """
 
 import argparse
