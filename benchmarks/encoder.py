@@ -8,7 +8,8 @@ random atoms, without padding, as many as 20,000 pair cells allow; the slope is 
 through log(seconds per molecule) against log(N + 2). Batches: molecules of 32 random atoms. ZINC:
 `--molecules` real molecules in batches of 32; unimol_tools gets them in random order, as its data
 path does, in dense tensors; MolAEEncoder takes flat PyG batches, sorted by size as `embed` does.
-Measured are forward (evaluation, no gradient) and forward with backward (training). All take turns
+Measured are forward (evaluation, no gradient, one autocast context for a pass over all batches) and
+forward with backward (training). All take turns
 in this process. Reported are median, minimum and maximum of the turns, and the quotients within a
 turn. FLOPs are counted by PyTorch. Products of two large square matrices in both precisions take
 part in the turns: their FLOP/s are the peaks at that time. The peak of the machine is the best of a
@@ -83,6 +84,7 @@ class Ours(nn.Module):
     def __init__(self, precision: str):
         super().__init__()
         self.encoder, self.mode = MolAEEncoder(), MODES[precision]
+        self.dtype = PRECISIONS[precision]
 
     def prepare(self, part: list[Data]) -> Batch:
         return Batch.from_data_list(part)
@@ -111,7 +113,11 @@ class Peer(nn.Module):
 def forward(model: nn.Module, batches: list) -> Way:
     def way() -> None:
         model.eval()
-        with torch.inference_mode():
+        # One context for all batches, as `embed` has: bf16 copies of the weights are made once.
+        with (
+            torch.no_grad(),
+            torch.autocast("cpu", model.dtype, enabled=model.dtype != torch.float32),
+        ):
             for batch in batches:
                 model(batch)
 
