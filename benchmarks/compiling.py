@@ -49,6 +49,8 @@ class Bucketed(nn.Module):
 class Predicts(nn.Module):
     """A predictor over flat batches, compiled in one of the ways."""
 
+    dtype = torch.float32
+
     def __init__(self, name: str, way: str):
         super().__init__()
         self.model = model = MolAEPredictor(MolAE.from_pretrained(name).encoder)
