@@ -325,6 +325,8 @@ def test_other_models_are_fitted_after_unreadable_weights(compare, folder):
 def test_ctrl_c_ends_in_one_line(folder, script, monkeypatch, capsys):
     """The finished runs stay, and the same command makes the rest."""
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+
     def fit(job: Job) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)

@@ -26,8 +26,8 @@ def test_the_predictor_sees_the_graph(tmp_path, monkeypatch, pretrained):
     seen = []
     monkeypatch.setattr(
         models.MolAEPredictor, "forward",
-        lambda self, z, pos, batch, graph=None, old=models.MolAEPredictor.forward:
-        (seen.append((z, graph)), old(self, z, pos, batch, graph=graph))[1],
+        lambda self, *given, graph=None, old=models.MolAEPredictor.forward, **more:
+        (seen.append((given[0], graph)), old(self, *given, graph=graph, **more))[1],
     )  # fmt: skip
     job = Job(table, Split(rows, rows, rows), settings, 0, tmp_path / "run")
     assert models.MODELS["transformer-m"].fit(job).test.shape == (8, 1)

@@ -116,11 +116,10 @@ SHOWN = [
     "attn_dropout=0.3, gaussian_init='intended', position_layer=1, order='random')",
     "UniMol(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.2, "
     "attn_dropout=0.3, gaussian_init='intended', position=True, rule='2024')",
-    *(
-        f"{name}(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.3, "
-        "attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, reference=True)"
-        for name in ("TransformerM", "TransformerMEncoder")
-    ),
+    "TransformerM(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.3, "
+    "attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, reference=False, tokens=True)",
+    "TransformerMEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "
+    "dropout=0.3, attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, reference=True)",
     "MoleBlend(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, dropout=0.3, "
     "attn_dropout=0.2, act_dropout=0.3, drop_path=0.4, direction_channels=8, reference=True)",
     "MolAEPredictor(MolAEEncoder(8, ffn_channels=12, heads=4, num_layers=2, num_gaussians=16, "

@@ -45,9 +45,9 @@ def test_predictions_are_in_the_order_given_whatever_the_batches(monkeypatch):
     sizes = []
     whole = model.predict
 
-    def noting(z, conformers, batch):
+    def noting(z, conformers, batch, **more):
         sizes.extend(batch.bincount().tolist())
-        return whole(z, conformers, batch)
+        return whole(z, conformers, batch, **more)
 
     monkeypatch.setattr(model, "predict", noting)
     found = predict(model, some, batch_size=5, precision="32-true")
