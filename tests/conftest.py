@@ -19,3 +19,23 @@ def _no_cache_of_the_user(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOLAE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def ray():
+    """A cluster of two cores for the tests of a module; its tasks find the helper modules too."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.pop("RAY_ADDRESS", None)
+    tests = Path(__file__).parent
+    found = os.pathsep.join([str(tests.parent), str(tests)])
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": found, "OMP_NUM_THREADS": "1"}},
+    )
+    yield ray
+    ray.shutdown()

@@ -1,8 +1,8 @@
 """What a GPU has to wait for in forward and backward passes, found without a GPU.
 
-The models are told that they run on a GPU while a CPU computes. Counted are the operations of which
-a GPU would have to send a result to the processor (values, and shapes that depend on values), and
-constants that the processor would have to send to it.
+The models see a GPU while a CPU computes. The tests count the operations of which a GPU would have
+to send a result to the processor (values, and shapes that depend on values), and the constants that
+the processor would have to send to it.
 """
 
 import traceback

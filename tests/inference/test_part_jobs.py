@@ -126,24 +126,6 @@ def local(place) -> dict[str, bytes]:
     return {verb: run(place, f"local-{verb}.csv", workers=1) for verb, run in VERBS.items()}
 
 
-@pytest.fixture(scope="module")
-def ray():
-    """A cluster of two cores for all tests below."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.pop("RAY_ADDRESS", None)
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
-    )
-    yield ray
-    ray.shutdown()
-
-
 @pytest.mark.parametrize("verb", VERBS)
 def test_ray_writes_the_same_bytes(ray, place, local, verb):
     assert VERBS[verb](place, f"ray-{verb}.csv", engine="ray") == local[verb]

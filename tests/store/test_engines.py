@@ -107,24 +107,6 @@ def test_cluster_of_the_environment_or_of_this_machine(monkeypatch, address, wor
     assert len(calls) == 2
 
 
-@pytest.fixture(scope="module")
-def ray():
-    """A cluster of two cores for all tests below."""
-    ray = pytest.importorskip("ray", reason="Ray is not installed")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.pop("RAY_ADDRESS", None)
-    ray.init(
-        "local",
-        num_cpus=2,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])}},  # has readers.py
-    )
-    yield ray
-    ray.shutdown()
-
-
 def children(pid: int) -> list[int]:
     """Linux lists the children of every thread."""
     files = Path(f"/proc/{pid}/task").glob("*/children")
