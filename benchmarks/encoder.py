@@ -32,15 +32,12 @@ from turns import Way, beside, summary, take
 
 from molae_pyg import MolAEEncoder
 from molae_pyg.chem.elements import ELEMENTS
-from molae_pyg.inference.precision import autocast
 
 CELLS = 20_000
 BATCH = 32
 PEER, OURS = "unimol_tools", "molae_pyg"
 PRODUCT = "matrix product"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-#: The names of the package for them.
-MODES = {"fp32": "32-true", "bf16": "bf16-mixed"}
 DIRECTIONS = {"forward": False, "forward and backward": True}  # name -> whether it trains
 
 
@@ -78,19 +75,23 @@ def parts(molecules: list[Data], by_size: bool) -> list[list[Data]]:
     return [molecules[start : start + BATCH] for start in range(0, len(molecules), BATCH)]
 
 
+def computing_in(dtype: torch.dtype) -> torch.autocast:
+    """Returns the context that computes in fp32, or in bf16 by PyTorch's autocast."""
+    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
 class Ours(nn.Module):
     """MolAEEncoder over flat batches, in a precision of :data:`PRECISIONS`."""
 
     def __init__(self, precision: str):
         super().__init__()
-        self.encoder, self.mode = MolAEEncoder(), MODES[precision]
-        self.dtype = PRECISIONS[precision]
+        self.encoder, self.dtype = MolAEEncoder(), PRECISIONS[precision]
 
     def prepare(self, part: list[Data]) -> Batch:
         return Batch.from_data_list(part)
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        with autocast(batch.pos.device, self.mode):
+        with computing_in(self.dtype):
             out = self.encoder(batch.z, batch.pos, batch.batch, batch_size=batch.num_graphs)
             return out.molecule
 
@@ -106,7 +107,7 @@ class Peer(nn.Module):
         return peers.unimol_batch(part)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+        with computing_in(self.dtype):
             return self.model(**batch, return_repr=True)
 
 
@@ -114,10 +115,7 @@ def forward(model: nn.Module, batches: list) -> Way:
     def way() -> None:
         model.eval()
         # One context for all batches, as `embed` has: bf16 copies of the weights are made once.
-        with (
-            torch.no_grad(),
-            torch.autocast("cpu", model.dtype, enabled=model.dtype != torch.float32),
-        ):
+        with torch.no_grad(), computing_in(model.dtype):
             for batch in batches:
                 model(batch)
 

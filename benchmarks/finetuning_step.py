@@ -18,7 +18,7 @@ from collections.abc import Callable
 import peers
 import record
 import torch
-from encoder import MODES, OURS, PEER, PRECISIONS, zinc_molecules
+from encoder import OURS, PEER, PRECISIONS, computing_in, zinc_molecules
 from pretraining_step import update
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +27,6 @@ from torch_geometric.loader import DataLoader
 from turns import Way, beside, take
 
 from molae_pyg import MolAEEncoder, MolAEPredictor
-from molae_pyg.inference.precision import autocast
 from molae_pyg.training.property import predict_in_parts
 from molae_pyg.training.schedule import configure_adam
 
@@ -54,7 +53,7 @@ def ours(molecules: list[Data], precision: str, budget: int | None) -> Way:
     model = MolAEPredictor(MolAEEncoder(), num_tasks=1)
 
     def predict(batch: Batch) -> Tensor:
-        with autocast(torch.device("cpu"), MODES[precision]):
+        with computing_in(PRECISIONS[precision]):
             if budget is None:
                 return model.on_batch(batch)[:, 0].float()
             return predict_in_parts(model, batch, budget)[:, 0].float()
@@ -69,7 +68,7 @@ def peer(molecules: list[Data], precision: str) -> Way:
     )
 
     def predict(batch: dict[str, Tensor]) -> Tensor:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with computing_in(dtype):
             return model(**batch)[:, 0].float()
 
     return trainer(model, predict, loader)
