@@ -21,7 +21,7 @@ from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference.batches import Level, in_batches
 from molae_pyg.inference.file_rows import Coordinates, FileRow, FileRows, counted, open_molecules
 from molae_pyg.inference.part_jobs import Plan, make_parts
-from molae_pyg.inference.parts import Part, Parts
+from molae_pyg.inference.parts import Part, Parts, said_of_rows
 from molae_pyg.inference.precision import precision as hardware_precision
 from molae_pyg.inference.readouts import (
     EmbedReadout,
@@ -84,10 +84,7 @@ class EmbedReport(NamedTuple):
     channels: int  #: Width C of the vectors.
 
     def __str__(self) -> str:
-        total, bad = self.rows.total(), {k: n for k, n in self.rows.items() if k != "ok" and n}
-        why = ", ".join(f"{number:,} {status}" for status, number in bad.items())
-        text = f"{self.rows['ok']:,} of {total:,} rows embedded in {self.channels} columns"
-        return f"{text}, {why}: see molae_reason" if bad else text
+        return said_of_rows(self.rows, f"embedded in {self.channels} columns")
 
 
 def embed_file(

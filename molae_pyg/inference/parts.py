@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,18 @@ class Part(NamedTuple):
 
     columns: dict[str, list[Any]]  #: Texts and numbers by name; as JSON keeps them.
     arrays: dict[str, np.ndarray]  #: Arrays by name.
+
+
+def said_of_rows(rows: Counter[str], done: str) -> str:
+    """Returns a sentence such as ``2 of 3 rows predicted, 1 invalid: see molae_reason``.
+
+    Args:
+        rows: Number of rows by status: ``"ok"``, ``"invalid"``, ``"failed"``.
+        done: What was done with those that are ok.
+    """
+    parts = [f"{rows['ok']:,} of {rows.total():,} rows {done}"]
+    parts += [f"{rows[status]:,} {status}" for status in ("invalid", "failed") if rows[status]]
+    return ", ".join(parts) + (": see molae_reason" if len(parts) > 1 else "")
 
 
 class Parts:

@@ -17,7 +17,7 @@ from molae_pyg.chem.options import InputError
 from molae_pyg.chem.workers import WorkerPool
 from molae_pyg.durable import sha256_of
 from molae_pyg.inference.part_jobs import Plan, make_parts
-from molae_pyg.inference.parts import Part, Parts
+from molae_pyg.inference.parts import Part, Parts, said_of_rows
 from molae_pyg.inference.vector_files import check_output, is_folder, parquet_writer
 from molae_pyg.nn.arguments import size
 from molae_pyg.store.engines import check_engine
@@ -45,9 +45,7 @@ class PredictReport(NamedTuple):
     labelled: pd.DataFrame
 
     def __str__(self) -> str:
-        parts = [f"{self.rows['ok']:,} of {self.rows.total():,} rows predicted"]
-        parts += [f"{n:,} {kind}" for kind in ("invalid", "failed") if (n := self.rows[kind])]
-        return ", ".join(parts) + (": see molae_reason" if len(parts) > 1 else "")
+        return said_of_rows(self.rows, "predicted")
 
 
 def predict_file(
