@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rdkit import Chem
+from rdkit.Chem.rdchem import BondType, HybridizationType
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -26,12 +27,17 @@ ATOM_FEATURES = {
 #: Values of a bond's type; 0: no bond.
 BOND_TYPES = {"single": 1, "double": 2, "triple": 3, "aromatic": 4, "other": 5}
 
-_TYPE = {
-    Chem.BondType.SINGLE: 1,
-    Chem.BondType.DOUBLE: 2,
-    Chem.BondType.TRIPLE: 3,
-    Chem.BondType.AROMATIC: 4,
-}
+#: RDKit's names of the types that models distinguish, in their order.
+BONDS = (BondType.SINGLE, BondType.DOUBLE, BondType.TRIPLE, BondType.AROMATIC)
+#: RDKit's names of the hybridisations that models distinguish, in their order.
+HYBRIDISATIONS = (
+    HybridizationType.SP,
+    HybridizationType.SP2,
+    HybridizationType.SP3,
+    HybridizationType.SP3D,
+    HybridizationType.SP3D2,
+)
+_TYPE = {kind: number for number, kind in enumerate(BONDS, start=1)}
 _CHIRALITY = {"R": 2, "S": 3}
 _LARGEST_RING = 8
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from rdkit import Chem
 from rdkit.Chem import Fragments
-from rdkit.Chem.rdchem import BondType, HybridizationType
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 
 from molae_pyg.chem.batch_graphs import GraphsOfSmiles
 from molae_pyg.chem.elements import MAX_Z
+from molae_pyg.chem.graph import BONDS, HYBRIDISATIONS
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.fingerprint import digest
 
@@ -23,14 +23,6 @@ MOTIFS = tuple(sorted(name for name in vars(Fragments) if name.startswith("fr_")
 #: Classes of a vocabulary that are no entries: not chosen (ignored), and not in the vocabulary.
 NOT_CHOSEN, OTHER = 0, 1
 
-_HYBRIDISATION = (
-    HybridizationType.SP,
-    HybridizationType.SP2,
-    HybridizationType.SP3,
-    HybridizationType.SP3D,
-    HybridizationType.SP3D2,
-)
-_TYPES = (BondType.SINGLE, BondType.DOUBLE, BondType.TRIPLE, BondType.AROMATIC)
 _CHARGES, _LARGEST_CHARGE = 6, 5
 _PATTERNS = {  # in the order of the features
     "acceptor": "[$([O,S;H1;v2;!$(*-*=[O,N,P,S])]),$([O,S;H0;v2]),$([O,S;-]),"
@@ -70,7 +62,7 @@ def _atom(atom: Chem.Atom, matches: list[set[int]]) -> list[float]:
         *_charge(atom.GetFormalCharge()),
         *_one_hot(range(4), int(atom.GetChiralTag())),
         *_one_hot(range(5), atom.GetTotalNumHs()),
-        *_one_hot(_HYBRIDISATION, atom.GetHybridization()),
+        *_one_hot(HYBRIDISATIONS, atom.GetHybridization()),
         int(atom.GetIsAromatic()),
         0.01 * atom.GetMass(),
         *_one_hot(range(7), atom.GetValence(Chem.ValenceType.IMPLICIT)),
@@ -82,7 +74,7 @@ def _atom(atom: Chem.Atom, matches: list[set[int]]) -> list[float]:
 def _bond(bond: Chem.Bond) -> list[int]:
     return [
         0,  # 1: no bond, which never occurs
-        *(int(bond.GetBondType() == kind) for kind in _TYPES),
+        *(int(bond.GetBondType() == kind) for kind in BONDS),
         int(bond.GetIsConjugated()),
         int(bond.IsInRing()),
         *_one_hot(range(6), int(bond.GetStereo())),

@@ -4,17 +4,17 @@ from functools import lru_cache
 
 import torch
 from rdkit import Chem
-from rdkit.Chem.rdchem import BondDir, BondType, ChiralType
+from rdkit.Chem.rdchem import BondDir, ChiralType
 from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.chem.batch_graphs import GraphsOfSmiles
-from molae_pyg.chem.graph import both_ways
+from molae_pyg.chem.graph import BONDS, both_ways
 from molae_pyg.chem.smiles import plain_mol
 from molae_pyg.nn.gin import MASKED_ATOM, MASKED_BOND
 
 _CHIRALITY = {ChiralType.CHI_TETRAHEDRAL_CW: 1, ChiralType.CHI_TETRAHEDRAL_CCW: 2}
-_TYPE = {BondType.SINGLE: 0, BondType.DOUBLE: 1, BondType.TRIPLE: 2, BondType.AROMATIC: 3}
+_TYPE = {kind: number for number, kind in enumerate(BONDS)}
 _DIRECTION = {BondDir.ENDUPRIGHT: 1, BondDir.ENDDOWNRIGHT: 2}
 _KEPT = 50_000  # molecules that are read once: some kilobytes each
 

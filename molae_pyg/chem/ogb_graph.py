@@ -5,13 +5,13 @@ from functools import lru_cache
 
 import torch
 from rdkit import Chem
-from rdkit.Chem.rdchem import BondStereo, BondType, ChiralType, HybridizationType
+from rdkit.Chem.rdchem import BondStereo, ChiralType
 from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.chem.batch_graphs import GraphsOfSmiles
 from molae_pyg.chem.elements import MAX_Z
-from molae_pyg.chem.graph import atom_rows, both_ways
+from molae_pyg.chem.graph import BONDS, HYBRIDISATIONS, atom_rows, both_ways
 from molae_pyg.chem.smiles import plain_mol
 
 _CHIRALITY = (
@@ -20,14 +20,6 @@ _CHIRALITY = (
     ChiralType.CHI_TETRAHEDRAL_CCW,
     ChiralType.CHI_OTHER,
 )
-_HYBRIDISATION = (
-    HybridizationType.SP,
-    HybridizationType.SP2,
-    HybridizationType.SP3,
-    HybridizationType.SP3D,
-    HybridizationType.SP3D2,
-)
-_TYPES = (BondType.SINGLE, BondType.DOUBLE, BondType.TRIPLE, BondType.AROMATIC)
 _STEREO = (
     BondStereo.STEREONONE,
     BondStereo.STEREOZ,
@@ -51,7 +43,7 @@ def _atom(atom: Chem.Atom) -> tuple[int, ...]:
         _place(range(-5, 6), atom.GetFormalCharge()),
         _place(range(9), atom.GetTotalNumHs()),
         _place(range(5), atom.GetNumRadicalElectrons()),
-        _place(_HYBRIDISATION, atom.GetHybridization()),
+        _place(HYBRIDISATIONS, atom.GetHybridization()),
         int(atom.GetIsAromatic()),
         int(atom.IsInRing()),
     )
@@ -59,7 +51,7 @@ def _atom(atom: Chem.Atom) -> tuple[int, ...]:
 
 def _bond(bond: Chem.Bond) -> tuple[int, ...]:
     return (
-        _place(_TYPES, bond.GetBondType()),
+        _place(BONDS, bond.GetBondType()),
         _place(_STEREO, bond.GetStereo()),
         int(bond.GetIsConjugated()),
     )
