@@ -1,6 +1,5 @@
-"""Reading a store: items, batches, subsets, damage."""
+"""Reading a store: items, batches, subsets."""
 
-import json
 import pickle
 import runpy
 import tempfile
@@ -12,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from stores import META, Row, files, random_rows, with_molecule, write
+from stores import META, Row, random_rows, with_molecule, write
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 import molae_pyg.store.files as store_files
 import molae_pyg.store.shard as shard_module
-from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter
+from molae_pyg.datasets import ConformerStore
 from molae_pyg.store.format import STATUSES, STORED
 from molae_pyg.transforms import ClozeDrop, SampleConformer
 
@@ -35,14 +34,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def store(folder):
     return ConformerStore(folder)
-
-
-@pytest.fixture
-def copy(folder, tmp_path):
-    """A store that may be damaged."""
-    for name, content in files(folder).items():
-        (tmp_path / name).write_bytes(content)
-    return tmp_path
 
 
 def first_conformer(data: Data) -> Data:
@@ -303,82 +294,3 @@ def test_reads_without_pread(folder, store, monkeypatch):
     without = ConformerStore(folder)
     assert_same(without.gather(range(24), "first"), wanted)
     assert without[5].smiles == store[5].smiles
-
-
-def test_a_shard_that_becomes_shorter(copy):
-    store = ConformerStore(copy)
-    store.gather([23])
-    (copy / "shard-00003.safetensors").write_bytes(b"")
-    with pytest.raises(StoreError, match="a shard has become shorter"):
-        store.gather([0, 23])
-    with pytest.raises(StoreError, match=r"shard-00003\.safetensors has become shorter"):
-        store[23]
-
-
-def test_unfinished(tmp_path):
-    with StoreWriter(tmp_path, META, 8) as writer:
-        for row in ROWS[:10]:
-            writer.add(*row)
-    with pytest.raises(StoreError, match=r"is not complete.*run the same `molae prepare` again"):
-        ConformerStore(tmp_path)
-    with pytest.raises(StoreError, match=r"is not a conformer store, it has no store\.json"):
-        ConformerStore(tmp_path / "elsewhere")
-
-
-def test_missing_and_truncated_shards_are_named_on_opening(copy):
-    path = copy / "shard-00002.safetensors"
-    content = path.read_bytes()
-    path.write_bytes(content[:100])
-    with pytest.raises(StoreError, match=r"shard-00002\.safetensors is 100 bytes long"):
-        ConformerStore(copy)
-    path.unlink()
-    with pytest.raises(StoreError, match=r"shard-00002\.safetensors is missing"):
-        ConformerStore(copy)
-
-
-def test_a_changed_byte_is_found_when_its_shard_is_used(copy):
-    path = copy / "shard-00001.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # the last reason, or the last atom
-    path.write_bytes(content)
-    store = ConformerStore(copy)
-    store.gather([0, 1])
-    last = int(np.searchsorted([row.row for row in MOLECULES], 15))
-    for use in (
-        lambda: store.gather([0, last]),
-        lambda: store[last],
-        lambda: list(store.rows()),
-        store.outcomes,
-        store.verify,
-    ):
-        with pytest.raises(StoreError, match=r"shard-00001\.safetensors is damaged"):
-            use()
-    ConformerStore(copy, verify=False).gather([last])
-
-
-def test_sizes_that_do_not_fit_are_found_on_opening(copy):
-    path = copy / "shard-00000.safetensors"
-    content = bytearray(path.read_bytes())
-    sizes = np.array([len(row.z) for row in MOLECULES if row.row < 8], "<i4").tobytes()
-    content[content.index(sizes)] += 1
-    path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"shard-00000\.safetensors is damaged \(its sizes"):
-        ConformerStore(copy, verify=False)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"version": 2}, "is a conformer store of version 2, .* version 1: update molae_pyg"),
-        ({"format": "cheese"}, "is damaged or belongs to something else"),
-        ({"shards": [{"name": "a"}]}, "is damaged or belongs to something else"),
-    ],
-)
-def test_another_store_json(copy, change, message):
-    path = copy / "store.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(StoreError, match=message):
-        ConformerStore(copy)
-    path.write_text(path.read_text()[:50])
-    with pytest.raises(StoreError, match="is damaged or belongs to something else"):
-        ConformerStore(copy)
