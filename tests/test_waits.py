@@ -29,7 +29,7 @@ WAITS |= {"bincount", "repeat_interleave", "lift_fresh"}  # the last one: a cons
 INDEXED = {"index", "index_put", "index_put_"}
 
 LARGEST = "nn/dense.py: atom_slots"  # L, the size of the largest molecule: a shape
-SPECIAL = "models/encoder.py: forward"  # the numbers of CLS and SEP
+SPECIAL = "models/encoder.py: _inputs"  # the numbers of CLS and SEP
 
 
 class Waits(TorchDispatchMode):
@@ -115,7 +115,7 @@ def test_pre_training(waits, model, batch):
     batch = ClozeDrop(0.3)(batch.clone())
     assert waits(lambda: cloze_objective(model.train(), batch)["loss"].backward()) == {
         LARGEST: 2,  # of the atoms that are left, and of all
-        "models/encoder.py: forward": 2,  # SPECIAL, and the number of atoms that are left: a shape
+        "models/encoder.py: _inputs": 2,  # SPECIAL, and the number of atoms that are left: a shape
         "models/mol_ae.py: answer": 1,  # the same
         "models/mol_ae.py: rebuild": 1,  # the number of dropped atoms: a shape
         "loss.py: cloze_loss": 1,  # the same

@@ -11,7 +11,7 @@ from molae_pyg.models.encoding import Encodes
 from molae_pyg.models.pretrained import Pretrained, load_encoder
 from molae_pyg.nn.arguments import ShowsArguments, share, size
 from molae_pyg.nn.checks import check_mask, check_molecules
-from molae_pyg.nn.dense import atom_slots
+from molae_pyg.nn.dense import Slots, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit, PairBias, PairGaussian
 from molae_pyg.nn.graph_bias import Graph, GraphBias
 from molae_pyg.nn.heads import TokenHead
@@ -142,6 +142,26 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
             ValueError: Wrong shapes, types, elements or molecule numbers. Values on a GPU fail
                 an assertion there instead, and are not compared in a compiled or exported model.
         """
+        x, pair, slots, *_ = self._inputs(z, pos, batch, drop_mask, origin, batch_size, graph)
+        state = self.transformer(x, pair, slots.mask)
+        return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
+
+    def _inputs(
+        self,
+        z: Tensor,
+        pos: Tensor,
+        batch: Tensor | None,
+        drop_mask: Tensor | None,
+        origin: Tensor | None,
+        batch_size: int | None,
+        graph: Graph | None = None,
+    ) -> tuple[Tensor, Tensor, Slots, Tensor | None, Tensor]:
+        """Input of the transformer, for subclasses too.
+
+        Returns:
+            Tokens ``[B, L, C]``, pair bias ``[B, H, L, L]``, slots and numbers of the atoms that
+            are kept (None: all), and the molecule of every atom ``[N]``.
+        """
         one_molecule, dtype = batch is None, self.embedding.weight.dtype
         z, pos, batch, batch_size = check_molecules(z, pos, batch, batch_size, dtype)
         if origin is None:
@@ -150,21 +170,21 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
             raise ValueError(f"expected origin [{batch_size}, 3], got {list(origin.shape)}")
         if graph is not None and self.graph_bias is None:
             raise ValueError("the encoder has no graph channel: build it with graph=True")
-        token, pos, keep = self.token_of_z[z], pos - origin[batch], None  # [N], [N, 3]
-        every = atom_slots(batch, batch_size, one_molecule) if graph is not None else None
+        token, pos = self.token_of_z[z], pos - origin[batch]  # [N], [N, 3]
+        keep, whole = None, batch
         if drop_mask is not None:  # the atoms are really removed: shorter sequences
             check_mask(drop_mask, z)
-            keep = (~drop_mask).nonzero().squeeze(1)
+            keep = (~drop_mask).nonzero().squeeze(1)  # [N']
             token, pos, batch = token[keep], pos[keep], batch[keep]
         slots = atom_slots(batch, batch_size, one_molecule)
         token = slots.dense(token, token.new_tensor([CLS, SEP]))  # [B, L]
         pos = slots.dense(pos, pos.new_zeros(2, 3))  # [B, L, 3]
         x, pair = self.embedding(token), self.pair_bias(token, pos)
         if graph is not None:
+            every = slots if keep is None else atom_slots(whole, batch_size, one_molecule)
             x_graph, pair_graph = self.graph_bias(graph, every, slots, keep)
             x, pair = x + x_graph, pair + pair_graph
-        state = self.transformer(x, pair, slots.mask)
-        return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
+        return x, pair, slots, keep, whole
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike) -> "MolAEEncoder":

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
 from molae_pyg.models.mol_ae import MolAE, MolAEDecoder
 from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.models.transformer_m_encoder import TransformerMEncoder
-from molae_pyg.nn.checks import check_molecules
-from molae_pyg.nn.dense import atom_slots
+from molae_pyg.nn.dense import NUM_SPECIAL, atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.graph_bias import Graph
 from molae_pyg.nn.transformer import PairTransformer
@@ -83,15 +81,12 @@ class FullMolAE(MolAEEncoder):
 
         Dropped atoms are in neither stack; the others keep their positions.
         """
-        enc = super().forward(z, pos, batch, drop_mask, origin, batch_size, graph)
-        _, _, whole, batch_size = check_molecules(z, pos, batch, batch_size, enc.x.dtype)
-        slots = atom_slots(whole, batch_size, one_molecule=batch is None)
-        position = slots.slot
-        if drop_mask is not None:
-            keep = (~drop_mask).nonzero().squeeze(1)
-            position, slots = position[keep], atom_slots(whole[keep], batch_size)
-        special = torch.stack([enc.molecule, enc.sep], dim=1)  # [B, 2, C]
-        dec = self.decoder(enc.x, special, slots, position=position)
+        molecules = z, pos, batch, drop_mask, origin, batch_size
+        x, pair, slots, keep, whole = self._inputs(*molecules, graph)
+        x, position = self.transformer(x, pair, slots.mask).x, slots.slot  # [B, L, C], [N]
+        if keep is not None:
+            position = atom_slots(whole, slots.mask.size(0)).slot[keep]  # [N']
+        dec = self.decoder(slots.flat(x), x[:, :NUM_SPECIAL], slots, position=position)
         return EncoderOutput(slots.flat(dec.x), dec.x[:, 0], dec.x[:, 1], dec)
 
 

@@ -1,11 +1,8 @@
 """An encoder that receives the positions of atoms in the record: Uni-Mol-PE, and ablations."""
 
 from torch import Tensor
-from torch_geometric.utils import scatter
 
-from molae_pyg.chem.elements import CLS, SEP
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder
-from molae_pyg.nn.checks import check_mask, check_molecules
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.graph_bias import Graph
@@ -88,24 +85,11 @@ class PositionedEncoder(MolAEEncoder):
         """
         if graph is not None:
             raise ValueError("an encoder with positions has no graph channel")
-        one_molecule, dtype = batch is None, self.embedding.weight.dtype
-        z, pos, batch, batch_size = check_molecules(z, pos, batch, batch_size, dtype)
-        if origin is None:
-            origin = scatter(pos, batch, dim_size=batch_size, reduce="mean")  # [B, 3]
-        elif origin.shape != (batch_size, 3):
-            raise ValueError(f"expected origin [{batch_size}, 3], got {list(origin.shape)}")
-        token, pos, keep = self.token_of_z[z], pos - origin[batch], None  # [N], [N, 3]
-        slots = atom_slots(batch, batch_size, one_molecule)
+        molecules = z, pos, batch, drop_mask, origin, batch_size
+        x, pair, slots, keep, whole = self._inputs(*molecules)
         if positions is None:
-            positions = number_tokens(slots, self.config["order"])
-        if drop_mask is not None:
-            check_mask(drop_mask, z)
-            keep = (~drop_mask).nonzero().squeeze(1)
-            token, pos = token[keep], pos[keep]
-            slots = atom_slots(batch[keep], batch_size, one_molecule)
-        token = slots.dense(token, token.new_tensor([CLS, SEP]))  # [B, L]
-        pos = slots.dense(pos, pos.new_zeros(2, 3))  # [B, L, 3]
+            every = slots if keep is None else atom_slots(whole, slots.mask.size(0))
+            positions = number_tokens(every, self.config["order"])
         code = positions.code(self.position, slots, keep)  # [B, L, C]
-        x, pair = self.embedding(token), self.pair_bias(token, pos)
         state = self.transformer(x, pair, slots.mask, code.to(x.dtype))
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
