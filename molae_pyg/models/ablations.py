@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import CLS, MASK, SEP
 from molae_pyg.models.encoder import EncoderOutput
@@ -14,7 +13,7 @@ from molae_pyg.models.mol_ae import ClozeOutput, MolAE
 from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.nn.arguments import size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
-from molae_pyg.nn.dense import Slots, atom_slots
+from molae_pyg.nn.dense import Slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.positions import (
     Order,
@@ -187,26 +186,20 @@ class AblatedMolAE(MolAE):
         """
         dtype, B = self.encoder.embedding.weight.dtype, batch_size
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
-        slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
-        origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
-        positions = number_tokens(slots, self.ablation.order)
-        enc = self._encode(test, slots, origin, positions)
+        positions = number_tokens(test.slots, self.ablation.order)
+        enc = self._encode(test, positions)
         x = self._refill(enc.x, test)  # [N, C]
-        x = slots.dense(x, torch.stack([enc.molecule, enc.sep], dim=1))  # [B, L, C]
-        pair = self._decoder_pair(enc, test, slots, origin)
-        dec = self._decode(x, pair, slots, positions)
-        rebuilt = self.rebuild(dec, test, slots, origin)
-        return ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
+        x = test.slots.dense(x, torch.stack([enc.molecule, enc.sep], dim=1))  # [B, L, C]
+        dec = self._decode(x, self._decoder_pair(enc, test), test.slots, positions)
+        return ClozeOutput(*self.rebuild(dec, test), *enc.state.norms(), *dec.norms())
 
-    def _encode(
-        self, test: ClozeTest, slots: Slots, origin: Tensor, positions: Positions
-    ) -> EncoderOutput:
+    def _encode(self, test: ClozeTest, positions: Positions) -> EncoderOutput:
         z, pos, drop_mask = test.z, test.pos, test.drop_mask
         if not self.ablation.drop:
             z, pos, drop_mask = test.z_noisy, test.pos_noisy, None
         positioned = isinstance(self.encoder, PositionedEncoder)
         more = {"positions": positions} if positioned else {}
-        return self.encoder(z, pos, test.batch, drop_mask, origin, test.batch_size, **more)
+        return self.encoder(z, pos, test.batch, drop_mask, test.origin, test.batch_size, **more)
 
     def _decode(
         self, x: Tensor, pair: Tensor | None, slots: Slots, positions: Positions
@@ -228,33 +221,29 @@ class AblatedMolAE(MolAE):
         kept = (~test.drop_mask).nonzero().squeeze(1)  # [N']
         return mask.repeat(test.z.size(0), 1).index_copy(0, kept, x)
 
-    def _decoder_pair(
-        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
-    ) -> Tensor | None:
+    def _decoder_pair(self, enc: EncoderOutput, test: ClozeTest) -> Tensor | None:
         """The decoder's pair bias ``[B, H, L, L]``, None for zeros."""
         if self.ablation.decoder_pair == "zero":
             return None
         if self.ablation.decoder_pair == "noisy":
-            return self.encoder.pair_bias(*self._dense_noisy(test, slots, origin))
+            return self.encoder.pair_bias(*self._dense_noisy(test))
         if not self.ablation.drop:
             return enc.state.pair
-        kept = dense_kept(test, slots)  # [B, L]
+        kept = dense_kept(test)  # [B, L]
         pair = enc.state.pair.permute(0, 2, 3, 1)  # [B, L', L', H]
         inner = enc.state.mask[:, :, None] & enc.state.mask[:, None, :]  # [B, L', L']
         full = pair.new_zeros(*kept.shape, kept.size(1), pair.size(-1))  # [B, L, L, H]
         full[kept[:, :, None] & kept[:, None, :]] = pair[inner]
         return full.permute(0, 3, 1, 2)  # [B, H, L, L]
 
-    def _dense_noisy(self, test: ClozeTest, slots: Slots, origin: Tensor) -> tuple[Tensor, Tensor]:
+    def _dense_noisy(self, test: ClozeTest) -> tuple[Tensor, Tensor]:
         """Token ids ``[B, L]`` and centred coordinates ``[B, L, 3]`` of the corrupted molecule."""
         token = self.encoder.token_of_z[test.z_noisy]  # [N]
-        pos = test.pos_noisy - origin[test.batch]  # [N, 3]
-        special = token.new_tensor([CLS, SEP])
-        return slots.dense(token, special), slots.dense(pos, pos.new_zeros(2, 3))
+        return test.slots.dense(token, token.new_tensor([CLS, SEP])), test.start()
 
 
-def dense_kept(test: ClozeTest, slots: Slots) -> Tensor:
+def dense_kept(test: ClozeTest) -> Tensor:
     """Returns True for CLS, SEP and the atoms that were kept ``[B, L]``."""
     if test.drop_mask is None:
-        return slots.mask
-    return slots.dense(~test.drop_mask, test.drop_mask.new_ones(2))
+        return test.slots.mask
+    return test.slots.dense(~test.drop_mask, test.drop_mask.new_ones(2))

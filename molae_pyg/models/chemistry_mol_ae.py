@@ -12,7 +12,6 @@ from molae_pyg.model_files import find_folder
 from molae_pyg.models.encoder import EncoderOutput
 from molae_pyg.models.mol_ae import MolAE
 from molae_pyg.nn.checks import ClozeTest
-from molae_pyg.nn.dense import Slots
 
 #: RDKit's descriptors of whole molecules, see ``molae_pyg.chem.descriptors``.
 NUM_DESCRIPTORS = 217
@@ -63,10 +62,8 @@ class ChemistryMolAE(MolAE):
         self.register_buffer("descriptor_mean", torch.zeros(NUM_DESCRIPTORS))
         self.register_buffer("descriptor_std", torch.ones(NUM_DESCRIPTORS))
 
-    def answer(
-        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
-    ) -> ChemistryOutput:
-        out = super().answer(enc, test, slots, origin)
+    def answer(self, enc: EncoderOutput, test: ClozeTest) -> ChemistryOutput:
+        out = super().answer(enc, test)
         kept = test.batch if test.drop_mask is None else test.batch[~test.drop_mask]
         targets = self.targets(enc, kept)
         return ChemistryOutput(*out[:7], getattr(out, "atom_logits", None), targets)

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from molae_pyg import official_checkpoint
 from molae_pyg.chem.elements import MASK
@@ -16,7 +15,7 @@ from molae_pyg.models.encoding import Encodes
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.checks import ClozeTest, check_cloze
-from molae_pyg.nn.dense import Slots, atom_slots
+from molae_pyg.nn.dense import Slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.graph_bias import Graph, GraphClozeOutput, atom_head
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
@@ -175,39 +174,33 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         """
         dtype, B = self.encoder.embedding.weight.dtype, batch_size
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
-        slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
-        origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
-        enc = self.encoder(test.z, test.pos, test.batch, drop_mask, origin, test.batch_size, graph)
-        return self.answer(enc, test, slots, origin)
+        whole = test.z, test.pos, test.batch, drop_mask, test.origin, test.batch_size
+        return self.answer(self.encoder(*whole, graph), test)
 
-    def answer(
-        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
-    ) -> ClozeOutput | GraphClozeOutput:
+    def answer(self, enc: EncoderOutput, test: ClozeTest) -> ClozeOutput | GraphClozeOutput:
         """Refills the dropped atoms, decodes and applies the heads."""
         x, drop_mask = enc.x, test.drop_mask  # [N', C], the atoms that were kept
         if drop_mask is not None:  # refill with [MASK]
             mask = self.encoder.embedding.weight[MASK].to(x.dtype)  # [C]
             kept = (~drop_mask).nonzero().squeeze(1)  # [N']
             x = mask.repeat(drop_mask.numel(), 1).index_copy(0, kept, x)  # [N, C]
-        dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), slots)
-        rebuilt = self.rebuild(dec, test, slots, origin)
-        out = ClozeOutput(*rebuilt, *enc.state.norms(), *dec.norms())
+        dec = self.decoder(x, torch.stack([enc.molecule, enc.sep], dim=1), test.slots)
+        out = ClozeOutput(*self.rebuild(dec, test), *enc.state.norms(), *dec.norms())
         if self.atom_head is None:
             return out
-        x = slots.flat(dec.x)  # [N, C]
+        x = test.slots.flat(dec.x)  # [N, C]
         return GraphClozeOutput(*out, self.atom_head(x if drop_mask is None else x[drop_mask]))
 
-    def rebuild(
-        self, dec: TransformerOutput, test: ClozeTest, slots: Slots, origin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def rebuild(self, dec: TransformerOutput, test: ClozeTest) -> tuple[Tensor, Tensor, Tensor]:
         """The heads: token logits ``[M, 31]``, coordinates ``[N, 3]``, distances ``[N, L]``."""
+        slots = test.slots
         x = slots.flat(dec.x)  # [N, C]
         if test.drop_mask is not None:  # numbers, as a mask makes a GPU wait in the backward pass
             x = x[test.drop_mask.nonzero().squeeze(1)]  # [M, C]
-        start = slots.dense(test.pos_noisy - origin[test.batch], origin.new_zeros(2, 3))
-        pos = self.coordinate_head(dec.delta(), start, dec.mask)  # [B, L, 3]
+        pos = self.coordinate_head(dec.delta(), test.start(), dec.mask)  # [B, L, 3]
         distance = self.distance_head(dec.pair)  # [B, L, L]
-        return self.token_head(x), slots.flat(pos) + origin[test.batch], slots.flat(distance)
+        pos = slots.flat(pos) + test.origin[test.batch]  # [N, 3]
+        return self.token_head(x), pos, slots.flat(distance)
 
     def embed(
         self,

@@ -8,7 +8,6 @@ from molae_pyg.models.ablations import AblatedMolAE, dense_kept
 from molae_pyg.models.encoder import EncoderOutput
 from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.nn.checks import ClozeTest
-from molae_pyg.nn.dense import Slots
 from molae_pyg.nn.gaussian import token_pairs
 from molae_pyg.nn.positions import Positions
 from molae_pyg.nn.transformer import TransformerOutput
@@ -42,11 +41,10 @@ class ReferenceMolAE(AblatedMolAE):
         """Number of slots L_pad that the official collater gives a batch."""
         return padded_length(num_tokens, self.pad_to_multiple)
 
-    def _encode(
-        self, test: ClozeTest, slots: Slots, origin: Tensor, positions: Positions
-    ) -> EncoderOutput:
-        token, start = self._dense_noisy(test, slots, origin)  # [B, L], [B, L, 3], all atoms
-        visible = dense_kept(test, slots) if self.ablation.drop else slots.mask
+    def _encode(self, test: ClozeTest, positions: Positions) -> EncoderOutput:
+        slots = test.slots
+        token, start = self._dense_noisy(test)  # [B, L], [B, L, 3], all atoms
+        visible = dense_kept(test) if self.ablation.drop else slots.mask
         extra = self.padded_length(token.size(1)) - token.size(1)
         token, padded, visible = (F.pad(t, (0, extra)) for t in (token, slots.mask, visible))
         distance, pair_type = token_pairs(token, F.pad(start, (0, 0, 0, extra)))
@@ -59,24 +57,19 @@ class ReferenceMolAE(AblatedMolAE):
         state = self.encoder.transformer(self.encoder.embedding(token), bias, visible, *more)
         return EncoderOutput(slots.flat(state.x), state.x[:, 0], state.x[:, 1], state)
 
-    def _decoder_pair(
-        self, enc: EncoderOutput, test: ClozeTest, slots: Slots, origin: Tensor
-    ) -> Tensor | None:
+    def _decoder_pair(self, enc: EncoderOutput, test: ClozeTest) -> Tensor | None:
         if self.ablation.decoder_pair != "encoder":
-            return super()._decoder_pair(enc, test, slots, origin)
-        length = slots.mask.size(1)
+            return super()._decoder_pair(enc, test)
+        length = test.slots.mask.size(1)
         pair = enc.state.pair * enc.state.mask[:, None, None, :]  # hidden keys are set to 0
-        order = official_order(slots.mask, pair.size(-1))  # [B, L_pad]
+        order = official_order(test.slots.mask, pair.size(-1))  # [B, L_pad]
         pair = reorder_pairs(pair, order)  # [B, H, L_pad, L_pad]
         pair = pair.permute(0, 2, 3, 1).reshape(pair.shape)  # the error: not permuted back
         return reorder_pairs(pair, order.argsort(dim=1))[..., :length, :length]
 
-    def rebuild(
-        self, dec: TransformerOutput, test: ClozeTest, slots: Slots, origin: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        logits, pos, distance = super().rebuild(dec, test, slots, origin)
-        start = self._dense_noisy(test, slots, origin)[1]  # [B, L, 3]
-        return logits, pos + slots.flat(self.pull(dec, start)), distance
+    def rebuild(self, dec: TransformerOutput, test: ClozeTest) -> tuple[Tensor, Tensor, Tensor]:
+        logits, pos, distance = super().rebuild(dec, test)
+        return logits, pos + test.slots.flat(self.pull(dec, test.start())), distance
 
     def pull(self, dec: TransformerOutput, start: Tensor) -> Tensor:
         """Moves of the coordinate head due to padding ``[B, L, 3]``."""

@@ -4,7 +4,6 @@ import os
 from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
-from torch_geometric.utils import scatter
 
 from molae_pyg.models.encoder import MolAEEncoder, init_weights
 from molae_pyg.models.encoding import Encodes
@@ -13,7 +12,7 @@ from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.models.reference import padded_length, padding_pull
 from molae_pyg.nn.arguments import ShowsArguments
 from molae_pyg.nn.checks import check_cloze
-from molae_pyg.nn.dense import Slots, atom_slots
+from molae_pyg.nn.dense import Slots
 from molae_pyg.nn.gaussian import GaussianInit
 from molae_pyg.nn.heads import CoordinateHead, DistanceHead, TokenHead
 from molae_pyg.nn.transformer import TransformerOutput
@@ -149,12 +148,9 @@ class UniMol(ShowsArguments, Encodes, Pretrained, nn.Module):
         """
         dtype, B = self.encoder.embedding.weight.dtype, batch_size
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
-        slots = atom_slots(test.batch, test.batch_size, one_molecule=batch is None)
-        origin = scatter(test.pos, test.batch, dim_size=test.batch_size, reduce="mean")  # [B, 3]
-        noisy = test.z_noisy, test.pos_noisy
-        enc = self.encoder(*noisy, test.batch, origin=origin, batch_size=test.batch_size)
-        start = slots.dense(test.pos_noisy - origin[test.batch], origin.new_zeros(2, 3))
-        pos = slots.flat(self.move(enc.state, start, slots)) + origin[test.batch]
+        noisy, slots = (test.z_noisy, test.pos_noisy, test.batch), test.slots
+        enc = self.encoder(*noisy, origin=test.origin, batch_size=test.batch_size)
+        pos = slots.flat(self.move(enc.state, test.start(), slots)) + test.origin[test.batch]
         logits = self.token_head(enc.x if drop_mask is None else enc.x[drop_mask])
         distance = slots.flat(self.distance_head(enc.state.pair))  # [N, L]
         return UniMolOutput(logits, pos, distance, *enc.state.norms())

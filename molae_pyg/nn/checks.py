@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import MASKED_Z, MAX_Z
+from molae_pyg.nn.dense import NUM_SPECIAL, Slots, atom_slots
 
 #: Å by which the noisy position of an atom that was kept may differ from its true one.
 POSITION_TOLERANCE = 1e-3
@@ -41,6 +43,13 @@ class ClozeTest(NamedTuple):
     drop_mask: Tensor | None  #: True = dropped ``[N]``; None: nothing is dropped.
     pos_noisy: Tensor  #: Start of the coordinate head in Å ``[N, 3]``.
     z_noisy: Tensor  #: Elements as corrupted ``[N]``, int64; 0 is ``[MASK]``.
+    slots: Slots  #: Slots of all atoms.
+    origin: Tensor  #: Centroids of the true coordinates in Å ``[B, 3]``.
+
+    def start(self) -> Tensor:
+        """Centred start of the coordinate head ``[B, L, 3]``; CLS and SEP are at the origin."""
+        pos = self.pos_noisy - self.origin[self.batch]  # [N, 3]
+        return self.slots.dense(pos, pos.new_zeros(NUM_SPECIAL, 3))
 
 
 def check_molecules(
@@ -136,17 +145,19 @@ def check_cloze(
         raise ValueError("pos_noisy needs drop_mask: apply ClozeDrop, which makes both")
     if drop_mask is not None and pos_noisy is None:
         raise ValueError("drop_mask needs pos_noisy: apply ClozeDrop, which makes both")
-    molecules = check_molecules(z, pos, batch, batch_size, dtype)
+    m = check_molecules(z, pos, batch, batch_size, dtype)
     if z_noisy is not None and z_noisy.shape != z.shape:
         raise ValueError(f"expected z_noisy {list(z.shape)}, got {list(z_noisy.shape)}")
-    noisy = molecules.z if z_noisy is None else check_elements("z_noisy", z_noisy)
+    noisy = m.z if z_noisy is None else check_elements("z_noisy", z_noisy)
+    slots = atom_slots(m.batch, m.batch_size, one_molecule=batch is None)
+    origin = scatter(m.pos, m.batch, dim_size=m.batch_size, reduce="mean")  # [B, 3]
     if drop_mask is None:
-        return ClozeTest(*molecules, None, molecules.pos, noisy)
+        return ClozeTest(*m, None, m.pos, noisy, slots, origin)
     check_mask(drop_mask, z)
     _check_start(pos, drop_mask, pos_noisy, training)
     if z_noisy is None:
         noisy = noisy.masked_fill(drop_mask, MASKED_Z)
-    return ClozeTest(*molecules, drop_mask, pos_noisy.to(dtype), noisy)
+    return ClozeTest(*m, drop_mask, pos_noisy.to(dtype), noisy, slots, origin)
 
 
 def _check_start(pos: Tensor, drop_mask: Tensor, pos_noisy: Tensor, training: bool) -> None:

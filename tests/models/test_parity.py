@@ -231,21 +231,21 @@ def test_pairs_fed_to_the_decoder_in_the_right_order():
 class PermutedPairs(ReferenceMolAE):
     """Dropped atoms keep their slots, but the pair tensor is passed on in the right order."""
 
-    def _decoder_pair(self, enc, test, slots, origin):
-        length = slots.mask.size(1)
+    def _decoder_pair(self, enc, test):
+        length = test.slots.mask.size(1)
         return (enc.state.pair * enc.state.mask[:, None, None, :])[..., :length, :length]
 
 
 class PermutedBlankedPairs(PermutedPairs):
     """As above, with distance and pair type of dropped atoms blanked."""
 
-    def _encode(self, test, slots, origin, positions):
+    def _encode(self, test, positions):
         project = self.encoder.pair_bias.project
-        visible = dense_kept(test, slots)
+        visible = dense_kept(test)
         visible = F.pad(visible, (0, self.padded_length(visible.size(1)) - visible.size(1)))
         shown = visible[:, :, None] & visible[:, None, :]
         self.encoder.pair_bias.project = lambda d, t: project(d * shown, t * shown)
-        return super()._encode(test, slots, origin, positions)
+        return super()._encode(test, positions)
 
 
 @pytest.mark.parametrize(
