@@ -1,10 +1,13 @@
 """GraphMVP against recordings of its official code."""
 
+from functools import partial
+
 import competitors
 import pytest
 import torch
 import torch.nn.functional as F
 from goldens import assert_same_weights
+from learning import course
 from symmetry import motions
 from torch_geometric.data import Batch
 from torch_geometric.transforms import Compose
@@ -209,14 +212,8 @@ def test_atoms_that_leave_are_not_seen():
 
 @pytest.mark.parametrize("contrast", ["ebm-nce", "info-nce"])
 def test_eight_molecules_are_learned(contrast):
-    model, batch, losses = tiny(), batch_of(), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(100):
-        terms = graph_mvp_objective(model, batch, contrast)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        losses.append({key: value.item() for key, value in terms.items()})
+    objective = partial(graph_mvp_objective, contrast=contrast)
+    losses = course(tiny(), objective, batch_of(), 100, lr=1e-2)
     for key in ("contrast", "rebuild"):
         assert losses[-1][key] < 0.7 * losses[0][key], key
     if contrast == "info-nce":  # the other tells a molecule from the next one only

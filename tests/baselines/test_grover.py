@@ -8,6 +8,7 @@ import goldens
 import pytest
 import torch
 from competitors import off
+from learning import course
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
@@ -204,16 +205,10 @@ def test_the_loss_falls_on_eight_molecules_and_inputs_are_not_changed():
     data = [grover_graph(text, vocabulary) for text in smiles]
     batch = ChooseWords()(Batch.from_data_list(data))
     before = {k: v.clone() for k, v in batch.to_dict().items() if isinstance(v, Tensor)}
-    model, course = Grover(*vocabulary.sizes, 32, 4, 4, dropout=0.0), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(60):
-        terms = grover_objective(model, batch)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        course.append({k: v.item() for k, v in terms.items()})
+    model = Grover(*vocabulary.sizes, 32, 4, 4, dropout=0.0)
+    found = course(model, grover_objective, batch, 60, lr=3e-3)
     for name in ("loss", "atom", "bond", "motif"):
-        assert course[-1][name] < 0.3 * course[0][name], (name, course[0], course[-1])
+        assert found[-1][name] < 0.3 * found[0][name], (name, found[0], found[-1])
     assert all(p.grad is not None for p in model.parameters())  # data-parallel training needs it
     assert all(torch.equal(batch[key], value) for key, value in before.items())
 

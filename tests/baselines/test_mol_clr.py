@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from goldens import assert_same_weights
+from learning import course
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import Compose
 
@@ -107,16 +108,9 @@ def test_batched_is_alone_and_the_order_of_atoms_does_not_matter():
 
 def test_the_views_of_eight_molecules_find_each_other():
     torch.manual_seed(0)
-    model, losses = MolCLR(32, 3, 32), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(80):
-        terms = mol_clr_objective(model, views())
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        losses.append(terms["loss"].item())
-    assert losses[-1] < 0.1 * losses[0]
-    assert terms["accuracy"] == 1
+    found = course(MolCLR(32, 3, 32), lambda model, _: mol_clr_objective(model, views()), None, 80)
+    assert found[-1]["loss"] < 0.1 * found[0]["loss"]
+    assert found[-1]["accuracy"] == 1
 
 
 def test_pre_trained_on_a_store(tmp_path):

@@ -6,6 +6,7 @@ import competitors
 import pytest
 import torch
 from goldens import assert_gradient_norms, assert_same_weights
+from learning import course
 from torch import nn
 from torch_geometric.data import Batch
 from torch_geometric.transforms import Compose
@@ -126,9 +127,9 @@ def test_recorded_edge_prediction_and_infomax():
 )
 def test_edge_prediction_and_infomax_learn(tmp_path, model, objective):
     torch.manual_seed(0)
-    course = learn(model, objective, NonBonds(), 100)
-    assert course[-1]["loss"] < 0.5 * course[0]["loss"]
-    assert course[-1]["loss"] < 1.2  # 2 ln 2 = 1.39: scores of 0
+    found = learn(model, objective, NonBonds(), 100)
+    assert found[-1]["loss"] < 0.5 * found[0]["loss"]
+    assert found[-1]["loss"] < 1.2  # 2 ln 2 = 1.39: scores of 0
     assert all(p.grad is not None for p in model.parameters())
     batch = NonBonds()(competitors.graphs())
     given = batch.clone()
@@ -202,15 +203,7 @@ def learn(model: nn.Module, objective, transform, steps: int) -> list[dict[str, 
     torch.manual_seed(0)
     smiles = [*competitors.meta("hu_gin")["smiles"].values(), "CCCCCCCCCCN", "OCCc1ccc(Br)cc1CCC"]
     batch = transform(Batch.from_data_list([hu_graph(s) for s in smiles]))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    course = []
-    for _ in range(steps):
-        terms = objective(model, batch)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        course.append({k: v.item() for k, v in terms.items()})
-    return course
+    return course(model, objective, batch, steps, lr=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -236,12 +229,12 @@ def test_pre_trained_on_a_store(tmp_path, model, objective, task):
 
 def test_six_molecules_are_learned():
     torch.manual_seed(0)
-    course = learn(ContextPrediction(16), context_objective, ContextRoot(), 60)
-    assert course[-1]["loss"] < 0.2 * course[0]["loss"]
-    assert course[-1]["accuracy"] == 1
-    course = learn(AttributeMasking(16, 4, bonds=True), attribute_objective, MaskAtoms(), 60)
-    assert course[-1]["loss"] < 0.2 * course[0]["loss"]
-    assert course[-1]["atom_accuracy"] == 1
+    found = learn(ContextPrediction(16), context_objective, ContextRoot(), 60)
+    assert found[-1]["loss"] < 0.2 * found[0]["loss"]
+    assert found[-1]["accuracy"] == 1
+    found = learn(AttributeMasking(16, 4, bonds=True), attribute_objective, MaskAtoms(), 60)
+    assert found[-1]["loss"] < 0.2 * found[0]["loss"]
+    assert found[-1]["atom_accuracy"] == 1
 
 
 @pytest.mark.parametrize("model", [ContextPrediction(8, 2, 2), AttributeMasking(8, 2, bonds=True)])

@@ -8,6 +8,7 @@ import chains
 import goldens
 import pytest
 import torch
+from learning import course
 from torch_geometric.data import Batch
 
 from molae_pyg import (
@@ -246,14 +247,8 @@ def test_the_loss_falls_on_eight_molecules(variant):
     torch.manual_seed(0)
     transform = CoordinateNoise(ratio=0.3) if "moved" in variant else ClozeDrop(0.3)
     batch = transform(Batch.from_data_list(molecules))
-    model = VARIANTS[variant]()
-    optimizer, losses = torch.optim.Adam(model.parameters(), lr=1e-2), []
-    for _ in range(30):
-        loss = cloze_objective(model, batch)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    found = course(VARIANTS[variant](), cloze_objective, batch, 30, lr=1e-2)
+    losses = [terms["loss"] for terms in found]
     assert min(losses[-3:]) < 0.7 * losses[0]
 
 

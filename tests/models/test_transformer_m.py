@@ -1,11 +1,18 @@
 """Transformer-M against recordings of its official code, its corrections, and its symmetries."""
 
-import json
-from functools import cache
-
 import goldens
 import pytest
 import torch
+from learning import course
+from recorded_transformer_m import (
+    SMILES,
+    corrected,
+    load,
+    meta,
+    official_file,
+    recorded_batch,
+    small,
+)
 from symmetry import motions
 from torch_geometric.data import Batch, Data
 
@@ -16,62 +23,16 @@ from molae_pyg.inference import embed
 from molae_pyg.loss import denoising_loss
 from molae_pyg.models import TransformerM, TransformerMEncoder
 from molae_pyg.models.encoding import ogb_graph
-from molae_pyg.nn.graph_bias import Graph
-from molae_pyg.official_file import OfficialFile
-from molae_pyg.official_transformer_m import load_transformer_m, official_names
+from molae_pyg.official_transformer_m import official_names
 from molae_pyg.training import transformer_m_objective
 from molae_pyg.transforms import DenoiseAtoms, SampleConformer
 
-FOLDER = goldens.FOLDER / "objectives"
 VARIANTS = {
     "eval_clean": None, "eval_noise": None, "eval_nopos": None, "train_mixed": [0, 1, 2],
     "train_all3d": [2, 2, 2], "train_all2d": [1, 1, 1], "train_allboth": [0, 0, 0],
     **{f"single{i}_mode2": [2] for i in range(3)},
 }  # fmt: skip
 TARGETS = torch.tensor([1.25, -0.5, 2.0])
-
-
-@cache
-def meta(size: str) -> dict:
-    name = "meta" if size == "tiny" else "base_meta"
-    return json.loads((FOLDER / f"transformer_m/{name}.json").read_text())
-
-
-@cache
-def official_file(size: str) -> OfficialFile:
-    scope: dict = {}
-    exec((FOLDER / "fill_rule.py").read_text(), scope)
-    tiny = json.loads((FOLDER / "transformer_m/state_dict_shapes.json").read_text())
-    shapes = tiny if size == "tiny" else meta("base")["shapes"]
-    weights = {k: torch.from_numpy(v) for k, v in scope["fill"](shapes).items()}
-    return OfficialFile(size, weights, {})
-
-
-def load(size: str = "tiny") -> TransformerM:
-    return load_transformer_m(TransformerM, official_file(size)).eval()
-
-
-def recorded_batch(noise: bool = True, molecule: int | None = None) -> Data:
-    """The recorded molecules; noise is that of the recording."""
-    arrays = goldens.arrays("objectives/transformer_m/inputs")
-    count = arrays["num_atoms"]
-    valid = torch.arange(arrays["pos"].size(1)) < count[:, None]  # [B, n]
-    unit = goldens.arrays("objectives/transformer_m/noise")["unit_normal"]
-    pos = arrays["pos"][valid]
-    batch = Data(
-        z=arrays["raw_node_feat"][:, 0] + 1,
-        x=arrays["raw_node_feat"],
-        edge_index=arrays["raw_edge_index"],
-        edge_attr=arrays["raw_edge_attr"],
-        pos=pos,
-        pos_noisy=pos + 0.2 * unit[valid] * noise,
-        batch=torch.repeat_interleave(torch.arange(3), count),
-    )
-    if molecule is not None:
-        batch = batch.subgraph(batch.batch == molecule)
-        batch.batch = torch.zeros_like(batch.batch)
-    batch.num_graphs = int(batch.batch.max()) + 1
-    return batch
 
 
 def losses(model: TransformerM, data: Data, mode: torch.Tensor | None, y: torch.Tensor) -> dict:
@@ -177,22 +138,6 @@ def test_recorded_states_inside(variant):
     assert (unit - theirs["delta_pos"])[on].abs().max() < 1e-5
 
 
-def small(name: str) -> tuple[Data, dict]:
-    """One of the small recorded molecules, with features made here."""
-    arrays = goldens.arrays("objectives/transformer_m/data_extra")
-    theirs = {k.split("/", 1)[1]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
-    z = theirs["node_feat"][:, 0] + 1
-    data = Data(z=z, smiles=SMILES[name], atom_map=torch.arange(len(z)), num_nodes=len(z))
-    return add_ogb_graph(data), theirs
-
-
-SMILES = {
-    "tetrahydrofuran": "C1CCOC1", "dimethyl_ether_middle": "O(C)C",
-    "sodium_acetate": "CC(=O)[O-].[Na+]", "methane": "C", "butene": r"C/C=C\C",
-    "fluoro_aniline": "Nc1ccc(F)cc1", "chiral": "N[C@@H](C)C(=O)O",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", SMILES)
 def test_features_are_those_of_the_benchmark(name):
     data, theirs = small(name)
@@ -222,15 +167,6 @@ def test_published_sizes():
     assert count(TransformerM(num_layers=18, reference=True)) == 70_854_372
 
 
-def corrected(seed: int = 0, **settings) -> TransformerM:
-    torch.manual_seed(seed)
-    sizes = {"hidden_channels": 32, "ffn_channels": 48, "heads": 4, "num_layers": 2}
-    model = TransformerM(**(sizes | {"num_gaussians": 16} | settings))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval()
-
-
 def test_the_corrected_head_turns_and_that_of_the_reference_does_not():
     data = recorded_batch()
     z, pos, batch, graph = data.z, data.pos_noisy.double(), data.batch, ogb_graph(data)
@@ -246,67 +182,6 @@ def test_the_corrected_head_turns_and_that_of_the_reference_does_not():
         assert (off < 1e-9) == turns, off
 
 
-def test_batched_is_alone_and_padding_does_not_matter():
-    model, data = corrected(), recorded_batch()
-    mode = torch.tensor([0, 1, 2])
-    with torch.no_grad():
-        out = model(data.z, data.pos_noisy, data.batch, ogb_graph(data), mode)
-        for i in range(3):
-            one = recorded_batch(molecule=i)
-            alone = model(one.z, one.pos_noisy, None, ogb_graph(one), mode[i : i + 1])
-            torch.testing.assert_close(alone.y[0], out.y[i], atol=1e-5, rtol=0)
-            mine = out.direction[data.batch == i]
-            torch.testing.assert_close(alone.direction, mine, atol=1e-5, rtol=0)
-
-
-def test_the_order_of_atoms_does_not_matter():
-    """Of an acyclic molecule, which has one path between two atoms."""
-    model, (data, _) = corrected().double(), small("chiral")
-    torch.manual_seed(0)
-    pos, order = torch.randn(len(data.z), 3).double(), torch.randperm(len(data.z))
-    with torch.no_grad():
-        out = model(data.z, pos, None, ogb_graph(data))
-        graph = Graph(data.x[order], order.argsort()[data.edge_index], data.edge_attr)
-        permuted = model(data.z[order], pos[order], None, graph)
-    torch.testing.assert_close(permuted.y, out.y, atol=1e-9, rtol=0)
-    torch.testing.assert_close(permuted.direction, out.direction[order], atol=1e-9, rtol=0)
-
-
-def test_a_molecule_without_coordinates_is_a_graph_to_the_corrected_model_alone():
-    data = recorded_batch(noise=False)
-    data.pos[data.batch == 1] = 0
-    one = recorded_batch(noise=False, molecule=1)
-    for model, same in ((corrected(), True), (load(), False)):
-        with torch.no_grad():
-            y = model(data.z, data.pos, data.batch, ogb_graph(data)).y
-            alone = model(one.z, torch.zeros_like(one.pos), None, ogb_graph(one)).y
-        assert torch.allclose(y[1], alone[0], atol=1e-5) == same
-
-
-def test_single_atoms_and_equal_widths_are_no_error():
-    model = corrected(num_gaussians=32)  # as wide as the channels
-    one, _ = small("methane")
-    batch = Batch.from_data_list([one, one])
-    out = model(batch.z, torch.randn(2, 3), batch.batch, ogb_graph(batch))
-    assert out.y.isfinite().all()
-    assert (out.direction == 0).all()
-
-
-def test_a_hidden_channel_has_no_influence():
-    model, data = corrected(), recorded_batch()
-    graph = ogb_graph(data)
-    changed = Graph(graph.atom, graph.edge_index[:, :10], graph.bond_type[:10])
-    with torch.no_grad():
-        for mode, pos, other in (
-            (1, torch.randn_like(data.pos), graph),  # a graph only: positions may change
-            (2, data.pos_noisy, changed),  # in 3D only: bonds may change
-        ):
-            modes = torch.full((3,), mode)
-            a = model(data.z, data.pos_noisy, data.batch, graph, modes)
-            b = model(data.z, pos, data.batch, other, modes)
-            torch.testing.assert_close(a.y, b.y, atol=1e-6, rtol=0)
-
-
 def test_true_coordinates_are_not_an_input():
     model, data = corrected(), recorded_batch()
     data.mode, seen = torch.full((3,), 2), []
@@ -315,17 +190,6 @@ def test_true_coordinates_are_not_an_input():
     data.pos = torch.randn_like(data.pos)
     transformer_m_objective(model, data)
     assert torch.equal(*seen)
-
-
-def test_paths_are_dropped_molecule_by_molecule():
-    for reference, axis in ((False, 0), (True, 1)):
-        model = TransformerM.tiny()
-        model = TransformerM(**model.config | {"drop_path": 0.5, "reference": reference}).train()
-        drop = model.encoder.layers[-1].drop
-        torch.manual_seed(0)
-        kept = drop(torch.ones(50, 40, 3))[..., 0] > 0
-        assert torch.equal(kept, kept.select(1 - axis, 0).unsqueeze(1 - axis).expand(50, 40))
-        assert 0.3 < kept.float().mean() < 0.7
 
 
 def molecules() -> list[Data]:
@@ -343,16 +207,10 @@ def test_the_loss_falls_on_eight_molecules():
     batch = DenoiseAtoms(modes=(0.25, 0.25, 0.5))(Batch.from_data_list(molecules()))
     assert set(batch.mode.tolist()) == {0, 1, 2}
     model = TransformerM(32, 64, 4, 2, 16, 0.0, 0.0, 0.0, 0.0)
-    optimizer, course = torch.optim.Adam(model.parameters(), lr=5e-3), []
-    for _ in range(80):
-        terms = transformer_m_objective(model, batch)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        course.append({k: v.item() for k, v in terms.items()})
+    found = course(model, transformer_m_objective, batch, 80)
     for name in ("loss", "property", "denoising"):
-        assert course[-1][name] < 0.6 * course[0][name], (name, course[0], course[-1])
-    assert course[-1]["cosine"] > 0.5
+        assert found[-1][name] < 0.6 * found[0][name], (name, found[0], found[-1])
+    assert found[-1]["cosine"] > 0.5
 
 
 def test_labels_and_graphs_may_be_missing():
@@ -370,18 +228,6 @@ def test_labels_and_graphs_may_be_missing():
     assert all(p.grad is not None for p in model.parameters())  # data-parallel training needs it
     with pytest.raises(ValueError, match=r"shown in 3D only \(mode 2\)"):
         transformer_m_objective(TransformerM.tiny(), DenoiseAtoms()(bare))
-
-
-def test_wrong_inputs_are_errors():
-    model, data = corrected(), recorded_batch()
-    with pytest.raises(ValueError, match=r"expected mode \[3\], got \[2\]"):
-        model(data.z, data.pos, data.batch, ogb_graph(data), torch.tensor([0, 1]))
-    wrong = Graph(data.x[:, :6], data.edge_index, data.edge_attr)
-    with pytest.raises(ValueError, match=r"expected graph.atom \[42, 9\] .*got \[42, 6\]"):
-        model(data.z, data.pos, data.batch, wrong)
-    drop = torch.zeros(42, dtype=torch.bool)
-    with pytest.raises(ValueError, match="atoms cannot be left out of a graph"):
-        model.encoder(data.z, data.pos, data.batch, drop, graph=ogb_graph(data))
 
 
 def test_saved_read_embedded_and_fine_tuned(tmp_path):
@@ -423,18 +269,6 @@ def test_official_file_round_trip(tmp_path):
         torch.save({"model": content}, tmp_path / "other.pt")
         with pytest.raises(CheckpointError, match=message):
             TransformerM.from_official(tmp_path / "other.pt")
-
-
-@pytest.mark.parametrize("gradients", [False, True])
-def test_inputs_are_not_changed(gradients):
-    model, data = corrected(), recorded_batch()
-    before = {key: value.clone() for key, value in data.to_dict().items() if key != "num_graphs"}
-    with torch.set_grad_enabled(gradients):
-        first = model(data.z, data.pos_noisy, data.batch, ogb_graph(data))
-        second = model(data.z, data.pos_noisy, data.batch, ogb_graph(data))
-    assert all(torch.equal(data[key], value) for key, value in before.items())
-    assert torch.equal(first.y, second.y)
-    assert torch.equal(first.direction, second.direction)
 
 
 def shown(mode: int, mask: float | None = 0.15) -> Batch:

@@ -8,6 +8,7 @@ import chains
 import goldens
 import pytest
 import torch
+from learning import course
 from symmetry import motions
 from torch_geometric.data import Batch
 
@@ -225,14 +226,7 @@ def test_the_loss_falls_on_eight_molecules(rule, position):
         molecule.pos = molecule.conformers[:, 0]
     batch = CoordinateNoise(ratio=0.3)(Batch.from_data_list(molecules))
     model = UniMol(32, 64, 4, 2, 16, 0.0, 0.0, "intended", position, rule)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(100):
-        terms = uni_mol_objective(model, batch)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        losses.append({k: v.item() for k, v in terms.items()})
+    losses = course(model, uni_mol_objective, batch, 100, lr=1e-2)
     for name in ("loss", "token", "coordinate", "distance"):
         assert losses[-1][name] < 0.7 * losses[0][name], (name, losses[0], losses[-1])
 
