@@ -37,13 +37,14 @@ class ClozeOutput(NamedTuple):
 class MolAEDecoder(ShowsArguments, nn.Module):
     """The decoder: it receives the positions of atoms in the record, but no coordinates.
 
+    Its pair bias is zero.
+
     Args:
         transformer: The stack of layers.
 
     Shapes:
-        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, slots of the atoms, pair
-        ``[B, H, L, L]`` or None for zeros, positions of the atoms ``[N]`` or None for their slots
-        -> dense :class:`~molae_pyg.nn.TransformerOutput`.
+        x ``[N, C]`` atoms, special ``[B, 2, C]`` CLS and SEP, slots of the atoms, positions of the
+        atoms ``[N]`` or None for their slots -> dense :class:`~molae_pyg.nn.TransformerOutput`.
     """
 
     def __init__(self, transformer: PairTransformer):
@@ -52,18 +53,13 @@ class MolAEDecoder(ShowsArguments, nn.Module):
         self.transformer = transformer
 
     def forward(
-        self,
-        x: Tensor,
-        special: Tensor,
-        slots: Slots,
-        pair: Tensor | None = None,
-        position: Tensor | None = None,
+        self, x: Tensor, special: Tensor, slots: Slots, position: Tensor | None = None
     ) -> TransformerOutput:
         num_tokens = slots.mask.sum(1)  # [B]
         ends = torch.stack([torch.ones_like(num_tokens), num_tokens], dim=1)  # [B, 2]
         x = x + self.position(slots.slot if position is None else position)  # 2, 3, ...
         special = special + self.position(ends)
-        return self.transformer(slots.dense(x, special), pair, slots.mask)  # [B, L, C]
+        return self.transformer(slots.dense(x, special), None, slots.mask)  # [B, L, C]
 
 
 class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
@@ -174,8 +170,8 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         """
         dtype, B = self.encoder.embedding.weight.dtype, batch_size
         test = check_cloze(z, pos, batch, drop_mask, pos_noisy, z_noisy, B, dtype, self.training)
-        whole = test.z, test.pos, test.batch, drop_mask, test.origin, test.batch_size
-        return self.answer(self.encoder(*whole, graph), test)
+        molecules = test.z, test.pos, test.batch, drop_mask, test.origin, test.batch_size
+        return self.answer(self.encoder(*molecules, graph), test)
 
     def answer(self, enc: EncoderOutput, test: ClozeTest) -> ClozeOutput | GraphClozeOutput:
         """Refills the dropped atoms, decodes and applies the heads."""

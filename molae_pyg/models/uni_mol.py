@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from molae_pyg.models.encoder import MolAEEncoder, init_weights
 from molae_pyg.models.encoding import Encodes
-from molae_pyg.models.full import build_encoder
+from molae_pyg.models.positioned import PositionedEncoder
 from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.models.reference import padded_length, padding_pull
 from molae_pyg.nn.arguments import ShowsArguments
@@ -84,19 +84,12 @@ class UniMol(ShowsArguments, Encodes, Pretrained, nn.Module):
         super().__init__()
         if rule not in get_args(Rule):
             raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, not {rule!r}")
-        config = {
-            "hidden_channels": hidden_channels,
-            "ffn_channels": ffn_channels,
-            "heads": heads,
-            "num_layers": num_layers,
-            "num_gaussians": num_gaussians,
-            "dropout": dropout,
-            "attn_dropout": attn_dropout,
-            "gaussian_init": gaussian_init,
-        }
-        positioned = {"position_layer": 0} if position else {}
-        self.encoder: MolAEEncoder = build_encoder(config | positioned)
-        self.config = {n: self.encoder.config[n] for n in config}
+        self.encoder = (PositionedEncoder if position else MolAEEncoder)(
+            hidden_channels, ffn_channels, heads, num_layers,
+            num_gaussians, dropout, attn_dropout, gaussian_init,
+        )  # fmt: skip
+        variant = self.encoder.variant if position else {}
+        self.config = {k: v for k, v in self.encoder.config.items() if k not in variant}
         self.config |= {"position": position, "rule": rule}
         self.token_head = TokenHead(self.config["hidden_channels"])
         self.coordinate_head = CoordinateHead(heads)
