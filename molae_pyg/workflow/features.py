@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,24 +73,29 @@ def make_features(
         DESCRIPTORS: lambda rows: descriptors([smiles[row] for row in rows])[0],
         ECFP: lambda rows: np.log1p(ecfp4([smiles[row] for row in rows], counts=True)),
     }
-    found = {}
-    for name in names:
-        file = None if folder is None else folder / f"{name}.npy"
-        if file is not None and file.is_file():
-            found[name] = np.load(file, allow_pickle=False).astype(float)
-            continue
-        if cache is not None and name in _SLOW:
-            settings = {}
-            if name == ENCODER:
-                settings = {"weights": of_weights(encoder), "recipe": cache.recipe}
-            found[name] = cache.block(name, keys, settings, makers[name])
-        else:
-            found[name] = makers[name](every)
-        found[name] = found[name].astype(np.float32).astype(float)
-        if file is not None:
-            folder.mkdir(exist_ok=True)
-            write_durably(file, array_bytes(found[name].astype(np.float32)))
-    return found
+
+    def make(name: str) -> np.ndarray:
+        if cache is None or name not in _SLOW:
+            return makers[name](every).astype(np.float32)
+        settings = {}
+        if name == ENCODER:
+            settings = {"weights": of_weights(encoder), "recipe": cache.recipe}
+        return cache.block(name, keys, settings, makers[name]).astype(np.float32)
+
+    return {name: kept_block(folder, name, partial(make, name)).astype(float) for name in names}
+
+
+def kept_block(folder: Path | None, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Returns the block of features that a folder has, or makes it and keeps it there, if any."""
+    if folder is None:
+        return make()
+    file = folder / f"{name}.npy"
+    if file.is_file():
+        return np.load(file, allow_pickle=False)
+    block = make()
+    folder.mkdir(exist_ok=True)
+    write_durably(file, array_bytes(block))
+    return block
 
 
 def _vectors(encoder: MolAEEncoder, molecules: Dataset | Sequence[Data]) -> np.ndarray:

@@ -10,12 +10,11 @@ from rdkit.Chem import rdFingerprintGenerator
 from torch_geometric.data import Data
 
 from molae_pyg.baselines.job import DEVICE
-from molae_pyg.durable import write_durably
 from molae_pyg.inference import embed_atoms
 from molae_pyg.inference.explain import atoms_of
 from molae_pyg.models import MolAEEncoder
 from molae_pyg.tables.atom_lists import Records
-from molae_pyg.workflow.features import ENCODER, array_bytes
+from molae_pyg.workflow.features import ENCODER, kept_block
 
 #: Block of bits that say which substructures are around an atom.
 ENVIRONMENT = "environment"
@@ -90,17 +89,7 @@ def atom_features(
         ENCODER: lambda: _vectors(encoder.to(DEVICE), molecules),
         ENVIRONMENT: lambda: environments(molecules),
     }
-    found = {}
-    for name in names:
-        file = None if folder is None else folder / f"{name}.npy"
-        if file is not None and file.is_file():
-            found[name] = np.load(file, allow_pickle=False)
-            continue
-        found[name] = makers[name]()
-        if file is not None:
-            folder.mkdir(exist_ok=True)
-            write_durably(file, array_bytes(found[name]))
-    return found
+    return {name: kept_block(folder, name, makers[name]) for name in names}
 
 
 def environments(molecules: Sequence[Data]) -> np.ndarray:
