@@ -6,10 +6,11 @@ from typing import Any, Literal, Self, get_args
 
 import lightning as L
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from torch_geometric.nn import global_mean_pool
 
 from molae_pyg.baselines.graph_mvp import GraphMVP
+from molae_pyg.baselines.graphs import GraphModel
 from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.baselines.mol_clr import MolCLR
 from molae_pyg.baselines.official_gnn import edge_gin_from_official
@@ -22,7 +23,6 @@ from molae_pyg.baselines.pretrain_gnn import (
 from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
 from molae_pyg.chem.hu_graph import hu_graph
 from molae_pyg.kinds import TaskTypes
-from molae_pyg.models import PropertyModel
 from molae_pyg.nn.gin import EdgeGIN
 
 #: ``"linear"``: one layer on the mean over atoms (Hu et al., GraphMVP). ``"mol-clr"``: the vector
@@ -42,7 +42,7 @@ _PRE_TRAINED = {
 _FEATURES, _HIDDEN = 512, 256
 
 
-class EdgeGINPredictor(PropertyModel):
+class EdgeGINPredictor(GraphModel):
     """A pre-trained graph network that predicts properties ``[B, O]``.
 
     Args:
@@ -130,12 +130,6 @@ class EdgeGINPredictor(PropertyModel):
         """Returns real units or logits ``[B, O]`` of the fields of graphs of ``hu_graph``."""
         h = self.encoder(x, edge_index, edge_attr)  # [N, C]
         return self.head(global_mean_pool(h, batch)) * self.std + self.mean
-
-    def on_batch(self, batch: Batch) -> Tensor:
-        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
-
-    def predict_batch(self, batch: Batch) -> Tensor:
-        return self.probabilities(self.on_batch(batch))
 
 
 def graph_network(weights: str | Path) -> nn.Module | None:

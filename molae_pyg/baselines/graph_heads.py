@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.nn import global_mean_pool
 
 from molae_pyg.baselines.gin_predictor import labelled_graphs
+from molae_pyg.baselines.graphs import GraphModel
 from molae_pyg.baselines.grover import Grover, GroverEncoder
 from molae_pyg.baselines.job import Fitted, Job, train
 from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
@@ -25,7 +26,7 @@ from molae_pyg.models.transformer_m_encoder import ONLY_2D
 _SAVED = {cls.__name__: cls for cls in (Grover, GroverEncoder, MoleBlend)}
 
 
-class GroverPredictor(PropertyModel):
+class GroverPredictor(GraphModel):
     """A pre-trained GROVER that predicts properties ``[B, O]`` from its vectors of atoms.
 
     Each view has a head on its mean over atoms, and the prediction is the mean of both. There are
@@ -70,12 +71,6 @@ class GroverPredictor(PropertyModel):
             head(global_mean_pool(h, batch)) for head, h in zip(self.heads, views, strict=True)
         ]
         return (found[0] + found[1]) / 2 * self.std + self.mean
-
-    def on_batch(self, batch: Batch) -> Tensor:
-        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
-
-    def predict_batch(self, batch: Batch) -> Tensor:
-        return self.probabilities(self.on_batch(batch))
 
 
 class MoleBlendPredictor(PropertyModel):

@@ -76,7 +76,17 @@ def _one_hot(values: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.cat([F.one_hot(column, size).bool() for column, size in columns], dim=1)
 
 
-class GraphPredictor(PropertyModel):
+class GraphModel(PropertyModel):
+    """A model whose ``forward`` takes the fields ``x, edge_index, edge_attr, batch`` of graphs."""
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
+
+    def predict_batch(self, batch: Batch) -> Tensor:
+        return self.probabilities(self.on_batch(batch))
+
+
+class GraphPredictor(GraphModel):
     """A graph network that predicts properties ``[B, T]``.
 
     Args:
@@ -111,12 +121,6 @@ class GraphPredictor(PropertyModel):
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
         out = self.network(x.float(), edge_index, edge_attr.float(), batch)
         return out * self.std + self.mean
-
-    def on_batch(self, batch: Batch) -> Tensor:
-        return self(batch.x, batch.edge_index, batch.edge_attr, batch.batch)
-
-    def predict_batch(self, batch: Batch) -> Tensor:
-        return self.probabilities(self.on_batch(batch))
 
 
 class _PooledGIN(nn.Module):
