@@ -93,13 +93,12 @@ def measured(verb: str, first: list[str], flags: list[str], number: int, folder:
 
 def screened(verb: str, recipe: str, number: int, folder: Path) -> dict:
     """Returns the figures of a command with a recipe."""
-    chosen = [] if recipe == "published" else ["--recipe", recipe]  # it is the default
-    weights = ["--weights", "molae-small"]
+    how = ["--weights", "molae-small", "--recipe", recipe]
     if verb == "embed":
-        return measured("embed", [], [f"{folder}/x.npz", *weights, *chosen], number, folder)
+        return measured("embed", [], [f"{folder}/x.npz", *how], number, folder)
     esol = Path(os.environ["MOLAE_DATA"], "moleculenet", "delaney-processed.csv")
     target = "measured log solubility in mols per litre"
-    called(["train", str(esol), f"{folder}/m", "--targets", target, *weights, *chosen])
+    called(["train", str(esol), f"{folder}/m", "--targets", target, *how])
     return measured("predict", [f"{folder}/m"], [f"{folder}/y.csv"], number, folder)
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 #: Weights that ship with the package, one folder per name.
 SHIPPED = Path(__file__).parent / "weights"
+#: The shipped weights that are used if no name is given.
+DEFAULT_WEIGHTS = "molae-graph"
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CARD = "README.md"

@@ -46,6 +46,10 @@ RECIPES = (
     Recipe("flat", 1, "", 0),
 )
 PUBLISHED = RECIPES[0]
+#: Recipe of ``embed``, ``molae train`` and the estimators if none is given. With the vectors of
+#: ``molae-graph`` it changes no linear model by more than another seed of the conformers does. Data
+#: sets, stores and ``from_smiles`` have the published recipe if none is given.
+DEFAULT_RECIPE = "fast"
 
 
 def recipe_named(name: str) -> Recipe:

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.cli.arguments import (
     add_coordinates,
     add_data,
@@ -12,6 +13,7 @@ from molae_pyg.cli.arguments import (
     resumable,
 )
 from molae_pyg.evaluation.flags import add_recipe
+from molae_pyg.model_files import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,10 +38,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("out", metavar="OUT", help=f"file to write: {what}")
     add(
         "--weights",
-        default="molae-small",
+        default=DEFAULT_WEIGHTS,
         metavar="NAME|MODEL",
         help="weights by name, a folder of saved weights, or a folder of molae train (its frozen "
-        "encoder, or the fine-tuned one of the first fold); default: molae-small",
+        f"encoder, or the fine-tuned one of the first fold); default: {DEFAULT_WEIGHTS}",
     )
     add("--level", choices=("molecule", "atom"), default="molecule", help="default: molecule")
     what = "of molecules: the CLS token, the mean over atoms, or both side by side; default: both"
@@ -47,7 +49,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     what = "those of MODEL, or else those of the file where it has 3D coordinates"
     add_coordinates(parser, None, what)
     add("--conformers", type=int, metavar="K", help="to average over; default: 1, or the model's")
-    add_recipe(parser, "the model's, or published")
+    add_recipe(parser, f"the model's, or {DEFAULT_RECIPE}")
     add_engine_flags(parser, "512, of atoms 128")
     add_table_flags(parser)
 

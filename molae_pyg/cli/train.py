@@ -4,8 +4,10 @@ import argparse
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.cli.arguments import add_coordinates, add_table_flags, add_verb, resumable
 from molae_pyg.evaluation.flags import CHEMBL, add_recipe
+from molae_pyg.model_files import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from molae_pyg.tables.formats import Cells
@@ -59,10 +61,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="beside the encoder; auto (default) chooses in each fold",
     )
     add("--conformers", type=int, metavar="K", help="of a molecule; default: 1")
-    add_recipe(parser, "published")
+    add_recipe(parser, DEFAULT_RECIPE)
     add_coordinates(parser, None, "generated")
     add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
-    what = "name or folder; default: molae-graph"
+    what = f"name or folder; default: {DEFAULT_WEIGHTS}"
     add("--weights", metavar="NAME|MODEL", help=what)
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")
     what = "rare classes weigh as much as frequent ones; probabilities are calibrated all the same"
@@ -141,10 +143,10 @@ def _settings(flags: dict[str, Any]) -> "tuple[FitSettings, list[str] | None]":
     if flags["like"]:
         earlier = FittedModel.load(flags["like"])
         known = earlier.info["identity"]["settings"]
-        training, given = known["training"] | training, known | given
         targets = targets or [target.name for target in earlier.targets]
-    settings = FitSettings(**given | {"training": training})
-    return settings, targets
+        given["training"] = known["training"] | training
+        return FitSettings.of(known, **given), targets
+    return FitSettings(**given, training=training), targets
 
 
 def _describe_columns(settings: "FitSettings", cells: "Cells", table: Any) -> None:

@@ -1,5 +1,6 @@
 """What regression and classification of molecules share: the fit, the folder, the warnings."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from molae_pyg.chem.options import InputError
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.estimators.featurizer import molecular
 from molae_pyg.estimators.inputs import (
     Labels,
@@ -22,6 +24,7 @@ from molae_pyg.estimators.inputs import (
 from molae_pyg.estimators.kept_folder import KeptFolder
 from molae_pyg.inference import Explanation
 from molae_pyg.metrics import TaskType
+from molae_pyg.model_files import DEFAULT_WEIGHTS
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, FittedModel, fit, write_report
@@ -52,8 +55,8 @@ ARGUMENTS = """
         features: Features beside the encoder: ``"none"``, ``"descriptors"``, ``"ecfp"``,
             ``"both"``, or ``"auto"`` (default), which chooses in each fold.
         conformers: Number of conformers of a molecule. default: 1.
-        weights: Name of shipped weights, folder, or official ``.pt`` file. default: None,
-            ``"molae-graph"`` if frozen, ``"molae-small"`` to be fine-tuned.
+        weights: Name of shipped weights, folder, or official ``.pt`` file. default:
+            ``"molae-graph"``.
         training: Settings of fine-tuning, see :class:`~molae_pyg.workflow.FitSettings`. default:
             None.
         baselines: Whether the forest and the descriptors are fitted on the same folds, for the
@@ -63,7 +66,7 @@ ARGUMENTS = """
         folder: Folder of the fit, which stays and from which a killed fit resumes; not for
             cross-validation. default: None, a temporary one.
         random_state: Seed of folds, conformers and initial weights. default: 0.
-        recipe: How conformers are made, ``"published"`` (default), ``"fast"`` or ``"flat"``, see
+        recipe: How conformers are made, ``"fast"`` (default), ``"published"`` or ``"flat"``, see
             :func:`~molae_pyg.chem.from_smiles`.
 
     Attributes:
@@ -85,13 +88,13 @@ class MoleculeModel(BaseEstimator):
         frozen: bool = True,
         features: str = "auto",
         conformers: int = 1,
-        weights: str | None = None,
+        weights: str = DEFAULT_WEIGHTS,
         training: dict[str, Any] | None = None,
         baselines: bool = False,
         cache: bool = True,
         folder: str | Path | None = None,
         random_state: Any = 0,
-        recipe: str = "published",
+        recipe: str = DEFAULT_RECIPE,
     ) -> None:
         self.folds = folds
         self.split = split
@@ -222,7 +225,7 @@ class MoleculeModel(BaseEstimator):
                 f"{path}: target {others[0].name!r} is of kind {others[0].kind}, which "
                 f"{cls.__name__} does not predict. FittedModel.load reads every model"
             )
-        found = folder.model.info["identity"]["settings"]
+        found = asdict(FitSettings.of(folder.model.info["identity"]["settings"]))
         settings = {name: found[name] for name in cls._get_param_names() if name in found}
         settings["training"] = settings.get("training") or None
         estimator = cls(**settings, random_state=found["seed"])

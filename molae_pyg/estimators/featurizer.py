@@ -10,7 +10,9 @@ from sklearn.utils.validation import check_is_fitted
 from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.descriptors import NAMES
 from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.estimators.inputs import molecules_of, seed_of, warn_of_lost
+from molae_pyg.model_files import DEFAULT_WEIGHTS
 from molae_pyg.workflow.feature_cache import FeatureCache
 from molae_pyg.workflow.features import CANDIDATES, DESCRIPTORS, ECFP, ENCODER, make_features
 from molae_pyg.workflow.molecules import Molecules
@@ -35,7 +37,7 @@ class MolAEFeaturizer(TransformerMixin, BaseEstimator):
         cache: Whether conformers and features of SMILES are kept in ``$MOLAE_CACHE`` and taken from
             there. default: true.
         random_state: Seed of the conformers. default: 0.
-        recipe: How conformers are made, as for :class:`MolAERegressor`. default: ``"published"``.
+        recipe: How conformers are made, as for :class:`MolAERegressor`. default: ``"fast"``.
 
     Attributes:
         encoder_: The encoder.
@@ -44,12 +46,12 @@ class MolAEFeaturizer(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        weights: str = "molae-graph",
+        weights: str = DEFAULT_WEIGHTS,
         features: str = "none",
         conformers: int = 1,
         cache: bool = True,
         random_state: Any = 0,
-        recipe: str = "published",
+        recipe: str = DEFAULT_RECIPE,
     ) -> None:
         self.weights = weights
         self.features = features

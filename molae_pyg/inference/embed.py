@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from molae_pyg.chem.featurizer import canonical_smiles, stream
 from molae_pyg.chem.graph import add_graph
 from molae_pyg.chem.options import RECIPE_VERSION, Options
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference.batches import in_batches
 from molae_pyg.inference.cache import EmbeddingCache, cache_folder
@@ -48,7 +49,7 @@ def embed(
     precision: str = "auto",
     on_error: OnError = "raise",
     readout: EmbedReadout = "cls, mean",
-    recipe: str = "published",
+    recipe: str = DEFAULT_RECIPE,
 ) -> np.ndarray:
     """Returns the vector of each molecule, averaged over conformers.
 
@@ -70,7 +71,8 @@ def embed(
             is NaN, and one warning counts such rows and gives the reason of the first ones.
         readout: ``"cls"``, ``"mean"`` (over atoms), or ``"cls, mean"`` (default), both joined, with
             which linear models are better and conformers differ less than with ``"cls"``.
-        recipe: How conformers of SMILES are made, see :func:`~molae_pyg.chem.from_smiles`.
+        recipe: How conformers of SMILES are made, ``"fast"`` (default), ``"published"`` or
+            ``"flat"``, see :func:`~molae_pyg.chem.from_smiles`, whose default is another.
 
     Returns:
         float32 ``[n, 2 C]``, or ``[n, C]`` for one readout; rows in the order of the molecules.

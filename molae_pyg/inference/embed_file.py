@@ -14,6 +14,7 @@ from torch import nn
 
 from molae_pyg._version import __version__
 from molae_pyg.chem.options import InputError, Options
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.chem.records import Record
 from molae_pyg.chem.workers import WorkerPool
 from molae_pyg.durable import sha256_of
@@ -147,7 +148,7 @@ def embed_file(
             ``"generated"``: those of its records are not used. (default: those of a record if it
             has some)
         recipe: How conformers are made, see :func:`~molae_pyg.chem.from_smiles`. (default: that of
-            the model, or ``"published"``)
+            the model, or ``"fast"``)
         engine: ``"local"`` (default): processes make conformers, and this one runs the encoder; or
             ``"ray"``: each part is a task on a core of the Ray cluster that is connected, else of
             that of the environment variable ``RAY_ADDRESS``, else of one that is started here.
@@ -198,6 +199,7 @@ def embed_file(
 
 
 def _options(kept: dict | None, num_conformers: int | None, recipe: str | None) -> Options:
+    kept = {"recipe": DEFAULT_RECIPE} if kept is None else kept
     options = Options.of(kept).with_recipe(recipe)
     if num_conformers is None:
         num_conformers = options.num_conformers or 1

@@ -187,10 +187,10 @@ class MolAEEncoder(ShowsArguments, Encodes, Pretrained, nn.Module):
         return x, pair, slots, keep, whole
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike) -> "MolAEEncoder":
+    def from_pretrained(cls, name_or_path: str | os.PathLike | None = None) -> "MolAEEncoder":
         """Reads a saved encoder, or that of a saved :class:`MolAE` or :class:`MolAEPredictor`.
 
-        Names, mode and errors are those of :meth:`MolAE.from_pretrained`.
+        Names, default, mode and errors are those of :meth:`MolAE.from_pretrained`.
         """
         return load_encoder(cls, name_or_path).eval()
 

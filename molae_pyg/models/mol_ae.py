@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from molae_pyg import official_checkpoint
 from molae_pyg.chem.elements import MASK
+from molae_pyg.chem.recipes import DEFAULT_RECIPE
 from molae_pyg.models.encoder import EncoderOutput, MolAEEncoder, init_weights
 from molae_pyg.models.encoding import Encodes
 from molae_pyg.models.pretrained import Pretrained
@@ -207,7 +208,7 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         precision: str = "auto",
         on_error: Literal["raise", "nan"] = "raise",
         readout: Literal["cls", "mean", "cls, mean"] = "cls, mean",
-        recipe: str = "published",
+        recipe: str = DEFAULT_RECIPE,
     ) -> np.ndarray:
         """Vectors of n SMILES, float32 ``[n, 2 C]``, each the mean over its conformers.
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from molae_pyg import checkpoint, model_files
 from molae_pyg._version import __version__
+from molae_pyg.model_files import DEFAULT_WEIGHTS, CheckpointError
 
 _CARD = """---
 library_name: molae_pyg
@@ -34,19 +35,21 @@ class Pretrained:
         checkpoint.save(self, folder)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | os.PathLike) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike | None = None) -> Self:
         """Reads a saved model, with its exact weights and in evaluation mode.
 
         Args:
             name_or_path: A folder of :meth:`save_pretrained`, the name of weights that ship with
                 the package, or a repository of the Hugging Face hub, ``"hf://org/name"`` (``hf://``
                 may be omitted if there is no such folder; ``"hf://org/name@v1"`` is a revision).
+                (default: of :class:`MolAE` and :class:`MolAEEncoder` ``"molae-graph"``, which ships
+                with the package; other classes need a name)
 
         Raises:
             CheckpointError: There is no such model, it is damaged or of another class, or the hub
                 cannot be reached.
         """
-        return checkpoint.load(cls, name_or_path).eval()
+        return checkpoint.load(cls, name_or_default(cls, name_or_path)).eval()
 
     def push_to_hub(self, name: str, private: bool = False) -> str:
         """Saves the model in a repository of the Hugging Face hub.
@@ -73,11 +76,23 @@ class Pretrained:
             return model_files.upload(folder, name, card, private)
 
 
-def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike) -> nn.Module:
+def name_or_default(cls: type, name_or_path: str | os.PathLike | None) -> str | os.PathLike:
+    """Returns the name that was given, or that of the shipped weights of a class."""
+    if name_or_path is not None:
+        return name_or_path
+    if cls.__name__ not in ("MolAE", "MolAEEncoder"):
+        raise CheckpointError(
+            f"no weights of {cls.__name__} ship with the package: give from_pretrained the folder "
+            "of a saved model, or the name of a repository"
+        )
+    return DEFAULT_WEIGHTS
+
+
+def load_encoder(cls: type[nn.Module], name_or_path: str | os.PathLike | None) -> nn.Module:
     """See :meth:`MolAEEncoder.from_pretrained <molae_pyg.models.MolAEEncoder.from_pretrained>`."""
     from molae_pyg import models  # they import the encoder
 
-    folder = _of_training(model_files.find_folder(name_or_path))
+    folder = _of_training(model_files.find_folder(name_or_default(cls, name_or_path)))
     having_one = {
         "MolAE": models.MolAE,
         "ChemistryMolAE": models.ChemistryMolAE,

@@ -1,10 +1,12 @@
 """Settings of ``molae train``, which are checked before any work starts."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 from molae_pyg.chem.options import InputError, Options, named_recipe
+from molae_pyg.chem.recipes import DEFAULT_RECIPE, PUBLISHED
 from molae_pyg.inference.file_rows import Coordinates
+from molae_pyg.model_files import DEFAULT_WEIGHTS
 from molae_pyg.nn.arguments import size
 from molae_pyg.training import Finetuning
 from molae_pyg.workflow.features import CANDIDATES
@@ -37,8 +39,9 @@ class FitSettings:
             ``readout`` and ``pooler_dropout``.
         tune: Number of trials of settings of fine-tuning in each fold, judged on rows inside its
             training rows. default: 0, none.
-        recipe: How conformers are made: ``"published"`` (default), ``"fast"`` or ``"flat"``, see
-            :func:`~molae_pyg.chem.from_smiles`. The model predicts with the same.
+        recipe: How conformers are made: ``"fast"`` (default), ``"published"`` or ``"flat"``, see
+            :func:`~molae_pyg.chem.from_smiles`. The model predicts with the same. Not to be given
+            with ``coordinates="file"``.
         extra: Columns of the table that the read-out sees beside the molecule: numbers, words, or
             SMILES of another molecule. default: none.
 
@@ -51,7 +54,7 @@ class FitSettings:
     frozen: bool = True
     features: str = "auto"
     conformers: int = 1
-    weights: str | None = None
+    weights: str = DEFAULT_WEIGHTS
     seed: int = 0
     baselines: bool = True
     class_weights: bool = False
@@ -59,11 +62,12 @@ class FitSettings:
     tune: int = 0
     coordinates: Coordinates = "generated"
     extra: list[str] = field(default_factory=list)
-    recipe: str = "published"
+    recipe: str | None = None
 
     def __post_init__(self) -> None:
-        if self.weights is None:
-            object.__setattr__(self, "weights", "molae-graph")
+        if self.recipe is None:  # "published" is what a folder keeps if no conformers are made
+            kept = PUBLISHED.key if self.coordinates == "file" else DEFAULT_RECIPE
+            object.__setattr__(self, "recipe", kept)
         try:
             size("folds", self.folds)
             size("conformers", self.conformers)
@@ -76,7 +80,7 @@ class FitSettings:
         except ValueError as error:
             raise InputError(str(error)) from None
         object.__setattr__(self, "recipe", self.options.recipe)  # with its version
-        if self.coordinates == "file" and self.recipe != "published":
+        if self.coordinates == "file" and self.recipe != PUBLISHED.key:
             raise InputError(
                 f"recipe {self.recipe!r} makes conformers, and coordinates='file' takes those of "
                 "the file: give one of the two"
@@ -101,6 +105,18 @@ class FitSettings:
                 "only fine-tuning has settings to tune (--finetune): features, kernel and penalty "
                 "of the read-out are always chosen by cross-validation inside the training rows"
             )
+
+    @classmethod
+    def of(cls, kept: dict[str, Any], **changes: Any) -> Self:
+        """Returns settings that :meth:`to_dict` returned, with changes.
+
+        A missing recipe is the published one. It is not taken over for other coordinates.
+        """
+        found = {"coordinates": "generated"} | kept
+        recipe = {"recipe": found.pop("recipe", PUBLISHED.key)}
+        if changes.get("coordinates", found["coordinates"]) != found["coordinates"]:
+            recipe = {}
+        return cls(**found | recipe | changes)
 
     @property
     def options(self) -> Options:

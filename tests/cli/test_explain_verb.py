@@ -58,7 +58,7 @@ def test_a_folder_of_molae_train(table, tmp_path):
     smiles = ["C" * n + end for n in range(1, 6) for end in ("O", "N")]
     y = torch.tensor([[float(len(s))] for s in smiles])
     fitted = Table(smiles, y, ["size"], ["regression"])
-    fit(fitted, tmp_path / "fitted", FitSettings(folds=1, features="ecfp"))
+    fit(fitted, tmp_path / "fitted", FitSettings(folds=1, features="ecfp", weights="molae-small"))
     page = tmp_path / "out.html"
     assert main(["explain", str(tmp_path / "fitted"), str(table), str(page)]) == 0
     assert pd.read_csv(page.with_suffix(".csv"))["size"].notna().all()

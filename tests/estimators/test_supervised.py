@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 
 from molae_pyg import MolAEClassifier, MolAERegressor, from_smiles
 from molae_pyg.chem import featurize
+from molae_pyg.chem.options import Options
 from molae_pyg.cli import main
 from molae_pyg.workflow import FittedModel
 
@@ -164,13 +165,17 @@ def test_several_targets_with_missing_labels(smiles, weight, settings):
     assert model.score(smiles, y) > 0.8
 
 
-def test_the_recipe_of_conformers_is_kept(smiles, weight, settings):
-    fast = MolAERegressor(**settings | {"features": "none", "folds": 2, "recipe": "fast"})
-    model = clone(fast).fit(smiles, weight).model_
-    assert model.info["recipe"]["recipe"] == "fast-1"
-    (made,) = model.molecules(smiles[:1], True).molecules
-    fast = from_smiles(smiles[0], recipe="fast").pos
-    assert made.conformers[:, 0].numpy() == pytest.approx(fast.numpy(), abs=1e-3)  # as stored
+def test_the_recipe_of_conformers_is_kept(smiles, weight, settings, tmp_path):
+    quick = settings | {"features": "none", "folds": 2}
+    for recipe in ("fast", "published"):
+        estimator = clone(MolAERegressor(**quick, recipe=recipe)).fit(smiles, weight)
+        assert Options.of(estimator.model_.info["recipe"]).recipe.startswith(recipe)
+        estimator.save(tmp_path / recipe)
+        again = MolAERegressor.load(tmp_path / recipe)
+        assert again.recipe.startswith(recipe)
+        (made,) = again.model_.molecules(smiles[:1], True).molecules
+        expected = from_smiles(smiles[0], recipe=recipe).pos
+        assert made.conformers[:, 0].numpy() == pytest.approx(expected.numpy(), abs=1e-3)
 
 
 def test_one_fold_has_no_intervals(smiles, weight, amine, settings):

@@ -119,7 +119,7 @@ def test_atoms_are_numbered_as_in_the_smiles(model, tmp_path):
     match = list(mols[2].GetSubstructMatch(mols[0]))
     x, y = (part.filter(regex="^x").to_numpy() for part in (first, second))
     assert np.allclose(x, y[match], atol=1e-5)
-    data = from_smiles(Chem.MolToSmiles(mol))
+    data = from_smiles(Chem.MolToSmiles(mol), recipe="fast")
     with torch.no_grad():
         expected = model.encoder(data.z, data.pos).x[data.atom_map.argsort()]
     assert np.allclose(x, expected, atol=1e-5)
@@ -184,13 +184,15 @@ def test_the_recipe_of_conformers_is_that_of_the_model_or_the_call(tmp_path):
     smiles = "CC(C)Cc1ccc(cc1)C(C)C(=O)O"
     model = MolAE.from_pretrained("molae-small")
     predictor = MolAEPredictor(model.encoder)
-    predictor.recipe = Options(1, recipe="fast").to_dict()
+    predictor.recipe = Options(1).to_dict()  # without a name, as all before there were others
     (tmp_path / "data.smi").write_text(f"{smiles}\n")
-    for recipe, settings in (("fast", {}), ("flat", {"recipe": "flat"})):
-        found = read(run(predictor, tmp_path / "data.smi", **settings)).filter(regex="^x")
-        expected = model.embed([smiles], recipe=recipe)
-        assert np.allclose(found, expected, atol=1e-5)
-        assert not np.allclose(found, model.embed([smiles]), atol=1e-3)
+    vectors = {name: model.embed([smiles], recipe=name) for name in ("published", "fast", "flat")}
+    calls = {"published": (predictor, {}), "flat": (predictor, {"recipe": "flat"})}
+    calls["fast"] = model, {}  # which has none of its own
+    for recipe, (of, settings) in calls.items():
+        found = read(run(of, tmp_path / "data.smi", **settings)).filter(regex="^x")
+        fits = [name for name in vectors if np.allclose(found, vectors[name], atol=1e-5)]
+        assert fits == [recipe]
     with pytest.raises(ValueError, match="unknown recipe 'quick'"):
         run(predictor, tmp_path / "data.smi", recipe="quick")
 
@@ -211,7 +213,7 @@ def test_encoders_with_a_graph_see_it(graph_model, table, readout):
     expected = embed(graph_model, good, cache=False, precision="32-true", readout=readout)
     x = read(run(graph_model, table, readout=readout)).drop(BAD).filter(regex="^x")
     assert np.allclose(x, expected, atol=1e-5)
-    data = from_smiles(good[0])
+    data = from_smiles(good[0], recipe="fast")
     with torch.no_grad():
         without = graph_model.encoder(data.z, data.pos)
     without = {"cls": without.molecule, "mean": without.x.mean(0, keepdim=True)}

@@ -30,7 +30,7 @@ def test_both_are_cls_and_the_mean_joined():
 
 def test_mean_is_that_over_the_atoms_of_a_molecule():
     model = small(False)
-    data = from_smiles(SMILES[1])
+    data = from_smiles(SMILES[1], recipe="fast")
     with torch.no_grad():
         wanted = model.encoder(data.z, data.pos).x.mean(0)
     np.testing.assert_allclose(embed(model, "mean", cache=False)[1], wanted, atol=1e-5)
@@ -46,7 +46,7 @@ def test_readouts_are_cached_apart():
 
 def test_encoder_with_a_graph_channel_receives_the_graph():
     model = small(True)
-    data = add_graph(from_smiles(SMILES[2]))
+    data = add_graph(from_smiles(SMILES[2], recipe="fast"))
     with torch.no_grad():
         wanted = model.encoder(data.z, data.pos, graph=batch_graph(data)).molecule[0]
         without = model.encoder(data.z, data.pos).molecule[0]

@@ -128,7 +128,7 @@ def test_a_finished_model_is_returned_at_once(fitted, table, weights):
         ({"seed": 1}, "settings.seed: 0 there, 1 now"),
         ({"folds": 4}, "settings.folds: 3 there, 4 now"),
         ({"features": "none"}, "settings.features: 'auto' there, 'none' now"),
-        ({"recipe": "fast"}, "settings.recipe: 'published' there, 'fast-1' now"),
+        ({"recipe": "published"}, "settings.recipe: 'fast-1' there, 'published' now"),
     ],
 )
 def test_other_settings_are_refused(fitted, table, weights, settings, message):
@@ -137,14 +137,16 @@ def test_other_settings_are_refused(fitted, table, weights, settings, message):
 
 
 def test_a_model_predicts_by_the_recipe_of_its_training(fitted, table, weights, tmp_path):
-    """A folder without the key, as all were written before there were recipes, is published."""
-    assert "recipe" not in {**fitted.info["recipe"], **fitted.info["identity"]["settings"]}
-    model = train(table, tmp_path / "model", weights, recipe="fast", features="none", folds=2)
-    assert model.info["identity"]["settings"]["recipe"] == "fast-1"
-    loaded = FittedModel.load(model.folder)
-    molecules = loaded.molecules([SMILES[0]], True).molecules
-    fast = from_smiles(SMILES[0], recipe="fast").pos
-    assert torch.allclose(molecules[0].conformers[:, 0], fast, atol=1e-3)
+    """A folder without the key is published: it was the default, and is not named."""
+    folder = tmp_path / "model"
+    before = train(table, folder, weights, recipe="published", features="none", folds=2)
+    assert "recipe" not in {**before.info["recipe"], **before.info["identity"]["settings"]}
+    assert fitted.info["identity"]["settings"]["recipe"] == "fast-1"  # the default
+    for model, recipe in ((before, "published"), (fitted, "fast")):
+        loaded = FittedModel.load(model.folder)
+        molecules = loaded.molecules([SMILES[0]], True).molecules
+        expected = from_smiles(SMILES[0], recipe=recipe).pos
+        assert torch.allclose(molecules[0].conformers[:, 0], expected, atol=1e-3)
     loaded.recipe = "flat"
     with pytest.warns(
         UserWarning, match="by the recipe 'fast-1', those of these molecules by 'flat-1'"
