@@ -242,5 +242,14 @@ def load_official_encoder(cls: type[Model], file: OfficialFile) -> tuple[Model, 
 
 
 def to_official(model: nn.Module) -> dict[str, Tensor]:
-    """Returns copies of our weights under the official keys, equal bit by bit."""
+    """Returns copies of our weights under the official keys, equal bit by bit.
+
+    Raises:
+        ValueError: The encoder has a graph channel, which the official code does not have.
+    """
+    if model.encoder.config.get("graph"):
+        raise ValueError(
+            "the official code has no graph channel: only models with graph=False, such as "
+            "molae-small, can be written for it"
+        )
     return {official_name(k): v.detach().clone() for k, v in model.state_dict().items()}

@@ -251,6 +251,11 @@ def test_decoder_with_a_width_of_its_own(tmp_path, ffn_channels):
     goldens.assert_same_weights(MolAE.from_pretrained(tmp_path / "ours"), model)
 
 
+def test_a_model_with_a_graph_channel_cannot_be_written():
+    with pytest.raises(ValueError, match="the official code has no graph channel: only models"):
+        MolAE(16, 24, 4, 1, 1, num_gaussians=8, graph=True).to_official()
+
+
 @pytest.mark.parametrize("given", [None, 24])
 def test_decoder_as_wide_as_the_encoder_leaves_the_config_as_it_was(given):
     model = MolAE(16, 24, 4, 1, 1, num_gaussians=8, decoder_ffn_channels=given)

@@ -12,7 +12,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from molae_pyg.chem.options import InputError
-from molae_pyg.chem.recipes import DEFAULT_RECIPE
+from molae_pyg.chem.recipes import DEFAULT_RECIPE, recipe_named
 from molae_pyg.estimators.featurizer import molecular
 from molae_pyg.estimators.inputs import (
     Labels,
@@ -228,6 +228,8 @@ class MoleculeModel(BaseEstimator):
         found = asdict(FitSettings.of(folder.model.info["identity"]["settings"]))
         settings = {name: found[name] for name in cls._get_param_names() if name in found}
         settings["training"] = settings.get("training") or None
+        recipe = recipe_named(found["recipe"])  # without its version, if that is the last one
+        settings["recipe"] = recipe.name if recipe_named(recipe.name) == recipe else recipe.key
         estimator = cls(**settings, random_state=found["seed"])
         classes = [class_values(target.classes) for target in targets]
         estimator._take(folder, len(targets) == 1, classes)

@@ -230,5 +230,8 @@ class MolAE(ShowsArguments, Encodes, Pretrained, nn.Module):
         return official_checkpoint.load_official(cls, file).eval()
 
     def to_official(self) -> dict[str, Tensor]:
-        """Returns the weights under the official key names, in the official shapes."""
+        """Returns the weights under the official key names, in the official shapes.
+
+        Raises ValueError for a model with a graph channel, which the official code does not have.
+        """
         return official_checkpoint.to_official(self)
