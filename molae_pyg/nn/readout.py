@@ -9,7 +9,7 @@ from torch_geometric.utils import segment
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.dense import NUM_SPECIAL
 
-Readout = Literal["cls", "mean", "sum", "max", "atomwise"]
+Readout = Literal["cls", "mean", "sum", "max", "atomwise", "cls, mean"]
 
 
 class PropertyHead(ShowsArguments, nn.Module):
@@ -19,13 +19,17 @@ class PropertyHead(ShowsArguments, nn.Module):
     published) or the atoms pooled by :func:`torch_geometric.utils.segment` (which uses the kernels
     of torch-scatter if that package is installed). ``"atomwise"`` applies the head to each atom
     and adds up the results, for properties that grow with the molecule, such as energies
-    (`SchNet <https://arxiv.org/abs/1706.08566>`_).
+    (`SchNet <https://arxiv.org/abs/1706.08566>`_). ``"cls, mean"`` has no hidden layer: the head is
+    ``out(drop(h))``, where h is CLS joined with the mean over the atoms. It can begin as a linear
+    model of the frozen encoder's vectors, see ``linear_start`` of
+    :class:`~molae_pyg.training.Finetuning`.
 
     Args:
         channels: Width C.
         num_tasks: Number of tasks T.
-        dropout: Dropout before both linear layers, default: 0.
-        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"`` or ``"atomwise"``.
+        dropout: Dropout before each linear layer, default: 0.
+        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"``, ``"atomwise"`` or
+            ``"cls, mean"``.
 
     Shapes:
         x ``[N, C]``, molecule ``[B, C]``, ptr ``[B + 1]`` (first atom of each molecule) ->
@@ -40,14 +44,18 @@ class PropertyHead(ShowsArguments, nn.Module):
             raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
         self.channels, self.num_tasks, self.readout = channels, num_tasks, readout
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(channels, channels)
-        self.out = nn.Linear(channels, size("num_tasks", num_tasks))
+        self.dense = None if readout == "cls, mean" else nn.Linear(channels, channels)
+        width = 2 * channels if readout == "cls, mean" else channels
+        self.out = nn.Linear(width, size("num_tasks", num_tasks))
 
     def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
         if self.readout == "atomwise":
             return segment(self._head(x), ptr, reduce="sum")
-        pooled = molecule if self.readout == "cls" else segment(x, ptr, reduce=self.readout)
-        return self._head(pooled)  # [B, C] -> [B, T]
+        if self.readout == "cls":
+            return self._head(molecule)
+        if self.readout == "cls, mean":
+            return self._head(torch.cat([molecule, segment(x, ptr, reduce="mean")], 1))  # [B, 2 C]
+        return self._head(segment(x, ptr, reduce=self.readout))  # [B, C] -> [B, T]
 
     def of_padded(self, x: Tensor, molecule: Tensor, mask: Tensor) -> Tensor:
         """The same for padded molecules, of which no shape depends on values: it can be exported.
@@ -64,14 +72,18 @@ class PropertyHead(ShowsArguments, nn.Module):
             top = x.masked_fill(~atom, -torch.inf).amax(1)  # [B, C]
             return self._head(top.masked_fill(~atom.any(1), 0.0))
         total = (x * atom).sum(1)  # [B, C]
-        return self._head(total if self.readout == "sum" else total / atom.sum(1).clamp(min=1))
+        if self.readout == "sum":
+            return self._head(total)
+        mean = total / atom.sum(1).clamp(min=1)
+        return self._head(mean if self.readout == "mean" else torch.cat([molecule, mean], 1))
 
     def of_atoms(self, x: Tensor) -> Tensor:
         """The head of each atom, not added up: x ``[N, C]`` -> ``[N, T]``."""
         return self._head(x)
 
     def _head(self, h: Tensor) -> Tensor:
-        h = torch.tanh(self.dense(self.dropout(h)))
+        if self.dense is not None:
+            h = torch.tanh(self.dense(self.dropout(h)))
         return self.out(self.dropout(h))
 
 

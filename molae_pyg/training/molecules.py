@@ -50,6 +50,11 @@ class Labelled(NamedTuple):
         return self.y[self.bounds[index] : self.bounds[index + 1]]
 
     @property
+    def by_size(self) -> np.ndarray:
+        """Order from small molecules to large ones ``[n]``."""
+        return np.argsort(self.num_atoms, kind="stable")
+
+    @property
     def exact(self) -> Tensor:
         """Labels without the bounds, which are NaN."""
         return self.y if self.side is None else self.y.where(self.side == 0, torch.nan)
@@ -245,12 +250,16 @@ class PropertyData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Returns the batches to validate on, from small molecules to large ones."""
-        valid, settings = self.valid, self.settings
+        return self.all_of(self.valid)
+
+    def all_of(self, part: Labelled) -> DataLoader:
+        """Returns batches with the conformers of all molecules, in the order ``part.by_size``."""
+        settings = self.settings
         items = HeldOutItems(
-            valid.molecules, self.dtype, valid.labels, settings.valid_conformers,
+            part.molecules, self.dtype, part.labels, settings.valid_conformers,
             self.needs_coordinates, self.graphs,
         )  # fmt: skip
-        order = np.argsort(valid.num_atoms, kind="stable").tolist()
+        order = part.by_size.tolist()
         size = 2 * settings.batch_size
         return DataLoader(items, size, sampler=order, generator=torch.Generator())
 

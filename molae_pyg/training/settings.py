@@ -56,6 +56,10 @@ class Finetuning:
         layer_decay: Factor of the learning rate from one layer of the encoder to the one below it
             (such as 0.8); default: 1, as published. See
             :func:`~molae_pyg.training.schedule.layer_scales`.
+        linear_start: Whether the head begins as the linear model of the frozen encoder's vectors
+            that predicts the validation molecules best, so that training refines what the encoder
+            knows already; default: false, as published. The model's readout must be
+            ``"cls, mean"``. See :class:`~molae_pyg.training.linear_start.LinearStart`.
 
     Raises:
         ValueError: A setting is out of range, has another type, or is an unknown name.
@@ -77,6 +81,7 @@ class Finetuning:
     class_weights: bool = False
     head_epochs: int = 0
     layer_decay: float = 1.0
+    linear_start: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "pool"):
@@ -94,8 +99,9 @@ class Finetuning:
         if self.metric is not None:
             check_choice("metric", self.metric, _METRICS)
         check_choice("precision", self.precision, NAMES)
-        if not isinstance(self.class_weights, bool):
-            raise ValueError(f"class_weights must be True or False, got {self.class_weights!r}")
+        for name in ("class_weights", "linear_start"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         size("head_epochs", self.head_epochs, least=0)
         if self.head_epochs >= self.epochs:
             raise ValueError(
@@ -109,7 +115,7 @@ class Finetuning:
 
         Folders of earlier versions are those of the same run.
         """
-        later = {"head_epochs", "layer_decay"}
+        later = {"head_epochs", "layer_decay", "linear_start"}
         return {
             field.name: getattr(self, field.name)
             for field in fields(self)

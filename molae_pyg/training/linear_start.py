@@ -1,0 +1,135 @@
+"""A head that begins as the best linear model of the frozen encoder's vectors.
+
+Fine-tuning from a random head moves the encoder before the head can read it, and loses some of what
+pre-training has learned (`Kumar et al., ICLR 2022 <https://arxiv.org/abs/2202.10054>`_).
+"""
+
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from molae_pyg.inference.readouts import vectors_of
+from molae_pyg.loss import property_loss
+from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
+from molae_pyg.models import PropertyModel
+from molae_pyg.training.molecules import Labelled, PropertyData
+from molae_pyg.training.property import PropertyModule
+
+#: Penalties on the squared weights that are tried, from strong to weak.
+PENALTIES = tuple(10.0**power for power in range(5, -3, -1))
+
+
+class _Part(NamedTuple):
+    """The molecules of a part: vectors ``[n, 2 C]``, labels ``[n, T]`` and bounds ``[n, T]``."""
+
+    x: Tensor
+    y: Tensor
+    bound: Tensor | None
+
+
+def check_linear(model: PropertyModel) -> None:
+    """Raises ValueError if a model has no head that can begin as a linear model."""
+    readout = getattr(getattr(model, "head", None), "readout", None)
+    if readout != "cls, mean" or not hasattr(model, "encoder"):
+        raise ValueError(
+            "linear_start fits a linear layer on the vectors of an encoder: the model's readout "
+            f"must be 'cls, mean', but that of this {type(model).__name__} is {readout!r}"
+        )
+
+
+class LinearStart(L.Callback):
+    r"""Fits the head to the vectors of the frozen encoder before the first update.
+
+    With standardised vectors :math:`x_i`, the loss :math:`\ell` of fine-tuning and m labels,
+
+    .. math::
+        \min_{W, b} \frac{1}{m} \sum_i \ell(W x_i + b, y_i) + \frac{\lambda}{m} \lVert W \rVert^2
+
+    so that it is a ridge regression for values and a logistic regression for classes. The penalty
+    :math:`\lambda` is the one of :data:`PENALTIES` that is best on the validation molecules.
+
+    Args:
+        metric: Name of the score that chooses.
+    """
+
+    def __init__(self, metric: str):
+        self.metric = metric
+
+    def on_fit_start(self, trainer: L.Trainer, module: PropertyModule) -> None:
+        model, data = module.model, trainer.datamodule
+        train, valid = (_vectors(module, data, part) for part in (data.train, data.valid))
+        center, width = train.x.mean(0), train.x.std(0)
+        width[width == 0] = 1.0
+        train, valid = (part._replace(x=(part.x - center) / width) for part in (train, valid))
+        sign = 1 if self.metric in LOWER_IS_BETTER else -1
+        found, weight, bias = [], None, None
+        for penalty in PENALTIES:
+            weight, bias = _fit(module, train, penalty, weight, bias)
+            score = sign * _score(model, valid, weight, bias)[self.metric]
+            found.append((score, weight, bias))
+        defined = [entry for entry in found if entry[0] == entry[0]]  # a score may be NaN
+        _, weight, bias = min(defined or found[-1:], key=lambda entry: entry[0])
+        with torch.no_grad():
+            out = model.head.out
+            out.weight.copy_(weight / width)
+            out.bias.copy_(bias - weight @ (center / width))
+
+
+def _vectors(module: PropertyModule, data: PropertyData, part: Labelled) -> _Part:
+    """Returns the vectors of molecules by the frozen encoder, as float64 on the CPU."""
+    encoder = module.model.encoder
+    vectors, was_training, found = vectors_of(encoder, "cls, mean"), encoder.training, []
+    encoder.eval()
+    with torch.no_grad():
+        for batch in tqdm(data.all_of(part), "vectors", delay=2.0, leave=False, disable=None):
+            found.append(vectors(batch.to(module.device)).double().cpu())
+    encoder.train(was_training)
+    order = torch.from_numpy(part.by_size)
+    bound = None if part.side is None else part.side[order]
+    return _Part(torch.cat(found), part.y[order].double(), bound)
+
+
+def _fit(
+    module: PropertyModule, train: _Part, penalty: float, weight: Tensor | None, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Minimises the loss with a penalty; begins at the weights of the last one."""
+    model, num_labels = module.model, int((~train.y.isnan()).sum())
+    mean, std = (model.of_tasks(x).double().cpu() for x in (model.mean, model.std))
+    y = (train.y - mean) / std
+    outputs, width = sum(model.num_outputs), train.x.size(1)
+    head = nn.Linear(width, outputs, dtype=torch.float64)
+    with torch.no_grad():
+        head.weight.copy_(torch.zeros(outputs, width) if weight is None else weight)
+        head.bias.copy_(torch.zeros(outputs) if bias is None else bias)
+    of_classes = module.class_weights
+    if of_classes is not None:
+        of_classes = [None if w is None else w.double().cpu() for w in of_classes]
+    solver = torch.optim.LBFGS(
+        head.parameters(), max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        predicted = head(train.x)  # [n, O]
+        loss = (
+            property_loss(predicted, y, module.losses, train.bound, model.num_outputs, of_classes)
+            + penalty / num_labels * head.weight.square().sum()
+        )
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        solver.step(closure)
+    return head.weight.detach(), head.bias.detach()
+
+
+def _score(model: PropertyModel, valid: _Part, weight: Tensor, bias: Tensor) -> dict[str, float]:
+    """Returns the scores of a linear model on the validation molecules."""
+    mean, std = (x.double().cpu() for x in (model.mean, model.std))
+    predicted = model.probabilities((valid.x @ weight.T + bias) * std + mean)  # [n, O]
+    scale = model.of_tasks(std)
+    y = valid.y.numpy()
+    return evaluate(y, predicted.numpy(), model.task_types, scale, model.num_outputs)
