@@ -56,5 +56,6 @@ def atom_slots(
     slot = torch.arange(batch.size(0), device=batch.device) - first[batch] + NUM_SPECIAL  # [N]
     if length is None:
         length = NUM_SPECIAL + (batch.size(0) if one_molecule else num_atoms.max().item())
+    torch._check(length >= NUM_SPECIAL)  # torch.compile does not know the value
     number = torch.arange(length, device=batch.device)  # [L]
     return Slots(batch, slot, number < (num_atoms + NUM_SPECIAL)[:, None])

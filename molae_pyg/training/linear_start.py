@@ -32,11 +32,16 @@ class _Part(NamedTuple):
 
 def check_linear(model: PropertyModel) -> None:
     """Raises ValueError if a model has no head that can begin as a linear model."""
-    readout = getattr(getattr(model, "head", None), "readout", None)
-    if readout != "cls, mean" or not hasattr(model, "encoder"):
+    if not hasattr(model, "encoder"):
         raise ValueError(
-            "linear_start fits a linear layer on the vectors of an encoder: the model's readout "
-            f"must be 'cls, mean', but that of this {type(model).__name__} is {readout!r}"
+            f"linear_start reads vectors of an encoder, but {type(model).__name__} has no encoder: "
+            "leave it out"
+        )
+    readout = getattr(getattr(model, "head", None), "readout", None)
+    if readout != "cls, mean":
+        raise ValueError(
+            "linear_start needs a head that is one linear layer: readout must be 'cls, mean', got "
+            f"{readout!r}"
         )
 
 

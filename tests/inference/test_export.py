@@ -16,7 +16,7 @@ from molae_pyg.inference import export_onnx, export_program
 from molae_pyg.inference.export import dense
 from molae_pyg.models import PositionedEncoder, PropertyModel
 
-READOUTS = ["cls", "mean", "sum", "max", "atomwise"]
+READOUTS = ["cls", "mean", "sum", "max", "atomwise", "cls, mean"]
 #: One molecule, one atom, one atom and molecules of several sizes.
 SIZES = [[5], [1], [1, 7], [4, 1, 12, 9]]
 ATOL = 1e-4

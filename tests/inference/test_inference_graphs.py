@@ -149,7 +149,7 @@ def test_rdkit_molecules_have_the_graph():
     assert sorted(charge) == [3, 4, 4, 4, 4, 4]  # one atom of charge -1
 
 
-@pytest.mark.parametrize("readout", ["cls", "mean", "atomwise"])
+@pytest.mark.parametrize("readout", ["cls", "mean", "atomwise", "cls, mean"])
 def test_an_atom_that_is_left_out_takes_its_features_along(readout):
     model = predictor(readout=readout)
     data = add_graph(from_smiles(SMILES[0]))

@@ -114,7 +114,7 @@ def test_molecules_without_atoms(model):
         assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("readout", ["cls", "mean", "sum", "max", "atomwise"])
+@pytest.mark.parametrize("readout", ["cls", "mean", "sum", "max", "atomwise", "cls, mean"])
 def test_predictor_has_a_row_for_each_molecule(model, readout):
     predictor = MolAEPredictor(model.encoder, readout=readout).eval()
     out = predictor(Z, POS, BATCH, batch_size=3)

@@ -5,7 +5,7 @@ import pytest
 
 from molae_pyg.training import Finetuning, Pretraining
 
-LATER = {"head_epochs", "layer_decay"}
+LATER = {"head_epochs", "layer_decay", "linear_start"}
 COUNTS = (0, -1, 1.5, "3", None, True, math.nan)
 NUMBERS = ("1e-4", None, math.nan, math.inf, -1.0, True, [1.0])
 BAD = {
@@ -24,6 +24,7 @@ BAD = {
         "metric": ("RMSE", "val_rmse", "", 1),
         "precision": ("bf16-true", "fp32", "16-mixed", None, 32),
         "class_weights": (1, "balanced", None),
+        "linear_start": (1, "ridge", None),
         "head_epochs": (*COUNTS[1:], 40),
         "layer_decay": (*NUMBERS, 0, 1.1),
     },
