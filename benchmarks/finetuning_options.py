@@ -5,7 +5,8 @@ Command: python benchmarks/finetuning_options.py --root DATA [--seeds 3] [--fini
 Method: molae-graph is fine-tuned on FreeSolv, ESOL and BACE, one option changed at a time, with
 few epochs (10, 5 and 3), one conformer, batches of 32 molecules, fp32. Each seed has a scaffold
 split of its own and sets the head and the order; all options see the same. The score is that of the
-best epoch on the validation rows, which have chosen it; test rows are not read. "average of 3" is
+best epoch on the validation rows, which have chosen it; test rows are not read. The readout is the
+mean over the atoms, with linear_start CLS joined with it. "average of 3" is
 the mean prediction of three runs with the settings of the package whose heads and orders differ.
 Finished runs are kept in --output; the same command makes the missing ones. --finished makes no run
 and writes the table of those that are there.
@@ -35,6 +36,7 @@ EPOCHS = {"freesolv": 10, "esol": 5, "bace": 3}
 COMMON = {"batch_size": 32, "lr": 5e-4, "pair_budget": 20_000, "pool": 4, "precision": "32-true"}
 OPTIONS = {
     "default": {},
+    "linear_start=True": {"linear_start": True},
     "head_epochs=1": {"head_epochs": 1},
     "layer_decay=0.8": {"layer_decay": 0.8},
     "ema_decay=0.98": {"ema_decay": 0.98},
@@ -52,7 +54,8 @@ def run(dataset: MoleculeNet, name: str, option: str, seed: int) -> float:
     for start in range(3 if option == "average of 3" else 1):
         torch.manual_seed(seed + 100 * start)
         model = MolAEPredictor(
-            load_encoder("molae-graph"), dataset.num_tasks, pooler_dropout=0.1, readout="mean",
+            load_encoder("molae-graph"), dataset.num_tasks, pooler_dropout=0.1,
+            readout="cls, mean" if settings.linear_start else "mean",
             task_type=dataset.task_type,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +117,7 @@ def main() -> None:
     done = {(r["dataset"], r["option"], r["seed"]) for r in finished(output)}
     planned = [
         (name, option, seed)
-        for options in (list(OPTIONS)[:4], list(OPTIONS)[4:])
+        for options in (list(OPTIONS)[:2], list(OPTIONS)[2:5], list(OPTIONS)[5:])
         for seed in range(args.seeds)
         for name in args.datasets
         for option in options
