@@ -20,7 +20,7 @@ from molae_pyg.metrics import LOWER_IS_BETTER, choosing_metric, evaluate
 from molae_pyg.models import PropertyModel
 from molae_pyg.models.encoding import sees_graph
 from molae_pyg.training.course import CourseLogger
-from molae_pyg.training.linear_start import LinearStart, check_linear
+from molae_pyg.training.linear_start import LinearStart
 from molae_pyg.training.molecules import PropertyData, check_labelled
 from molae_pyg.training.property import PropertyModule
 from molae_pyg.training.run import DurableCheckpoints, RunFolder
@@ -175,9 +175,8 @@ def finetune(
         model, settings.lr, settings.warmup, settings.weight_decay,
         settings.loss, settings.pair_budget, seed, layer_decay=settings.layer_decay,
     )  # fmt: skip
-    head_first = [HeadFirst(model, settings.head_epochs)] if settings.head_epochs else []
-    if settings.linear_start:
-        check_linear(model)
+    starts: list[L.Callback] = [LinearStart(model, metric)] if settings.linear_start else []
+    starts += [HeadFirst(model, settings.head_epochs)] if settings.head_epochs else []
     recipe = getattr(train, "recipe", None) if recipe is None else recipe
     train = check_labelled(train, "train", model)
     valid = check_labelled(valid, "valid", model, True, settings.valid_conformers)
@@ -204,7 +203,7 @@ def finetune(
             result = run.restore(model)
         else:
             data = PropertyData(train, valid, model, settings, seed, recipe)
-            progress = _train(module, data, run, metric, head_first)
+            progress = _train(module, data, run, metric, starts)
             if progress.weights is None:
                 raise ValueError(
                     "the validation metric was NaN in every epoch: no epoch can be chosen"
@@ -223,11 +222,10 @@ def _train(
     data: PropertyData,
     run: RunFolder,
     metric: str,
-    head_first: list[HeadFirst],
+    starts: list[L.Callback],
 ) -> Progress:
     """Trains to the last epoch, from the checkpoint if there is one."""
     settings, state = data.settings, run.state()
-    start = [LinearStart(metric)] if settings.linear_start and state is None else []
     progress = Progress() if state is None else Progress(**state["progress"])
     if progress.done:
         return progress
@@ -235,7 +233,7 @@ def _train(
     ema = [EMAWeightAveraging(decay=settings.ema_decay)] if settings.ema_decay else []
     bar = ProgressBar("fine-tuning", ("train_loss_epoch", f"val_{metric}"))
     trainer = make_trainer(
-        [bar, *start, *head_first, *ema, BestEpoch(run, metric, settings.patience, progress)],
+        [bar, *starts, *ema, BestEpoch(run, metric, settings.patience, progress)],
         devices=1,
         logger=CourseLogger(run.course),
         log_every_n_steps=10,

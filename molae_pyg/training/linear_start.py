@@ -30,21 +30,6 @@ class _Part(NamedTuple):
     bound: Tensor | None
 
 
-def check_linear(model: PropertyModel) -> None:
-    """Raises ValueError if a model has no head that can begin as a linear model."""
-    if not hasattr(model, "encoder"):
-        raise ValueError(
-            f"linear_start reads vectors of an encoder, but {type(model).__name__} has no encoder: "
-            "leave it out"
-        )
-    readout = getattr(getattr(model, "head", None), "readout", None)
-    if readout != "cls, mean":
-        raise ValueError(
-            "linear_start needs a head that is one linear layer: readout must be 'cls, mean', got "
-            f"{readout!r}"
-        )
-
-
 class LinearStart(L.Callback):
     r"""Fits the head to the vectors of the frozen encoder before the first update.
 
@@ -57,13 +42,30 @@ class LinearStart(L.Callback):
     :math:`\lambda` is the one of :data:`PENALTIES` that is best on the validation molecules.
 
     Args:
+        model: A model with an ``encoder`` and the readout ``"cls, mean"``.
         metric: Name of the score that chooses.
+
+    Raises:
+        ValueError: The model has no encoder or another readout.
     """
 
-    def __init__(self, metric: str):
+    def __init__(self, model: PropertyModel, metric: str):
         self.metric = metric
+        readout = getattr(getattr(model, "head", None), "readout", None)
+        if not hasattr(model, "encoder"):
+            raise ValueError(
+                f"linear_start reads vectors of an encoder, but {type(model).__name__} has no "
+                "encoder: leave it out"
+            )
+        if readout != "cls, mean":
+            raise ValueError(
+                "linear_start needs a head that is one linear layer: readout must be 'cls, mean', "
+                f"got {readout!r}"
+            )
 
     def on_fit_start(self, trainer: L.Trainer, module: PropertyModule) -> None:
+        if trainer.ckpt_path is not None:  # resumes
+            return
         model, data = module.model, trainer.datamodule
         train, valid = (_vectors(module, data, part) for part in (data.train, data.valid))
         center, width = train.x.mean(0), train.x.std(0)

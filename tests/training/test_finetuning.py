@@ -506,7 +506,9 @@ class NoEncoder(PropertyModel):
         return scatter(self.element(z), batch, reduce="sum") * self.std + self.mean
 
 
-@pytest.mark.parametrize("option", [{"head_epochs": 1}, {"layer_decay": 0.5}, {"linear_start": True}])
+@pytest.mark.parametrize(
+    "option", [{"head_epochs": 1}, {"layer_decay": 0.5}, {"linear_start": True}]
+)
 def test_options_of_encoders_need_one(tmp_path, option):
     settings = Finetuning(epochs=2, **option)
     with pytest.raises(ValueError, match=r"NoEncoder has no encoder.*leave it out"):
