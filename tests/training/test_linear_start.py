@@ -5,9 +5,11 @@ from chains import molecules, predictor
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch_geometric.data import Data
 
+from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference import embed
 from molae_pyg.training import Finetuning, finetune, predict
 from molae_pyg.training.linear_start import PENALTIES
+from molae_pyg.training.property import PropertyModule
 
 # The smallest rate: after one epoch the model is the one that training began with.
 STILL = Finetuning(epochs=1, batch_size=8, lr=1e-12, linear_start=True, precision="32-true")
@@ -88,3 +90,26 @@ def test_another_head_is_refused_before_the_work(tmp_path):
     with pytest.raises(ValueError, match="readout must be 'cls, mean', got 'mean'"):
         finetune(predictor(readout="mean"), train, valid, tmp_path / "run", STILL)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_does_not_begin_again(tmp_path, monkeypatch):
+    train, valid = molecules(16), molecules(8, seed=1)
+    settings = Finetuning(epochs=3, batch_size=8, lr=2e-3, linear_start=True, precision="32-true")
+    whole = predictor(readout="cls, mean")
+    finetune(whole, train, valid, tmp_path / "whole", settings)
+    finished = PropertyModule.on_train_epoch_end
+
+    def killed(module):
+        finished(module)
+        if module.trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PropertyModule, "on_train_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(predictor(readout="cls, mean"), train, valid, tmp_path / "killed", settings)
+    again = predictor(readout="cls, mean")
+    finetune(again, train, valid, tmp_path / "killed", settings)
+    assert of_weights(again) == of_weights(whole)
+    courses = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "killed")]
+    assert courses[0] == courses[1]
