@@ -2,11 +2,11 @@
 
 Command: MOLAE_DATA=... python benchmarks/embedding.py
 
-Method: molae-small on molecules of ZINC250k, conformers of the published recipe. First `embed` is
-called with an empty cache, with conformers made on all cores beside the model; then the same call
-is made in a fresh process, which finds the vectors on the disk; then the model runs by itself on
-ready conformers, with batches by size, in turns as in the other benchmarks. Peak memory is that of
-the embedding process (VmHWM of Linux), without its workers.
+Method: default weights and recipe, molecules of ZINC250k. First `embed` is called with an empty
+cache, with conformers made on all cores beside the model; then the same call is made in a fresh
+process, which finds the vectors on the disk; then the model runs by itself on ready conformers and
+graphs, with batches by size, in turns as in the other benchmarks. Peak memory is that of the
+embedding process (VmHWM of Linux), without its workers.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from encoder import parts, zinc_molecules
 from turns import summary
 
 from molae_pyg import MolAE
+from molae_pyg.inference.graphs import Graphs
+from molae_pyg.models.encoding import graph_input
 
 
 def smiles(number: int) -> list[str]:
@@ -37,9 +39,9 @@ def smiles(number: int) -> list[str]:
 
 def embed(number: int) -> dict[str, float]:
     """Embeds molecules; it runs in its own process."""
-    texts, model = smiles(number), MolAE.from_pretrained("molae-small")
+    texts, model = smiles(number), MolAE.from_pretrained()
     start = time.perf_counter()
-    vectors = model.embed(texts, recipe="published")
+    vectors = model.embed(texts)
     seconds = time.perf_counter() - start
     assert vectors.shape[0] == number
     return {"seconds": seconds, "peak GiB": machine.memory("VmHWM") / 2**10}
@@ -57,15 +59,15 @@ def called(number: int, folder: str) -> dict[str, float]:
 def model_alone(number: int, turns: int) -> dict:
     from torch_geometric.data import Batch
 
-    encoder = MolAE.from_pretrained("molae-small").encoder
-    by_size = parts(zinc_molecules(number), by_size=True)
+    encoder, graphs = MolAE.from_pretrained().encoder, Graphs(True)
+    by_size = parts([graphs(data) for data in zinc_molecules(number)], by_size=True)
     rates = []
     for _ in range(turns + 1):
         start = time.perf_counter()
         with torch.inference_mode():
             for part in by_size:
                 batch = Batch.from_data_list(part)
-                encoder(batch.z, batch.pos, batch.batch)
+                encoder(batch.z, batch.pos, batch.batch, **graph_input(encoder, batch))
         rates.append(number / (time.perf_counter() - start))
     return {"molecules per second": summary(rates[1:])}
 

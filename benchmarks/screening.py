@@ -2,13 +2,13 @@
 
 Command: MOLAE_DATA=... python benchmarks/screening.py
 
-Method: the first molecules of ZINC250k go through both commands as users call them, with
-molae-small and with a model that `molae train` fits to ESOL by the same recipe (default settings).
-The whole call is timed, with imports and worker processes. On a busy machine that depends on the
-other work; the processor time of the command and of its workers hardly does. The same is done with
-a tenth of the molecules: the difference is the processor time of further molecules, without that of
-the start, and memory is not to grow. Peak memory is the largest sum of the resident memory of the
-command and its workers, looked at five times a second.
+Method: the first molecules of ZINC250k go through both commands as users call them, with the
+default weights and with a model that `molae train` fits to ESOL by the same recipe (default
+settings). The whole call is timed, with imports and worker processes. On a busy machine that
+depends on the other work; the processor time of the command and of its workers hardly does. The
+same is done with a tenth of the molecules: the difference is the processor time of further
+molecules, without that of the start, and memory is not to grow. Peak memory is the largest sum of
+the resident memory of the command and its workers, looked at five times a second.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def measured(verb: str, first: list[str], flags: list[str], number: int, folder:
 
 def screened(verb: str, recipe: str, number: int, folder: Path) -> dict:
     """Returns the figures of a command with a recipe."""
-    how = ["--weights", "molae-small", "--recipe", recipe]
+    how = ["--recipe", recipe]
     if verb == "embed":
         return measured("embed", [], [f"{folder}/x.npz", *how], number, folder)
     esol = Path(os.environ["MOLAE_DATA"], "moleculenet", "delaney-processed.csv")
