@@ -63,7 +63,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add("--conformers", type=int, metavar="K", help="of a molecule; default: 1")
     add_recipe(parser, DEFAULT_RECIPE)
     add_coordinates(parser, None, "generated")
-    add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 40")
+    add("--epochs", type=int, metavar="N", help="of fine-tuning; default: 20")
     what = f"name or folder; default: {DEFAULT_WEIGHTS}"
     add("--weights", metavar="NAME|MODEL", help=what)
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of fine-tuning, such as lr=1e-4")

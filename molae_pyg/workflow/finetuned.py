@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from molae_pyg.workflow.settings import FitSettings
 
 #: Settings of the head, which ``--set`` takes beside those of the training.
-HEAD = {"readout": "mean", "pooler_dropout": 0.1}
+HEAD = {"readout": "cls, mean", "pooler_dropout": 0.1}
 #: Settings of the training that differ from those of :class:`~molae_pyg.training.Finetuning`.
-TRAINING = {"epochs": 40, "batch_size": 16, "lr": 5e-4, "patience": 15}
+TRAINING = {"epochs": 20, "lr": 5e-4, "patience": 10}
 
 _VALID_PARTS = 10  # one of these parts of the training rows chooses epoch and share
 _SHARES = np.linspace(0, 1, 5)  # of the fine-tuned model in the average
@@ -162,6 +162,7 @@ def _finetuned(
     chosen = {**TRAINING, "class_weights": settings.class_weights}
     chosen |= {**settings.training, **changes}
     head = {name: chosen.pop(name, default) for name, default in HEAD.items()}
+    chosen.setdefault("linear_start", head["readout"] == "cls, mean")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = MolAEPredictor(
