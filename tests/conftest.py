@@ -21,6 +21,17 @@ def _no_cache_of_the_user(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> str:
+    """A folder with the weights of a tiny model."""
+    from tiny import tiny_model
+
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    tiny_model().save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.fixture(scope="module")
 def ray():
     """A cluster of two cores for the tests of a module; its tasks find the helper modules too."""

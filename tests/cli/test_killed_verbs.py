@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from tiny import tiny_model
 
-from molae_pyg import MolAE
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, fit
 
@@ -58,7 +58,7 @@ def place(tmp_path_factory) -> Path:
     rows = "".join(f"{n},{smiles}\n" for n, smiles in enumerate(SMILES))
     (place / "new.csv").write_text("id,smiles\n" + rows)
     torch.manual_seed(0)
-    model = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).eval()
+    model = tiny_model().eval()
     model.save_pretrained(place / "w")
     some = [smiles for smiles in SMILES if not smiles.endswith("1CC")]
     y = torch.tensor([[float(len(smiles))] for smiles in some])

@@ -4,23 +4,19 @@ import csv
 import gzip
 
 import pytest
+from tiny import SMILES
 
 from molae_pyg.cli import main
-from molae_pyg.models import MolAE
-
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
-SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with weights, a table, and the model trained on it by the command."""
+def folder(weights, tmp_path_factory):
+    """A folder with a table, and the model trained on it by the command."""
     folder = tmp_path_factory.mktemp("cli")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder / "w")
     lines = [f"{s},{len(s)}.5,{'yes' if 'N' in s else 'no'}\n" for s in SMILES]
     (folder / "a.csv").write_text("mol,size,amine\n" + "".join(lines))
     words = ["train", str(folder / "a.csv"), str(folder / "m"), "--targets", "size, amine"]
-    words += ["--folds", "3", "--split", "random", "--weights", str(folder / "w")]
+    words += ["--folds", "3", "--split", "random", "--weights", weights]
     assert main(words) == 0
     return folder
 
@@ -41,9 +37,9 @@ def predict(folder, tmp_path):
     return run
 
 
-def test_what_is_learned_is_printed_first(folder, capsys):
+def test_what_is_learned_is_printed_first(folder, weights, capsys):
     words = ["train", str(folder / "a.csv"), str(folder / "m"), "--targets", "size,amine"]
-    words += ["--folds", "3", "--split", "random", "--weights", str(folder / "w")]
+    words += ["--folds", "3", "--split", "random", "--weights", weights]
     assert main(words) == 0
     out = capsys.readouterr().out
     first, *_ = out.splitlines()
@@ -147,11 +143,11 @@ def test_values_of_settings():
     assert _setting("ema_decay=null") == ("ema_decay", None)
 
 
-def test_kinds_of_targets_are_declared(folder, tmp_path, capsys):
+def test_kinds_of_targets_are_declared(folder, weights, tmp_path, capsys):
     lines = [f"{s},{number % 3},{len(s)}.5\n" for number, s in enumerate(SMILES)]
     (tmp_path / "a.csv").write_text("mol,grade,size\n" + "".join(lines))
     words = ["train", str(tmp_path / "a.csv"), str(tmp_path / "m"), "--targets", "grade,size"]
-    words += ["--folds", "2", "--split", "random", "--weights", str(folder / "w")]
+    words += ["--folds", "2", "--split", "random", "--weights", weights]
     assert main(words) == 1
     assert "'multiclass'} takes them as 3 classes" in capsys.readouterr().err
     assert main([*words, "--task-type", "grade=ranking"]) == 1

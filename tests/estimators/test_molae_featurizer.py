@@ -23,33 +23,28 @@ from molae_pyg.workflow import molecules
 
 
 @pytest.fixture(scope="module")
-def weight(smiles):
-    return np.array([len(text) + 0.25 for text in smiles])
+def settings(weights):
+    return {"weights": weights, "split": "random", "folds": 2, "features": "none"}
 
 
-@pytest.fixture(scope="module")
-def settings(tiny):
-    return {"weights": tiny, "split": "random", "folds": 2, "features": "none"}
-
-
-def test_vectors_are_those_of_embed(tiny, smiles):
-    found = MolAEFeaturizer(tiny).fit_transform(smiles)
+def test_vectors_are_those_of_embed(weights, smiles):
+    found = MolAEFeaturizer(weights).fit_transform(smiles)
     assert found.dtype == np.float32
-    encoder = MolAEEncoder.from_pretrained(tiny)
+    encoder = MolAEEncoder.from_pretrained(weights)
     expected = embed(encoder, smiles, readout="cls, mean", precision="32-true", cache=False)
     assert found == pytest.approx(expected, abs=1e-3)  # coordinates are rounded to 0.001 Å
 
 
-def test_blocks_have_names(tiny, smiles):
-    found = MolAEFeaturizer(tiny, features="both").fit(smiles)
+def test_blocks_have_names(weights, smiles):
+    found = MolAEFeaturizer(weights, features="both").fit(smiles)
     names = found.get_feature_names_out()
     assert names[[0, 31, 32, 249]].tolist() == ["molae0", "molae31", "MaxAbsEStateIndex", "ecfp0"]
     assert found.transform(smiles).shape == (30, len(names)) == (30, 32 + 217 + 2048)
 
 
-def test_frames_in_and_out(tiny, smiles):
+def test_frames_in_and_out(weights, smiles):
     X = pd.DataFrame({"drug": smiles[:3]}, index=list("abc"))
-    featurizer = MolAEFeaturizer(tiny).set_output(transform="pandas")
+    featurizer = MolAEFeaturizer(weights).set_output(transform="pandas")
     found = featurizer.fit_transform(X)
     assert found.index.tolist() == ["a", "b", "c"]
     assert found.columns[0] == "molae0"
@@ -59,8 +54,8 @@ def test_frames_in_and_out(tiny, smiles):
         featurizer.transform(X.rename(columns={"drug": "other"}))
 
 
-def test_bad_rows_are_nan_and_one_warning_names_them(tiny, smiles):
-    featurizer = MolAEFeaturizer(tiny).fit(smiles)
+def test_bad_rows_are_nan_and_one_warning_names_them(weights, smiles):
+    featurizer = MolAEFeaturizer(weights).fit(smiles)
     with pytest.warns(UserWarning, match="2 of 4 molecules have no features .* row 1: ") as caught:
         found = featurizer.transform([smiles[0], "C1CC", float("nan"), smiles[1]])
     assert len(caught) == 1
@@ -69,9 +64,9 @@ def test_bad_rows_are_nan_and_one_warning_names_them(tiny, smiles):
         assert np.isnan(featurizer.transform(["C1CC"])).all()
 
 
-def test_coordinates_are_used(tiny):
+def test_coordinates_are_used(weights):
     data = from_smiles("CCO", recipe="fast")
-    featurizer = MolAEFeaturizer(tiny).fit(["CCO"])
+    featurizer = MolAEFeaturizer(weights).fit(["CCO"])
     expected = featurizer.transform(["CCO"])
     assert featurizer.transform([data]) == pytest.approx(expected, abs=1e-3)
     longer = Data(z=data.z, pos=3 * data.pos)
@@ -89,29 +84,30 @@ def test_coordinates_are_used(tiny):
         ({"recipe": "quick"}, "unknown recipe 'quick'; there are published, fast-1, flat-1"),
     ],
 )
-def test_wrong_arguments(tiny, arguments, message):
+def test_wrong_arguments(weights, arguments, message):
     with pytest.raises(ValueError, match=message):
-        MolAEFeaturizer(tiny, **arguments).fit(["CCO"])
+        MolAEFeaturizer(weights, **arguments).fit(["CCO"])
 
 
-def test_a_pickle_needs_no_weights(tiny, smiles):
-    featurizer = MolAEFeaturizer(tiny).fit(smiles)
+def test_a_pickle_needs_no_weights(weights, smiles):
+    featurizer = MolAEFeaturizer(weights).fit(smiles)
     found = pickle.loads(pickle.dumps(featurizer)).transform(smiles)
     assert np.array_equal(found, featurizer.transform(smiles))
 
 
-def test_pipelines(tiny, smiles, weight):
-    model = make_pipeline(MolAEFeaturizer(tiny), StandardScaler(), Ridge())
+def test_pipelines(weights, smiles, weight):
+    model = make_pipeline(MolAEFeaturizer(weights), StandardScaler(), Ridge())
     assert model.fit(smiles, weight).score(smiles, weight) > 0.5
     assert cross_val_score(model, np.array(smiles), weight, cv=3).shape == (3,)
     search = GridSearchCV(model, {"molaefeaturizer__features": ["none", "descriptors"]}, cv=2)
     assert search.fit(smiles, weight).best_params_["molaefeaturizer__features"] == "descriptors"
 
 
-def test_column_transformers(tiny, smiles, weight):
+def test_column_transformers(weights, smiles, weight):
     frame = pd.DataFrame({"smiles": smiles, "size": weight})
     for column in ("smiles", ["smiles"]):
-        columns = [("molecule", MolAEFeaturizer(tiny), column), ("rest", "passthrough", ["size"])]
+        molecule = ("molecule", MolAEFeaturizer(weights), column)
+        columns = [molecule, ("rest", "passthrough", ["size"])]
         model = make_pipeline(ColumnTransformer(columns), StandardScaler(), Ridge(1e-3))
         assert model.fit(frame, weight).score(frame, weight) > 0.99
         names = model[0].get_feature_names_out()

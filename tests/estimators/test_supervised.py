@@ -20,18 +20,13 @@ from molae_pyg.workflow import FittedModel
 
 
 @pytest.fixture(scope="module")
-def weight(smiles):
-    return np.array([len(text) + 0.25 for text in smiles])
-
-
-@pytest.fixture(scope="module")
 def amine(smiles):
     return np.array(["yes" if "N" in text else "no" for text in smiles])
 
 
 @pytest.fixture(scope="module")
-def settings(tiny):
-    return {"weights": tiny, "split": "random", "folds": 3}
+def settings(weights):
+    return {"weights": weights, "split": "random", "folds": 3}
 
 
 @pytest.fixture(scope="module")
@@ -299,11 +294,11 @@ def test_saved_models_are_those_of_the_command(regressor, classifier, smiles, tm
     assert loaded.predict(smiles).tolist() == classifier.predict(smiles).tolist()
 
 
-def test_a_model_of_the_command_is_loaded(smiles, weight, amine, tiny, tmp_path):
+def test_a_model_of_the_command_is_loaded(smiles, weight, amine, weights, tmp_path):
     table = tmp_path / "a.csv"
     frame = pd.DataFrame({"smiles": smiles, "weight": weight, "amine": (amine == "yes") * 1})
     frame.to_csv(table, index=False)
-    words = ["--split", "random", "--folds", "2", "--weights", tiny]
+    words = ["--split", "random", "--folds", "2", "--weights", weights]
     assert main(["train", str(table), str(tmp_path / "m"), "--targets", "amine", *words]) == 0
     model = MolAEClassifier.load(tmp_path / "m")
     assert model.classes_.tolist() == [0, 1]

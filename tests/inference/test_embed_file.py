@@ -12,6 +12,7 @@ import torch
 from rdkit import Chem
 from rdkit.Chem import AllChem
 from sd_files import block, write_sdf
+from tiny import tiny_model
 
 from molae_pyg import MolAE, MolAEPredictor, from_smiles
 from molae_pyg.chem.graph import mol_graph
@@ -201,7 +202,7 @@ def test_the_recipe_of_conformers_is_that_of_the_model_or_the_call(tmp_path):
 def graph_model() -> MolAE:
     """A model whose graph channel has an effect."""
     torch.manual_seed(0)
-    model = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8, graph=True).eval()
+    model = tiny_model(graph=True).eval()
     for weights in model.encoder.graph_bias.parameters():
         torch.nn.init.normal_(weights, std=0.3)
     return model

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_model
 
 from molae_pyg import MolAE
 from molae_pyg.chem.workers import WorkerPool
@@ -92,7 +93,7 @@ def place(tmp_path_factory) -> Path:
         "id,smiles\n" + "".join(f"{n},{s}\n" for n, s in enumerate(SMILES))
     )
     torch.manual_seed(0)
-    model = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).eval()
+    model = tiny_model().eval()
     model.save_pretrained(place / "w")
     some = SMILES[:2] + SMILES[3:5] + SMILES[6:8] + SMILES[9:11]
     y = torch.tensor([[float(len(smiles))] for smiles in some])

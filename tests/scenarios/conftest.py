@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 from tables_of_users import write_rows
 
 from molae_pyg.cli import main
-from molae_pyg.models import MolAE
 
 #: Measured solubilities in water at 25 °C, log mol/l.
 SOLUBILITY = {
@@ -45,16 +43,6 @@ def molae(capfd):
         return Said(code, *capfd.readouterr())
 
     return run
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory) -> Path:
-    """Weights so small that vectors take no time."""
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    model = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

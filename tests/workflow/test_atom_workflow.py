@@ -6,16 +6,16 @@ import json
 import numpy as np
 import pytest
 from rdkit import Chem
+from tiny import RINGS, tiny_model
 
 from molae_pyg.chem.options import InputError
 from molae_pyg.cli import main
-from molae_pyg.models import AtomPredictor, MolAE
+from molae_pyg.models import AtomPredictor
 from molae_pyg.tables.atom_lists import read_atom_table
 from molae_pyg.tables.formats import read_cells
 from molae_pyg.workflow import AtomModel, FitSettings, FittedModel, fit_atoms
 from molae_pyg.workflow.molecules import Molecules
 
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
 SMILES = [f"{ring}{'C' * length}{end}" for ring in RINGS for length in range(1, 4) for end in "NO"]
 
 
@@ -32,7 +32,7 @@ def values_of(smiles: str) -> list[float]:
 def folder(tmp_path_factory):
     """Weights, a table with a missing list, missing values and a bad row, and its model."""
     folder = tmp_path_factory.mktemp("atoms")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder / "w")
+    tiny_model().save_pretrained(folder / "w")
     rows = [["smiles", "shell", "batch"]]
     for number, smiles in enumerate(SMILES):
         values = values_of(smiles)

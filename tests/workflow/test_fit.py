@@ -10,23 +10,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from tiny import SMILES
 
 from molae_pyg.chem import from_smiles
-from molae_pyg.models import MolAE
 from molae_pyg.tables.formats import read_cells
 from molae_pyg.tables.reading import read_table
 from molae_pyg.workflow import FitSettings, FittedModel, fit
-
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
-SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A tiny encoder, so that vectors take no time."""
-    folder = tmp_path_factory.mktemp("weights")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

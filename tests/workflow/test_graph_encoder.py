@@ -2,21 +2,20 @@
 
 import pytest
 import torch
+from tiny import SMILES, tiny_model
 
-from molae_pyg.models import MolAE
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, fit
 from molae_pyg.workflow.features import make_features
 
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1"]
-SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
+SMILES = SMILES[:24]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     weights = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    tiny = MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8, graph=True)
+    tiny = tiny_model(graph=True)
     torch.nn.init.normal_(tiny.encoder.embedding.weight)
     for parameter in tiny.encoder.graph_bias.parameters():
         torch.nn.init.normal_(parameter)

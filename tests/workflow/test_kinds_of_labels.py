@@ -6,24 +6,15 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from tiny import SMILES
 
-from molae_pyg.models import MolAE
 from molae_pyg.tables.formats import read_cells
 from molae_pyg.tables.reading import Table, read_table
 from molae_pyg.workflow import FitSettings, FittedModel, fit
 from molae_pyg.workflow.output import cells_of, coverage, scores_of, summary
 
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1", "C1CCNC1"]
-SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
+SMILES = [*SMILES, *(f"{'C' * length}{end}C1CCNC1" for length in range(1, 4) for end in "NO")]
 TARGETS = ["size", "amine", "chain", "act"]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A tiny encoder, so that vectors take no time."""
-    folder = tmp_path_factory.mktemp("weights")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder)
-    return str(folder)
 
 
 def write(path, rows):

@@ -5,22 +5,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny import RINGS
 
-from molae_pyg.models import MolAE
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, FittedModel, fit
 
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
 SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 5) for end in "NO"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    weights = tmp_path_factory.mktemp("weights")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(weights)
+def model(weights, tmp_path_factory):
     y = torch.tensor([[len(s) + 0.1 * (i % 3), float("N" in s)] for i, s in enumerate(SMILES)])
     table = Table(SMILES, y, ["size", "amine"], ["regression", "classification"])
-    settings = FitSettings(folds=4, split="random", weights=str(weights), features="both")
+    settings = FitSettings(folds=4, split="random", weights=weights, features="both")
     return fit(table, tmp_path_factory.mktemp("model") / "m", settings)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from molae_pyg.chem.options import InputError
-from molae_pyg.models import MolAE
 from molae_pyg.tables.formats import smiles_of
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, FittedModel, fit, predicting
@@ -16,12 +15,11 @@ SMILES = ["C" * n + end for n in range(1, 7) for end in ("O", "N")]
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory) -> FittedModel:
+def fitted(weights, tmp_path_factory) -> FittedModel:
     folder = tmp_path_factory.mktemp("fitted")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder / "w")
     y = torch.tensor([[float(len(s)), float("N" in s)] for s in SMILES])
     table = Table(SMILES, y, ["size", "amine"], ["regression", "classification"])
-    settings = FitSettings(folds=2, split="random", features="none", weights=str(folder / "w"))
+    settings = FitSettings(folds=2, split="random", features="none", weights=weights)
     return fit(table, folder / "m", settings)
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from pages import BROWSER, assert_legible, needs_browser, read_page
 from rdkit import Chem
+from tiny import SMILES
 from torch_geometric.data import Data
 
 from molae_pyg.chem import from_smiles
 from molae_pyg.inference.explain import element_of
-from molae_pyg.models import MolAE
 from molae_pyg.tables.atom_lists import AtomTable
 from molae_pyg.tables.formats import Cells
 from molae_pyg.tables.reading import Table
@@ -24,8 +24,6 @@ from molae_pyg.workflow.atoms.model import records_of
 from molae_pyg.workflow.molecules import Molecules
 from molae_pyg.workflow.report.estimate import METRICS, MODELS
 
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
-SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
 ATTACK = "<script>alert('1')</script> & \"x\"\n$\\frac{1}$ Größe 溶解度"
 LONG = "a-name-without-any-space-" * 12
 YES, NO = "<b>yes</b> 'q'", 'no"</td>'
@@ -45,13 +43,6 @@ def cells_with_words(of: Table) -> Cells:
         for smiles, (value, c) in zip(of.smiles, of.y.tolist(), strict=True)
     ]
     return Cells(["smiles", ATTACK, LONG], rows)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder)
-    return str(folder)
 
 
 def train(folder, weights, of=None, **settings):

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from tiny import SMILES
 
 from molae_pyg.chem.options import InputError
-from molae_pyg.models import MolAE
 from molae_pyg.tables.reading import read_table
 from molae_pyg.training import Finetuning
 from molae_pyg.workflow import FitSettings, fit, tuning
@@ -18,8 +18,6 @@ from molae_pyg.workflow.tuning import Trial, read_trials, space_of, tune, tuned_
 
 optuna = pytest.importorskip("optuna", reason="pip install 'molae_pyg[search]'")
 DEFAULTS = {**asdict(Finetuning()), **HEAD, **TRAINING}
-RINGS = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccsc1"]
-SMILES = [f"{'C' * length}{end}{ring}" for ring in RINGS for length in range(1, 4) for end in "NO"]
 
 
 class Training:
@@ -85,13 +83,6 @@ def test_trials_that_fail_are_listed_and_never_chosen(tmp_path):
 def test_given_settings_are_not_tuned():
     assert set(space_of({})) > {"lr", "batch_size", "epochs", "pooler_dropout", "readout"}
     assert not {"lr", "readout"} & set(space_of({"lr": 1e-4, "readout": "mean"}))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    MolAE(16, ffn_channels=16, heads=4, num_layers=1, num_gaussians=8).save_pretrained(folder)
-    return str(folder)
 
 
 def train(folder: Path, weights: str, y: list[float]):
