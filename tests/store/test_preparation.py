@@ -13,7 +13,7 @@ import pytest
 import torch
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
-from stores import num_journalled
+from stores import files, num_journalled
 
 from molae_pyg import cli
 from molae_pyg.chem import featurize, from_sdf, worker
@@ -37,10 +37,6 @@ def run(source: Path, store: Path, **settings):
     """Two conformers, one process and no bar unless given."""
     settings = {"num_conformers": 2, "workers": 1, "progress": False} | settings
     return prepare(source, store, **settings)
-
-
-def content(store: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(store.iterdir())}
 
 
 def problems(report) -> list[list[str]]:
@@ -102,15 +98,15 @@ def test_layouts_alone(source, tmp_path):
 
 def test_files_do_not_depend_on_the_number_of_workers(source, store, tmp_path):
     run(source, tmp_path / "store", shard_rows=5, workers=2)
-    assert content(tmp_path / "store") == content(store)
+    assert files(tmp_path / "store") == files(store)
 
 
 def test_complete_stores_are_left_alone(source, store, monkeypatch):
     monkeypatch.setattr(preparation, "make_rows", None)
-    before = content(store)
+    before = files(store)
     (store / "problems.csv").unlink()  # as if killed before it was written
     run(source, store, shard_rows=5, workers=2)
-    assert content(store) == before
+    assert files(store) == before
 
 
 def test_other_settings_or_inputs_are_not_mixed(source, store, tmp_path):
@@ -190,7 +186,7 @@ def test_a_killed_run_resumes_and_makes_no_row_twice(source, store, tmp_path, mo
     )
     run(source, killed, shard_rows=5, workers=2)
     assert len(added) == len({*added}) == len(SMILES) - done
-    assert content(killed) == content(store)
+    assert files(killed) == files(store)
 
 
 def test_ctrl_c_stops_and_the_message_says_how_to_resume(source, store, tmp_path):
@@ -201,7 +197,7 @@ def test_ctrl_c_stops_and_the_message_says_how_to_resume(source, store, tmp_path
     assert process.returncode != 0
     assert "rows done; the same call resumes from there" in printed
     run(source, stopped, shard_rows=5)
-    assert content(stopped) == content(store)
+    assert files(stopped) == files(store)
 
 
 def test_hanging_and_crashing_molecules_are_stopped_and_reported(tmp_path, monkeypatch):

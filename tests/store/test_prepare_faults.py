@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from stores import files
 
 from molae_pyg.chem import worker
 from molae_pyg.chem.options import RECIPE_VERSION
@@ -36,10 +37,6 @@ def run(source: Path, store: Path, **settings):
     return prepare(source, store, **settings)
 
 
-def content(store: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(store.iterdir())}
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return write(tmp_path_factory.mktemp("source") / "a.smi", SMILES)
@@ -49,7 +46,7 @@ def source(tmp_path_factory):
 def whole(source):
     """The store of an undisturbed run."""
     run(source, source.parent / "store")
-    return content(source.parent / "store")
+    return files(source.parent / "store")
 
 
 # Identity ----------------------------------------------------------------------------------------
@@ -59,7 +56,7 @@ def test_the_input_is_known_by_every_byte_and_not_by_its_name(source, whole, tmp
     store = tmp_path / "store"
     first = write(tmp_path / "first.smi", SMILES)
     run(first, store)
-    assert content(store) == whole  # the name is no part of it
+    assert files(store) == whole  # the name is no part of it
     meta = ConformerStore(store).meta
     digest = hashlib.sha256(first.read_bytes()).hexdigest()
     assert meta["input"] == {"kind": ".smi", "bytes": first.stat().st_size, "sha256": digest}
@@ -118,9 +115,9 @@ def test_equal_settings_of_other_types_are_the_same(source, tmp_path):
     import numpy as np
 
     run(source, tmp_path, time_limit=30, seed=0)
-    before = content(tmp_path)
+    before = files(tmp_path)
     run(source, tmp_path, time_limit=np.float64(30.0), seed=np.int64(0), num_conformers=np.int32(1))
-    assert content(tmp_path) == before
+    assert files(tmp_path) == before
 
 
 # An input that changes ---------------------------------------------------------------------------
@@ -212,7 +209,7 @@ def damaged(source, tmp_path_factory):
         report = run(source, store)
     assert report.counts["2d"] == 2
     assert report.counts["failed"] == 1
-    return content(store)
+    return files(store)
 
 
 def restore(files: dict[str, bytes], folder: Path) -> Path:
@@ -227,31 +224,31 @@ def restore(files: dict[str, bytes], folder: Path) -> Path:
 def test_a_complete_store_is_repaired_on_request(source, whole, damaged, tmp_path, monkeypatch):
     store = restore(damaged, tmp_path / "store")
     run(source, store)  # without the request it is left alone
-    assert content(store) == damaged
+    assert files(store) == damaged
     added, add = [], StoreWriter.add
     monkeypatch.setattr(
         StoreWriter, "add", lambda self, row, *rest: added.append(row) or add(self, row, *rest)
     )
     report = run(source, store, repair=True)
     assert sorted(added) == [0, 2, 8]  # the others are not made again
-    assert content(store) == whole
+    assert files(store) == whole
     assert report.counts["3d"] == len(SMILES) - 1
     added.clear()
     run(source, store, repair=True)  # there is nothing to repair
     assert not added
-    assert content(store) == whole
+    assert files(store) == whole
 
 
 def test_other_settings_are_not_repaired(source, damaged, tmp_path):
     store = restore(damaged, tmp_path / "store")
     with pytest.raises(StoreError, match="seed: 0 there, 1 now"):
         run(source, store, repair=True, seed=1)
-    assert content(store) == damaged
+    assert files(store) == damaged
 
 
 def test_repair_of_an_absent_store_prepares_it(source, whole, tmp_path):
     run(source, tmp_path / "store", repair=True)
-    assert content(tmp_path / "store") == whole
+    assert files(tmp_path / "store") == whole
 
 
 class Killed(BaseException):
@@ -296,9 +293,9 @@ def test_a_repair_that_is_killed_loses_nothing(source, whole, damaged, tmp_path,
             assert len(ConformerStore(store)) == len(SMILES) - 2  # as before the repair
         run(source, store, repair=again)
         if again or not Manifest.read(store).complete or not killed:
-            assert content(store) == whole
+            assert files(store) == whole
         else:
-            assert content(store) in (damaged, whole)
+            assert files(store) in (damaged, whole)
         if not killed:
             break
     else:
@@ -336,7 +333,7 @@ def test_leftovers_of_a_kill_in_the_last_steps_are_removed(source, whole, tmp_pa
     for name in (*left, "problems.csv.tmp"):
         (store / name).write_bytes(b"left")
     run(source, store)
-    assert content(store) == whole
+    assert files(store) == whole
 
 
 def test_a_full_disk_while_the_problems_are_written(source, whole, tmp_path, monkeypatch):
@@ -354,7 +351,7 @@ def test_a_full_disk_while_the_problems_are_written(source, whole, tmp_path, mon
     assert not list(store.glob("*.tmp"))
     assert not (store / "problems.csv").exists()
     run(source, store)
-    assert content(store) == whole
+    assert files(store) == whole
 
 
 def test_ctrl_c_while_exclusions_are_read(source, tmp_path, monkeypatch):
