@@ -55,6 +55,10 @@ def _explain(
         raise InputError(f"--draw must be at least 1, got {draw}")
     table = page.with_suffix(".csv")
     check_apart(data, page, table)
+    if table.exists() and not page.exists():  # no table of an earlier page
+        raise InputError(
+            f"{table} exists, and the table of the page would replace it: give another name"
+        )
     with rdBase.BlockLogs():  # of atoms that RDKit reads again; rows have reasons
         found, facts = _explanations(model, data, smiles, encoding)
     write_contributions(found, table)

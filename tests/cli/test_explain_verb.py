@@ -66,6 +66,19 @@ def test_a_folder_of_molae_train(table, tmp_path):
     assert facts.startswith("encoder, ecfp (in descriptors and ECFP an atom that is left out is")
 
 
+def test_a_file_that_the_user_did_not_name_is_not_replaced(model, table, tmp_path, capsys):
+    predictions, page = tmp_path / "new.csv", tmp_path / "new.html"
+    predictions.write_text("smiles,logP\nCCO,1\n")
+    words = ["explain", str(tmp_path / "model"), str(table), str(page)]
+    assert main(words) == 1
+    assert f"{predictions} exists" in capsys.readouterr().err
+    assert predictions.read_text() == "smiles,logP\nCCO,1\n"
+    assert not page.exists()
+    predictions.unlink()
+    assert main(words) == 0
+    assert main(words) == 0  # its own table is replaced
+
+
 def test_faults_of_the_user_are_one_line(model, table, tmp_path, capsys):
     folder, out = str(tmp_path / "model"), str(tmp_path / "out.html")
     (tmp_path / "empty.csv").write_text("smiles\n")
