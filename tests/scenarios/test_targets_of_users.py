@@ -37,7 +37,7 @@ def test_several_classes(train, molae, tmp_path):
     assert molae("predict", tmp_path / "m", tmp_path / "new.smi", tmp_path / "o.csv").code == 0
     ethanol, _ = read_rows(tmp_path / "o.csv")
     assert set(ethanol["solubility_set"].split("|")) <= {*names, ""}
-    assert molae("explain", tmp_path / "m", tmp_path / "new.smi", tmp_path / "o.html").code == 0
+    assert molae("explain", tmp_path / "m", tmp_path / "new.smi", tmp_path / "atoms.html").code == 0
 
 
 def test_bounds_among_the_numbers(train):
