@@ -37,11 +37,17 @@ def commit() -> str | None:
     return head.stdout.strip() + ("-dirty" if status.stdout.strip() else "")
 
 
+def command() -> str:
+    """Returns the command line, of absolute paths the last part: others have other folders."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]
+    return shlex.join(["python", *words])
+
+
 def write(name: str, question: str, result: Any, device: str = "cpu") -> Path:
     """Writes the result of a benchmark with the circumstances of the measurement."""
     record = {
         "question": question,
-        "command": shlex.join(["python", *sys.argv]),
+        "command": command(),
         "commit": commit(),
         "device": device_name(device),
         "python": platform.python_version(),
