@@ -2,6 +2,7 @@
 
 import argparse
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def _explain(
 
     from molae_pyg.analysis import explain_page, write_contributions
     from molae_pyg.chem.options import InputError
+    from molae_pyg.inference.parts import said_of_rows
     from molae_pyg.tables.formats import check_apart
 
     page = Path(output)
@@ -64,12 +66,10 @@ def _explain(
     write_contributions(found, table)
     facts = [("Model", model), ("Table", data), *facts]
     explain_page(found, page, "What the predictions come from", most=draw, facts=facts)
-    status = [explanation.status for explanation in found]
-    parts = [f"{status.count('ok'):,} of {len(status):,} rows explained"]
-    parts += [f"{n:,} {kind}" for kind in ("invalid", "failed") if (n := status.count(kind))]
-    why = f": see the end of {page}" if len(parts) > 1 else ""
-    print(f"{page} shows the atoms, {table} has the numbers\n{', '.join(parts)}{why}")
-    return 2 if strict and len(parts) > 1 else 0
+    rows = Counter(explanation.status for explanation in found)
+    said = said_of_rows(rows, "explained", f"the end of {page}")
+    print(f"{page} shows the atoms, {table} has the numbers\n{said}")
+    return 2 if strict and rows["ok"] < len(found) else 0
 
 
 def _explanations(

@@ -26,16 +26,17 @@ class Part(NamedTuple):
     arrays: dict[str, np.ndarray]  #: Arrays by name.
 
 
-def said_of_rows(rows: Counter[str], done: str) -> str:
+def said_of_rows(rows: Counter[str], done: str, reasons: str = "molae_reason") -> str:
     """Returns a sentence such as ``2 of 3 rows predicted, 1 invalid: see molae_reason``.
 
     Args:
         rows: Number of rows by status: ``"ok"``, ``"invalid"``, ``"failed"``.
         done: What was done with those that are ok.
+        reasons: Where the reasons of the others are.
     """
     parts = [f"{rows['ok']:,} of {rows.total():,} rows {done}"]
     parts += [f"{rows[status]:,} {status}" for status in ("invalid", "failed") if rows[status]]
-    return ", ".join(parts) + (": see molae_reason" if len(parts) > 1 else "")
+    return ", ".join(parts) + (f": see {reasons}" if len(parts) > 1 else "")
 
 
 class Parts:

@@ -44,9 +44,9 @@ class PropertyHead(ShowsArguments, nn.Module):
             raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
         self.channels, self.num_tasks, self.readout = channels, num_tasks, readout
         self.dropout = nn.Dropout(dropout)
-        self.dense = None if readout == "cls, mean" else nn.Linear(channels, channels)
-        width = 2 * channels if readout == "cls, mean" else channels
-        self.out = nn.Linear(width, size("num_tasks", num_tasks))
+        is_linear = readout == "cls, mean"
+        self.dense = None if is_linear else nn.Linear(channels, channels)
+        self.out = nn.Linear((1 + is_linear) * channels, size("num_tasks", num_tasks))
 
     def forward(self, x: Tensor, molecule: Tensor, ptr: Tensor) -> Tensor:
         if self.readout == "atomwise":

@@ -4,6 +4,8 @@ Fine-tuning from a random head moves the encoder before the head can read it, an
 pre-training has learned (`Kumar et al., ICLR 2022 <https://arxiv.org/abs/2202.10054>`_).
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import lightning as L
@@ -71,12 +73,16 @@ class LinearStart(L.Callback):
         center, width = train.x.mean(0), train.x.std(0)
         width[width == 0] = 1.0
         train, valid = (part._replace(x=(part.x - center) / width) for part in (train, valid))
+        loss, num_labels = _loss_of(module, train), int((~train.y.isnan()).sum())
         sign = 1 if self.metric in LOWER_IS_BETTER else -1
-        found, weight, bias = [], None, None
-        for penalty in PENALTIES:
-            weight, bias = _fit(module, train, penalty, weight, bias)
-            score = sign * _score(model, valid, weight, bias)[self.metric]
-            found.append((score, weight, bias))
+        head = nn.Linear(train.x.size(1), sum(model.num_outputs), dtype=torch.float64)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        found = []
+        for penalty in PENALTIES:  # each begins at the weights of the last one
+            _fit(head, train.x, loss, penalty / num_labels)
+            score = sign * _scores(model, head, valid)[self.metric]
+            found.append((score, head.weight.detach().clone(), head.bias.detach().clone()))
         defined = [entry for entry in found if entry[0] == entry[0]]  # a score may be NaN
         _, weight, bias = min(defined or found[-1:], key=lambda entry: entry[0])
         with torch.no_grad():
@@ -99,44 +105,38 @@ def _vectors(module: PropertyModule, data: PropertyData, part: Labelled) -> _Par
     return _Part(torch.cat(found), part.y[order].double(), bound)
 
 
-def _fit(
-    module: PropertyModule, train: _Part, penalty: float, weight: Tensor | None, bias: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Minimises the loss with a penalty; begins at the weights of the last one."""
-    model, num_labels = module.model, int((~train.y.isnan()).sum())
+def _loss_of(module: PropertyModule, train: _Part) -> Callable[[Tensor], Tensor]:
+    """Returns the loss of fine-tuning as a function of standardised predictions ``[n, O]``."""
+    model, weights = module.model, module.class_weights
     mean, std = (model.of_tasks(x).double().cpu() for x in (model.mean, model.std))
-    y = (train.y - mean) / std
-    outputs, width = sum(model.num_outputs), train.x.size(1)
-    head = nn.Linear(width, outputs, dtype=torch.float64)
-    with torch.no_grad():
-        head.weight.copy_(torch.zeros(outputs, width) if weight is None else weight)
-        head.bias.copy_(torch.zeros(outputs) if bias is None else bias)
-    of_classes = module.class_weights
-    if of_classes is not None:
-        of_classes = [None if w is None else w.double().cpu() for w in of_classes]
+    if weights is not None:
+        weights = [None if w is None else w.double().cpu() for w in weights]
+    return partial(
+        property_loss, y=(train.y - mean) / std, kind=module.losses, bound=train.bound,
+        num_outputs=model.num_outputs, class_weights=weights,
+    )  # fmt: skip
+
+
+def _fit(head: nn.Linear, x: Tensor, loss: Callable[[Tensor], Tensor], penalty: float) -> None:
+    """Minimises the loss with a penalty on the squared weights."""
     solver = torch.optim.LBFGS(
         head.parameters(), max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
         solver.zero_grad()
-        predicted = head(train.x)  # [n, O]
-        loss = (
-            property_loss(predicted, y, module.losses, train.bound, model.num_outputs, of_classes)
-            + penalty / num_labels * head.weight.square().sum()
-        )
-        loss.backward()
-        return loss
+        total = loss(head(x)) + penalty * head.weight.square().sum()
+        total.backward()
+        return total
 
     with torch.enable_grad():
         solver.step(closure)
-    return head.weight.detach(), head.bias.detach()
 
 
-def _score(model: PropertyModel, valid: _Part, weight: Tensor, bias: Tensor) -> dict[str, float]:
+@torch.no_grad()
+def _scores(model: PropertyModel, head: nn.Linear, valid: _Part) -> dict[str, float]:
     """Returns the scores of a linear model on the validation molecules."""
     mean, std = (x.double().cpu() for x in (model.mean, model.std))
-    predicted = model.probabilities((valid.x @ weight.T + bias) * std + mean)  # [n, O]
-    scale = model.of_tasks(std)
-    y = valid.y.numpy()
+    predicted = model.probabilities(head(valid.x) * std + mean)  # [n, O]
+    y, scale = valid.y.numpy(), model.of_tasks(std)
     return evaluate(y, predicted.numpy(), model.task_types, scale, model.num_outputs)
