@@ -8,6 +8,7 @@ from torch_geometric.data import Data
 
 from molae_pyg import MolAE, MolAEPredictor
 from molae_pyg.store import ConformerStore, StoreWriter
+from molae_pyg.training.property import PropertyModule
 
 
 def molecules(n: int, seed: int = 0, classes: bool = False) -> list[Data]:
@@ -50,3 +51,20 @@ def split(folder: Path) -> tuple[ConformerStore, ConformerStore]:
     """64 chains to train on and 16 held-out ones."""
     store = ConformerStore(folder)
     return store[:64], store[64:]
+
+
+class StopHere(RuntimeError):
+    pass
+
+
+def stopping_at(epoch: int):
+    """A validation that dies in an epoch, and the epochs validated so far."""
+    finished, epochs = PropertyModule.on_validation_epoch_end, []
+
+    def watched(module):
+        finished(module)
+        epochs.append(module.current_epoch)
+        if module.current_epoch == epoch:
+            raise StopHere
+
+    return watched, epochs

@@ -1,0 +1,122 @@
+"""Which model is best on MoleculeNet, new runs beside those of an earlier commit?
+
+    python benchmarks/moleculenet.py runs/moleculenet         # the tables, also as tables.md
+    python benchmarks/moleculenet.py runs/moleculenet --pack  # and the archives
+
+Method: runs of `molae compare`, on the same splits. A model that has no runs in the folder is read
+from its archive in results/moleculenet, if its test rows are those of the new runs. Ranks and bold
+type are those of `molae_pyg.evaluation.report`. An archive has no SMILES and no labels.
+"""
+
+import argparse
+import io
+import json
+import tarfile
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from molae_pyg.evaluation import score_tables as tables
+from molae_pyg.evaluation.report import load
+from molae_pyg.evaluation.runs import PREDICTIONS, RESULT
+
+ARCHIVES = Path(__file__).resolve().parent / "results" / "moleculenet"
+PACKED = (RESULT, PREDICTIONS, "metrics.csv")
+
+
+def archived(protocol: str, name: str, new: dict[str, Any], place: Path) -> tables.Runs:
+    """Returns archived runs of a data set by model, with the labels of the run ``new``.
+
+    Raises:
+        ValueError: If the test rows of an archived run are not those of ``new``.
+    """
+    archive = ARCHIVES / f"{protocol}-{name}.tar.xz"
+    if not archive.is_file():
+        return {}
+    with tarfile.open(archive) as packed:
+        packed.extractall(place, filter="data")
+    labelled = pd.read_csv(new["folder"] / PREDICTIONS).set_index(["row", "part"])
+    labels = labelled[[f"{task} true" for task in new["task_names"]]]
+    test = labelled.loc[labelled.index.get_level_values("part") == "test"].index
+    found = defaultdict(list)
+    for file in sorted((place / protocol / name).glob(f"*/*/{RESULT}")):
+        run = json.loads(file.read_text())
+        rows = pd.read_csv(file.with_name(PREDICTIONS)).set_index(["row", "part"])
+        if not rows.index[rows.index.get_level_values("part") == "test"].equals(test):
+            raise ValueError(f"{archive}: {file.relative_to(place)} has other test rows")
+        rows.join(labels).to_csv(file.with_name(PREDICTIONS))
+        same = {key: new[key] for key in ("task_names", "task_types", "scale", "split_sha256")}
+        run |= {**same, "folder": file.parent, "files": {PREDICTIONS: ""}}
+        found[run["model"]].append(run)
+    return found
+
+
+def pack(protocol: str, name: str, models: tables.Runs, earlier: Path) -> None:
+    """Writes the archive of a data set: runs, and models that only the earlier archive has."""
+    entries: dict[str, bytes] = {}
+    for file in sorted(earlier.glob(f"{protocol}/{name}/*/*/*")):
+        if file.parent.parent.name not in models:
+            entries[str(file.relative_to(earlier))] = file.read_bytes()
+    for model, runs in models.items():
+        for run in runs:
+            for file in sorted(run["folder"].iterdir()):
+                if file.name in PACKED:
+                    at = f"{protocol}/{name}/{model}/{run['folder'].name}/{file.name}"
+                    entries[at] = file.read_bytes()
+    for at in [at for at in entries if at.endswith(PREDICTIONS)]:
+        rows = pd.read_csv(io.BytesIO(entries[at]))
+        hidden = [column for column in rows if column == "smiles" or column.endswith(" true")]
+        entries[at] = rows.drop(columns=hidden).to_csv(index=False, float_format="%.4g").encode()
+    with tarfile.open(ARCHIVES / f"{protocol}-{name}.tar.xz", "w:xz") as packed:
+        for at, content in entries.items():
+            member = tarfile.TarInfo(at)
+            member.size = len(content)
+            packed.addfile(member, io.BytesIO(content))
+
+
+def markdown(table: pd.DataFrame, tied: dict[str, set[str]]) -> str:
+    """Returns a table of scores, the best and their equals in bold."""
+    lines = [["model", *table.columns], ["---"] * (len(table.columns) + 1)]
+    for model, cells in table.iterrows():
+        bold = [f"**{v}**" if model in tied.get(c, ()) else v for c, v in cells.items()]
+        lines.append([f"`{model}`", *bold])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", type=Path, help="folder of the runs")
+    parser.add_argument("--pack", action="store_true", help="write the archives, too")
+    args = parser.parse_args()
+    found, left_out = load(args.runs)
+    text = [f"left out: {message}" for message in left_out]
+    with tempfile.TemporaryDirectory() as folder:
+        for protocol, datasets in found.items():
+            everything, commits = {}, set()
+            for name, models in datasets.items():
+                place = Path(folder) / protocol / name
+                earlier = archived(protocol, name, next(iter(models.values()))[0], place)
+                everything[name] = {**earlier, **models}
+                runs = [run for runs in everything[name].values() for run in runs]
+                commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}
+            table, tied = tables.score_table(everything)
+            by_model = defaultdict(list)
+            for model, commit in sorted(commits):
+                by_model[model].append(commit)
+            text += [f"## {protocol}", markdown(table, tied)]
+            averages, cost = tables.ensemble_table(everything), tables.cost_table(everything)
+            text += ["### Mean prediction of the seeds", markdown(averages, {})]
+            text += ["### Cost", markdown(cost, {})]
+            text += [f"- `{model}`: commit {', '.join(at)}" for model, at in by_model.items()]
+            if args.pack:
+                for name, models in datasets.items():
+                    pack(protocol, name, models, Path(folder) / protocol / name)
+    args.runs.joinpath("tables.md").write_text("\n\n".join(text) + "\n")
+    print("\n\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
