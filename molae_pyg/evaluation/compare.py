@@ -26,6 +26,7 @@ from molae_pyg.datasets import MoleculeNet, check_integrity
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation import models, runs, sources
+from molae_pyg.evaluation.blending import members
 from molae_pyg.evaluation.config import (
     config_path,
     exit_if_failed,
@@ -152,6 +153,7 @@ def _run_model(
         job = Job(dataset, trial.split, settings, trial.seed, folder)
         own = {**key._asdict(), **identity, "split_sha256": checksum}
         with keep_going(str(folder), failed):
+            own |= members(settings, folder)
             if not runs.is_finished(folder, own):
                 missing.append((key, job, own))
     if missing:

@@ -18,6 +18,7 @@ from molae_pyg.datasets.ogb_mol import (
     read_split,
 )
 from molae_pyg.durable import write_durably
+from molae_pyg.evaluation.blending import Predicted, mix, quantiles
 from molae_pyg.evaluation.runs import UNSEALED, seal, write_arrays
 from molae_pyg.fingerprint import digest
 from molae_pyg.models import MolAE
@@ -25,12 +26,10 @@ from molae_pyg.official_checkpoint import read_official
 from molae_pyg.splits import Split
 from molae_pyg.tables.reading import Table
 
-Predicted = dict[str, np.ndarray]  # "valid" and "test", each [rows, T] float32
 PARTS = ("valid", "test")
 SUBMISSION, PAGE = "submission.json", "submission.md"
 NAME = r"predictions/\d+\.npz"  # of the predictions of a run
 NUM_RUNS = 10  # that the leaderboard asks for
-SHARES = np.linspace(0, 1, 21)  # shares of the second model of a blend that are tried
 PAPER = "https://proceedings.mlr.press/v235/yang24al.html"  # of Mol-AE
 TO_FILL_IN = "to be filled in"
 
@@ -59,32 +58,10 @@ def blend(
 
     Without a share, the one with the best score on the validation rows is chosen.
     """
-    sign = -1
+    sign, labels = -1, dataset.labels_of("valid")
     if dataset.metric != "rmse":
         sign, first, second = 1, quantiles(first), quantiles(second)
-    shares = SHARES if share is None else np.array([share])
-    mixed = [
-        {part: (1 - weight) * first[part] + weight * second[part] for part in first}
-        for weight in shares.astype(np.float32)
-    ]
-    labels = dataset.labels_of("valid")
-    best = int(np.argmax([sign * score(dataset.name, labels, rows["valid"]) for rows in mixed]))
-    return mixed[best], float(shares[best])
-
-
-def quantiles(predicted: Predicted) -> Predicted:
-    """Returns predictions ``[rows, T]`` as quantiles among the validation predictions of a task.
-
-    ROC-AUC and average precision depend on the order only, and probabilities of two models have
-    different scales. Quantiles have the same one, from 0 to 1.
-    """
-    found: dict[str, list[np.ndarray]] = {part: [] for part in predicted}
-    for task, column in enumerate(predicted["valid"].T):
-        values, counts = np.unique(column, return_counts=True)
-        middle = (np.cumsum(counts) - counts / 2) / len(column)  # ties have their mean rank
-        for part, rows in predicted.items():
-            found[part].append(np.interp(rows[:, task], values, middle))
-    return {part: np.stack(rows, 1).astype(np.float32) for part, rows in found.items()}
+    return mix(first, second, lambda rows: sign * score(dataset.name, labels, rows), share)
 
 
 def entry_name(model: str, entry: dict[str, Any]) -> str:

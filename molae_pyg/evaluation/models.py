@@ -24,6 +24,7 @@ from molae_pyg.baselines.grover import GroverEncoder
 from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
 from molae_pyg.chem.ogb_graph import add_ogb_graph
 from molae_pyg.datasets.table import TableSettings
+from molae_pyg.evaluation.blending import blend
 from molae_pyg.evaluation.config import Known, arguments, check, merged
 from molae_pyg.inference.graphs import Graphs
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel, TransformerMEncoder
@@ -139,6 +140,7 @@ MODELS: dict[str, Model] = {
     "molae-random": _MOLAE,
     "molae-small": _MOLAE,
     "molae-graph": _MOLAE,
+    "molae-graph-forest": Model(blend, ["of"], ("of",)),
     "molae": _MOLAE,
 }
 

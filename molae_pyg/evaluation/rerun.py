@@ -44,6 +44,9 @@ def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
     """
     before = runs.read_sealed(folder / runs.RESULT)
     runs.check_place(folder, before)
+    if "members" in before:
+        names = " and ".join(before["members"])
+        raise ValueError(f"{folder} is a blend: repeat its members, {names}")
     torch.set_num_threads(before["environment"]["threads"])
     key = runs.Key(*(before[name] for name in runs.Key._fields))
     dataset = load_dataset(before["source"], root, before["data"], before["columns"])

@@ -84,7 +84,9 @@ def check_models(config: dict, names: set[str]) -> None:
         for name in names:
             settings = models.model_settings(config, model, name)
             Finetuning(**settings.get("training", {}))
-            if "molae" in model:
+            if "of" in settings:
+                assert set(settings["of"]) < config["models"].keys()
+            elif "molae" in model:
                 assert settings["weights"] in ("random", "molae-small", "molae-graph")
                 with torch.device("meta"):
                     encoder = MolAEEncoder(**settings.get("encoder", {}))

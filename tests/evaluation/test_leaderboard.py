@@ -174,14 +174,6 @@ def test_a_model_without_coordinates_is_not_averaged_over_conformers(folder):
     assert f"| test | ogbg-molesol |\n| --- | --- |\n| ecfp-forest | {cell} |\n| mean |" in printed
 
 
-def test_quantiles_among_the_validation_predictions():
-    valid = np.array([[0.9], [0.3], [0.1], [0.3]], np.float32)
-    test = np.array([[0.3], [0.2], [5.0], [0.0]], np.float32)
-    found = entry.quantiles({"valid": valid, "test": test})
-    assert found["valid"].tolist() == [[0.875], [0.5], [0.125], [0.5]]
-    assert found["test"][:, 0] == pytest.approx([0.5, 0.3125, 0.875, 0.125], abs=1e-6)
-
-
 def test_blend_of_classes_does_not_depend_on_scales():
     class Two:
         name, metric = "ogbg-molbace", "roc_auc"
@@ -230,12 +222,16 @@ def test_environments_of_all_fits_are_stated():
     }
 
 
-def test_an_unknown_model_is_an_error_before_the_work(folder):
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [("none", "no model 'none'"), ("molae-graph-forest", "entries have the settings `blend`")],
+)
+def test_a_wrong_model_is_an_error_before_the_work(folder, model, why):
     done = run(
-        folder, "ogb_leaderboard.py", "--dataset", "molesol", "--model", "none", "--root", "data"
+        folder, "ogb_leaderboard.py", "--dataset", "molesol", "--model", model, "--root", "data"
     )
     assert done.returncode == 1
-    assert "no model 'none'" in done.stderr
+    assert why in done.stderr
     assert not (folder / "data" / "conformers").exists()
 
 
