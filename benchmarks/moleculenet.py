@@ -60,6 +60,9 @@ def pack(protocol: str, name: str, models: tables.Runs, earlier: Path) -> None:
     for file in sorted(earlier.glob(f"{protocol}/{name}/*/*/*")):
         if file.parent.parent.name not in models:
             entries[str(file.relative_to(earlier))] = file.read_bytes()
+    place = next(iter(models.values()))[0]["folder"].parents[1]
+    for file in (place / "integrity.json", *sorted(place.glob("splits/*.json"))):
+        entries[f"{protocol}/{name}/{file.relative_to(place)}"] = file.read_bytes()
     for model, runs in models.items():
         for run in runs:
             for file in sorted(run["folder"].iterdir()):

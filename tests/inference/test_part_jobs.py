@@ -145,7 +145,7 @@ def ray_workers() -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", ["embed"])  # workers make parts, whatever the verb
 def test_a_killed_ray_worker_loses_no_row_and_makes_none_twice(ray, place, local, verb):
     name = f"killed-{verb}.csv"
     killed, deadline = [], time.monotonic() + 300
