@@ -25,7 +25,7 @@ def vector_size(encoder: nn.Module, readout: EmbedReadout) -> int:
 
 
 def vectors_of(
-    encoder: nn.Module, readout: EmbedReadout | Literal["atoms"]
+    encoder: nn.Module, readout: EmbedReadout | Literal["cls, sum", "atoms"]
 ) -> Callable[[Batch], Tensor]:
     """Returns a function of batches: their vectors, averaged over conformers.
 
@@ -40,8 +40,9 @@ def vectors_of(
             return out.x
         if readout == "cls":
             return out.molecule
-        mean = scatter(out.x, batch.batch, dim_size=len(out.molecule), reduce="mean")  # [B, C]
-        return mean if readout == "mean" else torch.cat([out.molecule, mean], dim=1)
+        reduce = readout.removeprefix("cls, ")
+        pooled = scatter(out.x, batch.batch, dim_size=len(out.molecule), reduce=reduce)  # [B, C]
+        return pooled if reduce == readout else torch.cat([out.molecule, pooled], dim=1)
 
     def vectors(batch: Batch) -> Tensor:
         graph = graph_input(encoder, batch)

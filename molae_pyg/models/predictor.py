@@ -193,8 +193,8 @@ class MolAEPredictor(ShowsArguments, PropertyModel):
         num_tasks: Number of tasks T, default: 1.
         pooler_dropout: Dropout in the head, default: 0.
         readout: ``"cls"`` (default, as published), ``"mean"``, ``"sum"`` or ``"max"`` over atoms,
-            ``"atomwise"``, a sum of contributions of the atoms, or ``"cls, mean"``, a linear layer
-            on CLS joined with the mean over the atoms.
+            ``"atomwise"``, a sum of contributions of the atoms, or ``"cls, mean"`` or
+            ``"cls, sum"``, a linear layer on CLS joined with the mean or the sum over the atoms.
         task_names: Names of the tasks, default: ``task0`` ...
         task_type: ``"regression"`` (default), ``"classification"`` or ``"multiclass"``
             (predictions are logits; :meth:`predict` gives probabilities) for all tasks, or a list

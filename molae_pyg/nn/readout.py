@@ -9,7 +9,10 @@ from torch_geometric.utils import segment
 from molae_pyg.nn.arguments import ShowsArguments, size
 from molae_pyg.nn.dense import NUM_SPECIAL
 
-Readout = Literal["cls", "mean", "sum", "max", "atomwise", "cls, mean"]
+Readout = Literal["cls", "mean", "sum", "max", "atomwise", "cls, mean", "cls, sum"]
+
+#: Readouts that one linear layer reads; the others have a hidden layer.
+LINEAR_READOUTS = ("cls, mean", "cls, sum")
 
 
 class PropertyHead(ShowsArguments, nn.Module):
@@ -20,16 +23,16 @@ class PropertyHead(ShowsArguments, nn.Module):
     of torch-scatter if that package is installed). ``"atomwise"`` applies the head to each atom
     and adds up the results, for properties that grow with the molecule, such as energies
     (`SchNet <https://arxiv.org/abs/1706.08566>`_). ``"cls, mean"`` has no hidden layer: the head is
-    ``out(drop(h))``, where h is CLS joined with the mean over the atoms. It can begin as a linear
-    model of the frozen encoder's vectors, see ``linear_start`` of
-    :class:`~molae_pyg.training.Finetuning`.
+    ``out(drop(h))``, where h is CLS joined with the mean over the atoms; ``"cls, sum"`` has their
+    sum, for properties that grow with the molecule. Both can begin as a linear model of the frozen
+    encoder's vectors, see ``linear_start`` of :class:`~molae_pyg.training.Finetuning`.
 
     Args:
         channels: Width C.
         num_tasks: Number of tasks T.
         dropout: Dropout before each linear layer, default: 0.
-        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"``, ``"atomwise"`` or
-            ``"cls, mean"``.
+        readout: ``"cls"`` (default), ``"mean"``, ``"sum"``, ``"max"``, ``"atomwise"``,
+            ``"cls, mean"`` or ``"cls, sum"``.
 
     Shapes:
         x ``[N, C]``, molecule ``[B, C]``, ptr ``[B + 1]`` (first atom of each molecule) ->
@@ -44,7 +47,7 @@ class PropertyHead(ShowsArguments, nn.Module):
             raise ValueError(f"readout must be one of {get_args(Readout)}, not {readout!r}")
         self.channels, self.num_tasks, self.readout = channels, num_tasks, readout
         self.dropout = nn.Dropout(dropout)
-        is_linear = readout == "cls, mean"
+        is_linear = readout in LINEAR_READOUTS
         self.dense = None if is_linear else nn.Linear(channels, channels)
         self.out = nn.Linear((1 + is_linear) * channels, size("num_tasks", num_tasks))
 
@@ -53,9 +56,10 @@ class PropertyHead(ShowsArguments, nn.Module):
             return segment(self._head(x), ptr, reduce="sum")
         if self.readout == "cls":
             return self._head(molecule)
-        if self.readout == "cls, mean":
-            return self._head(torch.cat([molecule, segment(x, ptr, reduce="mean")], 1))  # [B, 2 C]
-        return self._head(segment(x, ptr, reduce=self.readout))  # [B, C] -> [B, T]
+        pooled = segment(x, ptr, reduce=self.readout.removeprefix("cls, "))  # [B, C]
+        if self.readout in LINEAR_READOUTS:
+            pooled = torch.cat([molecule, pooled], 1)  # [B, 2 C]
+        return self._head(pooled)  # [B, T]
 
     def of_padded(self, x: Tensor, molecule: Tensor, mask: Tensor) -> Tensor:
         """The same for padded molecules, of which no shape depends on values: it can be exported.
@@ -71,11 +75,12 @@ class PropertyHead(ShowsArguments, nn.Module):
         if self.readout == "max":
             top = x.masked_fill(~atom, -torch.inf).amax(1)  # [B, C]
             return self._head(top.masked_fill(~atom.any(1), 0.0))
-        total = (x * atom).sum(1)  # [B, C]
-        if self.readout == "sum":
-            return self._head(total)
-        mean = total / atom.sum(1).clamp(min=1)
-        return self._head(mean if self.readout == "mean" else torch.cat([molecule, mean], 1))
+        pooled = (x * atom).sum(1)  # [B, C]
+        if self.readout in ("mean", "cls, mean"):
+            pooled = pooled / atom.sum(1).clamp(min=1)
+        if self.readout in LINEAR_READOUTS:
+            pooled = torch.cat([molecule, pooled], 1)  # [B, 2 C]
+        return self._head(pooled)
 
     def of_atoms(self, x: Tensor) -> Tensor:
         """The head of each atom, not added up: x ``[N, C]`` -> ``[N, T]``."""

@@ -17,6 +17,7 @@ from molae_pyg.inference.readouts import vectors_of
 from molae_pyg.loss import property_loss
 from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
 from molae_pyg.models import PropertyModel
+from molae_pyg.nn.readout import LINEAR_READOUTS
 from molae_pyg.training.molecules import Labelled, PropertyData
 from molae_pyg.training.property import PropertyModule
 
@@ -44,7 +45,7 @@ class LinearStart(L.Callback):
     :math:`\lambda` is the one of :data:`PENALTIES` that is best on the validation molecules.
 
     Args:
-        model: A model with an ``encoder`` and the readout ``"cls, mean"``.
+        model: A model with an ``encoder`` and the readout ``"cls, mean"`` or ``"cls, sum"``.
         metric: Name of the score that chooses.
 
     Raises:
@@ -59,10 +60,10 @@ class LinearStart(L.Callback):
                 f"linear_start reads vectors of an encoder, but {type(model).__name__} has no "
                 "encoder: leave it out"
             )
-        if readout != "cls, mean":
+        if readout not in LINEAR_READOUTS:
             raise ValueError(
-                "linear_start needs a head that is one linear layer: readout must be 'cls, mean', "
-                f"got {readout!r}"
+                "linear_start needs a head that is one linear layer: readout must be 'cls, mean' "
+                f"or 'cls, sum', got {readout!r}"
             )
 
     def on_fit_start(self, trainer: L.Trainer, module: PropertyModule) -> None:
@@ -93,8 +94,8 @@ class LinearStart(L.Callback):
 
 def _vectors(module: PropertyModule, data: PropertyData, part: Labelled) -> _Part:
     """Returns the vectors of molecules by the frozen encoder, as float64 on the CPU."""
-    encoder = module.model.encoder
-    vectors, was_training, found = vectors_of(encoder, "cls, mean"), encoder.training, []
+    encoder, readout = module.model.encoder, module.model.head.readout
+    vectors, was_training, found = vectors_of(encoder, readout), encoder.training, []
     encoder.eval()
     with torch.no_grad():
         for batch in tqdm(data.all_of(part), "vectors", delay=2.0, leave=False, disable=None):

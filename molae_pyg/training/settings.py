@@ -59,7 +59,8 @@ class Finetuning:
         linear_start: Whether the head begins as the linear model of the frozen encoder's vectors
             that predicts the validation molecules best, so that training refines what the encoder
             knows already; default: false, as published. The model's readout must be
-            ``"cls, mean"``. See :class:`~molae_pyg.training.linear_start.LinearStart`.
+            ``"cls, mean"`` or ``"cls, sum"``. See
+            :class:`~molae_pyg.training.linear_start.LinearStart`.
 
     Raises:
         ValueError: A setting is out of range, has another type, or is an unknown name.

@@ -19,6 +19,7 @@ from molae_pyg.inference import predict
 from molae_pyg.kinds import as_outputs
 from molae_pyg.metrics import choosing_metric
 from molae_pyg.models import AtomPredictor, MolAEPredictor
+from molae_pyg.nn.readout import LINEAR_READOUTS
 from molae_pyg.training import Finetuning, finetune
 from molae_pyg.workflow.features import read_arrays
 from molae_pyg.workflow.folds import group_folds, make_folds
@@ -162,7 +163,7 @@ def _finetuned(
     chosen = {**TRAINING, "class_weights": settings.class_weights}
     chosen |= {**settings.training, **changes}
     head = {name: chosen.pop(name, default) for name, default in HEAD.items()}
-    chosen.setdefault("linear_start", head["readout"] == "cls, mean")
+    chosen.setdefault("linear_start", head["readout"] in LINEAR_READOUTS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model = MolAEPredictor(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from molae_pyg.chem.graph import add_graph, batch_graph
 from molae_pyg.inference import export_onnx, export_program
 from molae_pyg.inference.export import dense
 from molae_pyg.models import PositionedEncoder, PropertyModel
+from molae_pyg.nn.readout import Readout
 
-READOUTS = ["cls", "mean", "sum", "max", "atomwise", "cls, mean"]
+READOUTS = get_args(Readout)
 #: One molecule, one atom, one atom and molecules of several sizes.
 SIZES = [[5], [1], [1, 7], [4, 1, 12, 9]]
 ATOL = 1e-4

@@ -1,5 +1,7 @@
 """Input of the models: a wrong shape, type or value is a ValueError that names what is allowed."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -9,6 +11,7 @@ from torch_geometric.transforms import Compose, RandomRotate
 from molae_pyg import ClozeDrop, MolAE, MolAEEncoder, MolAEPredictor
 from molae_pyg.analysis import reconstruct
 from molae_pyg.models import UniMol
+from molae_pyg.nn.readout import Readout
 
 Z = torch.tensor([6, 6, 8, 6, 7])
 POS = torch.tensor([[0.0, 0, 0], [1.5, 0, 0], [2.0, 1.2, 0], [0.0, 1, 2], [1.1, 1, 2]])
@@ -114,7 +117,7 @@ def test_molecules_without_atoms(model):
         assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("readout", ["cls", "mean", "sum", "max", "atomwise", "cls, mean"])
+@pytest.mark.parametrize("readout", get_args(Readout))
 def test_predictor_has_a_row_for_each_molecule(model, readout):
     predictor = MolAEPredictor(model.encoder, readout=readout).eval()
     out = predictor(Z, POS, BATCH, batch_size=3)

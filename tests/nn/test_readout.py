@@ -41,12 +41,14 @@ def test_property_head_is_a_plain_loop(kernels, readout):
     assert torch.autograd.gradcheck(lambda x, cls: head(x, cls, ptr), (x, cls))
 
 
-def test_cls_and_mean_have_one_linear_layer(kernels):
-    head = PropertyHead(3, num_tasks=2, readout="cls, mean").double()
+@pytest.mark.parametrize("pool", ["mean", "sum"])
+def test_cls_and_pooled_atoms_have_one_linear_layer(kernels, pool):
+    head = PropertyHead(3, num_tasks=2, readout=f"cls, {pool}").double()
     x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     cls = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     ptr = torch.tensor([0, 2, 5])
-    joined = torch.stack([torch.cat([cls[0], x[:2].mean(0)]), torch.cat([cls[1], x[2:].mean(0)])])
+    pooled = [POOL[pool](x[:2], 0), POOL[pool](x[2:], 0)]
+    joined = torch.cat([cls, torch.stack(pooled)], 1)
     assert_close(head(x, cls, ptr), joined @ head.out.weight.T + head.out.bias)
     assert {name for name, _ in head.named_parameters()} == {"out.weight", "out.bias"}
     assert torch.autograd.gradcheck(lambda x, cls: head(x, cls, ptr), (x, cls))

@@ -7,6 +7,7 @@ from torch_geometric.data import Data
 
 from molae_pyg.fingerprint import of_weights
 from molae_pyg.inference import embed
+from molae_pyg.nn.readout import LINEAR_READOUTS
 from molae_pyg.training import Finetuning, finetune, predict
 from molae_pyg.training.linear_start import PENALTIES
 from molae_pyg.training.property import PropertyModule
@@ -16,7 +17,10 @@ STILL = Finetuning(epochs=1, batch_size=8, lr=1e-12, linear_start=True, precisio
 
 
 def vectors(model, some: list[Data]) -> np.ndarray:
-    return embed(model, some, precision="32-true", readout="cls, mean").astype(float)
+    found = embed(model, some, precision="32-true", readout="cls, mean").astype(float)
+    if model.head.readout == "cls, sum":
+        found[:, found.shape[1] // 2 :] *= [[data.z.numel()] for data in some]
+    return found
 
 
 def standardised(train: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -24,9 +28,10 @@ def standardised(train: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.n
     return (train - center) / width, (valid - center) / width
 
 
-def test_values_begin_as_the_ridge_regression_that_is_best_on_the_validation_molecules(tmp_path):
+@pytest.mark.parametrize("readout", LINEAR_READOUTS)
+def test_values_begin_as_the_ridge_regression_that_is_best_on_valid(tmp_path, readout):
     train, valid = molecules(40), molecules(16, seed=1)
-    model = predictor(readout="cls, mean", pooler_dropout=0.0)
+    model = predictor(readout=readout, pooler_dropout=0.0)
     x, x_valid = standardised(vectors(model, train), vectors(model, valid))
     y, y_valid = (np.concatenate([d.y for d in some])[:, 0] for some in (train, valid))
     scaled = (y - y.mean()) / y.std(ddof=1)
@@ -87,7 +92,7 @@ def test_a_start_is_better_than_a_random_head_after_the_same_epoch(tmp_path):
 
 def test_another_head_is_refused_before_the_work(tmp_path):
     train, valid = molecules(8), molecules(4, seed=1)
-    with pytest.raises(ValueError, match="readout must be 'cls, mean', got 'mean'"):
+    with pytest.raises(ValueError, match="readout must be 'cls, mean' or 'cls, sum', got 'mean'"):
         finetune(predictor(readout="mean"), train, valid, tmp_path / "run", STILL)
     assert not (tmp_path / "run").exists()
 
