@@ -7,9 +7,9 @@ few epochs (10, 5 and 3), one conformer, batches of 32 molecules, fp32. Each see
 split of its own and sets the head and the order; all options see the same. The score is that of the
 best epoch on the validation rows, which have chosen it; test rows are not read. The readout is the
 mean over the atoms, with linear_start CLS joined with it; its head has a dropout of 0.1.
-"average of 3" is the mean prediction of three runs whose heads and orders differ. Finished runs are kept in
---output; the same command makes the missing ones. --finished makes no run and writes the table of
-those that are there.
+"average of 3" is the mean prediction of three runs whose heads and orders differ. Finished runs
+are kept in --output; the same command makes the missing ones. --finished makes no run and writes
+the table of those that are there.
 """
 
 import argparse
