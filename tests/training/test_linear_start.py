@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,3 +120,17 @@ def test_a_resumed_run_does_not_begin_again(tmp_path, monkeypatch):
     assert of_weights(again) == of_weights(whole)
     courses = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "killed")]
     assert courses[0] == courses[1]
+
+
+def test_absolute_errors_hardly_see_labels_that_are_wrong(tmp_path):
+    train, valid = molecules(64), molecules(16, seed=1)
+    for data in train + valid:
+        data.y = torch.tensor([[10.0 * data.z.numel()]])  # CLS and sum know the number of atoms
+    for data in train[::8]:
+        data.y += 300
+    errors = {}
+    for loss in ("mse", "mae"):
+        model = predictor(readout="cls, sum", pooler_dropout=0.0)
+        settings = replace(STILL, loss=loss, metric="mae")
+        errors[loss] = finetune(model, train, valid, tmp_path / loss, settings)["val_mae"]
+    assert errors["mae"] < 3 < 20 < errors["mse"]
