@@ -41,9 +41,9 @@ OPTIONS = {
     "layer_decay=0.8": {"layer_decay": 0.8},
     "ema_decay=0.98": {"ema_decay": 0.98},
     "layer_decay=0.6": {"layer_decay": 0.6},
-    "average of 3": {},
+    "average of 3": {"fits": 3},
     "linear_start=True, pooler_dropout=0": {"linear_start": True, "pooler_dropout": 0.0},
-    "linear_start=True, average of 3": {"linear_start": True},
+    "linear_start=True, average of 3": {"linear_start": True, "fits": 3},
 }
 
 
@@ -51,11 +51,11 @@ def run(dataset: MoleculeNet, name: str, option: str, seed: int) -> float:
     """Fine-tunes and returns the score of the best epoch on the validation rows."""
     split = make_split(dataset, seed, set())
     train, valid = ([dataset[i] for i in rows.tolist()] for rows in (split.train, split.valid))
-    changed = {"pooler_dropout": 0.1, **OPTIONS[option]}
-    dropout = changed.pop("pooler_dropout")
+    changed = dict(OPTIONS[option])
+    fits, dropout = changed.pop("fits", 1), changed.pop("pooler_dropout", 0.1)
     settings = Finetuning(epochs=EPOCHS[name], metric=dataset.metric, **COMMON, **changed)
     found = []
-    for start in range(3 if option.endswith("average of 3") else 1):
+    for start in range(fits):
         torch.manual_seed(seed + 100 * start)
         model = MolAEPredictor(
             load_encoder("molae-graph"), dataset.num_tasks, pooler_dropout=dropout,

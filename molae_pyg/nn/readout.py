@@ -57,9 +57,7 @@ class PropertyHead(ShowsArguments, nn.Module):
         if self.readout == "cls":
             return self._head(molecule)
         pooled = segment(x, ptr, reduce=self.readout.removeprefix("cls, "))  # [B, C]
-        if self.readout in LINEAR_READOUTS:
-            pooled = torch.cat([molecule, pooled], 1)  # [B, 2 C]
-        return self._head(pooled)  # [B, T]
+        return self._of_pooled(pooled, molecule)
 
     def of_padded(self, x: Tensor, molecule: Tensor, mask: Tensor) -> Tensor:
         """The same for padded molecules, of which no shape depends on values: it can be exported.
@@ -78,13 +76,17 @@ class PropertyHead(ShowsArguments, nn.Module):
         pooled = (x * atom).sum(1)  # [B, C]
         if self.readout in ("mean", "cls, mean"):
             pooled = pooled / atom.sum(1).clamp(min=1)
-        if self.readout in LINEAR_READOUTS:
-            pooled = torch.cat([molecule, pooled], 1)  # [B, 2 C]
-        return self._head(pooled)
+        return self._of_pooled(pooled, molecule)
 
     def of_atoms(self, x: Tensor) -> Tensor:
         """The head of each atom, not added up: x ``[N, C]`` -> ``[N, T]``."""
         return self._head(x)
+
+    def _of_pooled(self, pooled: Tensor, molecule: Tensor) -> Tensor:
+        """The head of pooled atoms, joined with CLS if the readout has both: ``[B, T]``."""
+        if self.readout in LINEAR_READOUTS:
+            pooled = torch.cat([molecule, pooled], 1)  # [B, 2 C]
+        return self._head(pooled)
 
     def _head(self, h: Tensor) -> Tensor:
         if self.dense is not None:

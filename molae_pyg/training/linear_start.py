@@ -62,8 +62,8 @@ class LinearStart(L.Callback):
             )
         if readout not in LINEAR_READOUTS:
             raise ValueError(
-                "linear_start needs a head that is one linear layer: readout must be 'cls, mean' "
-                f"or 'cls, sum', got {readout!r}"
+                "linear_start needs a head that is one linear layer: readout must be "
+                f"{' or '.join(map(repr, LINEAR_READOUTS))}, got {readout!r}"
             )
 
     def on_fit_start(self, trainer: L.Trainer, module: PropertyModule) -> None:

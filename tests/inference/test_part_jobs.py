@@ -118,17 +118,13 @@ def predicted(place: Path, name: str, **how) -> bytes:
     return (place / name).read_bytes()
 
 
+VERBS = {"embed": embedded, "predict": predicted}
+
+
 @pytest.fixture(scope="module")
 def local(place) -> dict[str, bytes]:
     """What this process makes."""
-    return {
-        "embed": embedded(place, "local-embed.csv", workers=1),
-        "predict": predicted(place, "local-predict.csv", workers=1),
-    }
-
-
-def test_ray_predicts_the_same_bytes(ray, place, local):
-    assert predicted(place, "ray.csv", engine="ray") == local["predict"]
+    return {verb: run(place, f"local-{verb}.csv", workers=1) for verb, run in VERBS.items()}
 
 
 def ray_workers() -> list[int]:
@@ -144,8 +140,9 @@ def ray_workers() -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-def test_a_killed_ray_worker_loses_no_row_and_makes_none_twice(ray, place, local):
-    name = "killed.csv"
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_killed_ray_worker_loses_no_row_and_makes_none_twice(ray, place, local, verb):
+    name = f"killed-{verb}.csv"
     killed, deadline = [], time.monotonic() + 300
 
     def kill() -> None:
@@ -159,10 +156,10 @@ def test_a_killed_ray_worker_loses_no_row_and_makes_none_twice(ray, place, local
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = embedded(place, name, engine="ray")
+    found = VERBS[verb](place, name, engine="ray")
     killer.join()
     assert killed
-    assert found == local["embed"]
+    assert found == local[verb]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
