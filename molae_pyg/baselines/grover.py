@@ -104,10 +104,10 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
             return scatter(m[:-1], target[:-1], 0, len(x), "sum") + missing * m[-1:]
 
         def around(m: Tensor) -> Tensor:  # atoms [N, C] -> atoms
-            return into(m[source])
+            return into(m.index_select(0, source))
 
         def before(m: Tensor) -> Tensor:  # directed bonds -> directed bonds, without the way back
-            return into(m)[source] - m[back]
+            return into(m).index_select(0, source) - m.index_select(0, back)
 
         atoms, bonds = self.atoms(x, around), self.bonds(bond, before)
         sent = atoms[source] + around(atoms)[source] - atoms[target]

@@ -13,7 +13,7 @@ from molae_pyg.evaluation.sources import scale_of, scores_of
 from molae_pyg.metrics import LOWER_IS_BETTER
 
 Predicted = dict[str, np.ndarray]  # "valid" and "test", each [rows, T]
-SHARES = np.linspace(0, 1, 21)  # shares of the second model that are tried
+SHARES = np.arange(21) / 20  # shares of the second model that are tried
 
 
 def mix(

@@ -1,12 +1,15 @@
 """The models that are compared: names, how each is fitted, and what its settings are."""
 
 import copy
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
 from torch_geometric.data import Data
 from torch_geometric.nn import AttentiveFP, SchNet
 
@@ -21,14 +24,15 @@ from molae_pyg.baselines import (
     schnet,
 )
 from molae_pyg.baselines.grover import GroverEncoder
-from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
+from molae_pyg.baselines.job import Fitted, Job, digest_of, load_encoder, train
 from molae_pyg.chem.ogb_graph import add_ogb_graph
-from molae_pyg.datasets.table import TableSettings
+from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.evaluation.blending import blend
 from molae_pyg.evaluation.config import Known, arguments, check, merged
 from molae_pyg.inference.graphs import Graphs
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel, TransformerMEncoder
 from molae_pyg.nn.gin import EdgeGIN
+from molae_pyg.splits import Split
 from molae_pyg.training import Finetuning
 
 #: Settings of ``data`` and ``head``.
@@ -43,6 +47,7 @@ class Model(NamedTuple):
     known: Known  # settings of its section
     needed: tuple[str, ...] = ()  # settings that its section must have
     predictor: type[PropertyModel] | None = None  # loads the fitted model, if it takes coordinates
+    seeded: bool = True  # whether the seed changes the fit
 
 
 def molae(job: Job) -> Fitted:
@@ -87,7 +92,9 @@ _OF_WEIGHTS = {"weights": None, "pretrained": None, **_TRAINED}
 _ENCODER = {"encoder": arguments(MolAEEncoder), "head": HEAD, **_OF_WEIGHTS}
 _MOLAE = Model(molae, _ENCODER, ("weights", "head", "training"), MolAEPredictor)
 _TRANSFORMER_M = Model(transformer_m, {"head": HEAD, **_OF_WEIGHTS}, ("weights", "head"))
-_FROZEN = Model(probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",))
+_FROZEN = Model(
+    probe.frozen_ridge, ["weights", "readout", "descriptors"], ("weights",), seeded=False
+)
 _NEEDED = ("model", "training")
 _EDGE_GIN = Model(
     gin_predictor.edge_gin,
@@ -119,7 +126,7 @@ _N_GRAM = arguments(n_gram.train_embedding, "graphs", "seed")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
 MODELS: dict[str, Model] = {
-    "mean": Model(forest.mean, []),
+    "mean": Model(forest.mean, [], seeded=False),
     "ecfp-forest": Model(forest.ecfp_forest, ["num_trees", "counts", "with_maccs"]),
     "attentivefp": Model(graphs.attentive_fp, {"model": _ATTENTIVE_FP, **_TRAINED}, _NEEDED),
     "gin": Model(graphs.gin, {"model": _GIN, **_TRAINED}, _NEEDED),
@@ -128,7 +135,7 @@ MODELS: dict[str, Model] = {
     **{f"{name}-random": model for name, model in _SYSTEMS.items()},
     "dmpnn": Model(chemprop.dmpnn, "*"),  # chemprop checks its settings
     "schnet": Model(schnet.schnet, _SCHNET, _NEEDED, schnet.SchNetPredictor),
-    "descriptors-linear": Model(probe.descriptors_linear, []),
+    "descriptors-linear": Model(probe.descriptors_linear, [], seeded=False),
     "forest-both": Model(forest.forest_both, ["num_trees"]),
     "n-gram-rf": Model(n_gram.n_gram_forest, ["num_trees", *_N_GRAM]),
     "frozen-ridge": _FROZEN,
@@ -146,9 +153,30 @@ MODELS: dict[str, Model] = {
 
 
 def timed_fit(name: str, job: Job) -> tuple[Fitted, float]:
-    """Fits a model of :data:`MODELS`; also returns the seconds, with those of interrupted calls."""
+    """Fits a model of :data:`MODELS`; also returns the seconds, with those of interrupted calls.
+
+    If no seed changes the fit, the seeds of a split share one, and its seconds.
+    """
+    model, settings = MODELS[name], job.settings
+    if not model.seeded and settings.get("weights") != "random":  # random ones follow the seed
+        checksum = digest_of(settings["weights"]) if "weights" in settings else None
+        rows = (part.astype(np.int64).tobytes() for part in job.split)
+        return _fit_once(name, job.dataset, json.dumps(settings), checksum, *rows)
+    return _timed(model, job)
+
+
+@lru_cache(maxsize=1)
+def _fit_once(
+    name: str, dataset: MoleculeTable, settings: str, checksum: str | None, *rows: bytes
+) -> tuple[Fitted, float]:
+    """The checksum is a key too, as the file of the weights can change."""
+    split = Split(*(np.frombuffer(part, np.int64) for part in rows))
+    return _timed(MODELS[name], Job(dataset, split, json.loads(settings), 0, Path()))
+
+
+def _timed(model: Model, job: Job) -> tuple[Fitted, float]:
     start = time.perf_counter()
-    fitted = MODELS[name].fit(job)
+    fitted = model.fit(job)
     return fitted, round(time.perf_counter() - start + fitted.earlier, 1)
 
 

@@ -196,14 +196,11 @@ def pair_targets(
                 "than single, double, triple and aromatic, or for a stereo label but Z and E: "
                 "leave such molecules out, or use reference=False"
             )
-    molecule = torch.arange(batch_size, device=kind.device)[:, None, None]
-    found = [
-        torch.where(valid, kind[molecule, first, second], -1)[pairs]
-        for first, second, valid in zip(*path_bonds(paths), strict=True)
-    ]
+    place = path_bonds(paths)[pairs]  # [P, 5]
+    molecule, *ends = pairs.nonzero().T  # [P] each
+    bonds = kind.flatten(1)[molecule[:, None], place.clamp(min=0)]  # [P, 5]
     number = batch.bincount(minlength=batch_size)  # [B]
     start = number.cumsum(0) - number
-    place = pairs.nonzero()  # [P, 3]: molecule, first, second
-    ends = start[place[:, 0]] + place[:, 1:].T  # [2, P]
+    ends = start[molecule] + torch.stack(ends)  # [2, P]
     classes = (length - 1).clamp(max=NUM_LENGTH_CLASSES - 1)
-    return PairTargets(ends, classes.masked_fill(length < 1, -1), torch.stack(found, 1))
+    return PairTargets(ends, classes.masked_fill(length < 1, -1), bonds.masked_fill(place < 0, -1))

@@ -11,6 +11,7 @@ from molae_pyg.models.pretrained import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, share, size
 from molae_pyg.nn.checks import Molecules, check_mask, check_molecules
 from molae_pyg.nn.dense import NUM_SPECIAL, Slots, atom_slots
+from molae_pyg.nn.dropout import Dropout
 from molae_pyg.nn.element_gaussian import DistanceBias, ElementGaussian
 from molae_pyg.nn.graph_bias import Graph, dense_bonds
 from molae_pyg.nn.paths import NUM_BOND_FEATURES, VALUES, PathBias
@@ -106,12 +107,12 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
         self.path_bias = PathBias(H, reference)
         self.distance_bias = DistanceBias(C, H, num_gaussians)
         self.input_norm = nn.LayerNorm(C)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         rates = torch.linspace(0, drop_path, max(num_layers, 1)).tolist()
         self.layers = nn.ModuleList(
             PostNormLayer(
                 C, ffn_channels, H,
-                DropPath(rate, by_position=reference) if rate > 0 else nn.Dropout(dropout),
+                DropPath(rate, by_position=reference) if rate > 0 else Dropout(dropout),
                 attn_dropout, act_dropout,
             )
             for rate in rates[:num_layers]
@@ -216,9 +217,14 @@ class TransformerMEncoder(ShowsArguments, Pretrained, nn.Module):
 
         mask = slots.mask[:, NUM_SPECIAL:]  # [B, n]
         pos = dense(m.pos) * has_3d[:, None, None]
-        bias_3d, x_3d = self.distance_bias(dense(m.z), pos, mask)
-        bias = bias_3d * has_3d[:, None, None, None]  # [B, H, n, n]
-        x = x_3d * has_3d[:, None, None]  # [B, n, C]
+        if has_3d.any():
+            bias_3d, x_3d = self.distance_bias(dense(m.z), pos, mask)
+            bias = bias_3d * has_3d[:, None, None, None]  # [B, H, n, n]
+            x = x_3d * has_3d[:, None, None]  # [B, n, C]
+        else:  # half of the time saved; several processes need a gradient of every parameter
+            zero = 0 * sum(p.sum() for p in self.distance_bias.parameters())
+            bias = zero.expand(*mask.shape, mask.size(1))[:, None]  # [B, 1, n, n]
+            x = zero.expand(*mask.shape, 1)  # [B, n, 1]
         if graph is None:
             x = x + dense(self.atom(m.z + 1))  # row of the element: z - 1 is its first feature
         else:

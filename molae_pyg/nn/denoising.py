@@ -1,10 +1,10 @@
 """The head of Transformer-M that predicts the direction of the noise of each atom."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments
+from molae_pyg.nn.dropout import dropout
 
 
 class DenoisingHead(ShowsArguments, nn.Module):
@@ -42,7 +42,8 @@ class DenoisingHead(ShowsArguments, nn.Module):
         q, k, v = self.in_proj(x).view(B, n, 3, H, D).permute(2, 0, 3, 1, 4)  # [B, H, n, D]
         logits = q @ k.transpose(-1, -2) * D**-0.5 + bias  # [B, H, n, n]
         logits = logits.masked_fill(~mask[:, None, None, :], torch.finfo(logits.dtype).min)
-        p = F.dropout(logits.softmax(-1), self.DROPOUT, self.training)
+        p = logits.softmax(-1)
+        p = dropout(p, self.DROPOUT) if self.training else p
         vector = pos[:, None, :] - pos[:, :, None]  # [B, n, n, 3], x_j - x_i
         unit = vector / (torch.linalg.vector_norm(vector, dim=-1, keepdim=True) + 1e-5)
         # [B, 3, H, n, D]: what each axis sums up

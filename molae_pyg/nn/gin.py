@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import GINEConv
 
 from molae_pyg.nn.arguments import ShowsArguments, share, size
+from molae_pyg.nn.dropout import Dropout
 
 MASKED_ATOM = 119  #: Row of masked and unknown atoms in the layout of Hu et al.
 SELF_LOOP, MASKED_BOND = 4, 5  #: Types of bonds besides single, double, triple, aromatic.
@@ -64,7 +65,7 @@ class EdgeGIN(ShowsArguments, nn.Module):
         self.element = nn.Embedding(atom_rows, C)
         self.chirality = nn.Embedding(_CHIRALITIES, C)
         self.layers = nn.ModuleList(EdgeGINLayer(C, bond_rows) for _ in range(num_layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.xavier_uniform_(module.weight)
@@ -140,7 +141,7 @@ class OGBGIN(ShowsArguments, nn.Module):
             for _ in range(num_layers)
         )
         self.norms = nn.ModuleList(nn.BatchNorm1d(C) for _ in range(num_layers))
-        self.dropout = nn.Dropout(share("dropout", dropout))
+        self.dropout = Dropout(share("dropout", dropout))
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         """Returns the states of the atoms ``[N, C]`` of ``x [N, 9]`` and ``edge_attr [E, 3]``."""

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments
+from molae_pyg.nn.dropout import Dropout
 
 Sum = Callable[[Tensor], Tensor]
 
@@ -28,7 +29,7 @@ class Messages(ShowsArguments, nn.Module):
 
     def __init__(self, channels: int, depth: int, dropout: float):
         super().__init__()
-        self.channels, self.depth, self.dropout = channels, depth, dropout
+        self.channels, self.depth, self.dropout = channels, depth, Dropout(dropout)
         self.linear = nn.Linear(channels, channels, bias=False)
         self.act = nn.PReLU()
 
@@ -40,7 +41,7 @@ class Messages(ShowsArguments, nn.Module):
         m = x
         for _ in range(depth - 1):
             m = self.act(x + self.linear(neighbours(m)))
-            m = F.dropout(m, self.dropout, self.training)
+            m = self.dropout(m)
         return m
 
 
@@ -89,7 +90,7 @@ class View(ShowsArguments, nn.Module):
     def __init__(self, in_channels: int, channels: int, heads: int, depth: int, dropout: float):
         super().__init__()
         self.in_channels, self.channels = in_channels, channels
-        self.depth, self.dropout = depth, dropout
+        self.depth, self.dropout = depth, Dropout(dropout)
         self.linear = nn.Linear(in_channels, channels, bias=False)
         self.act = nn.PReLU()
         self.input_norm = nn.LayerNorm(channels)
@@ -103,12 +104,12 @@ class View(ShowsArguments, nn.Module):
 
     def forward(self, features: Tensor, neighbours: Sum) -> Tensor:
         x = self.input_norm(self.act(self.linear(features)))
-        x = F.dropout(x, self.dropout, self.training)
+        x = self.dropout(x)
         qkv = (
             torch.stack([head[part](x, neighbours) for head in self.heads], dim=1) for part in "qkv"
         )
         x = self.norm(self.out(self.attention(*qkv).flatten(1)))
-        return F.dropout(x, self.dropout, self.training)
+        return self.dropout(x)
 
 
 class Output(ShowsArguments, nn.Module):
@@ -116,7 +117,8 @@ class Output(ShowsArguments, nn.Module):
 
     def __init__(self, in_channels: int, channels: int, dropout: float):
         super().__init__()
-        self.in_channels, self.channels, self.dropout = in_channels, channels, dropout
+        self.in_channels, self.channels = in_channels, channels
+        self.dropout = Dropout(dropout)
         self.linear1 = nn.Linear(in_channels + channels, 4 * channels)
         self.act = nn.PReLU()
         self.linear2 = nn.Linear(4 * channels, channels)
@@ -124,5 +126,5 @@ class Output(ShowsArguments, nn.Module):
 
     def forward(self, features: Tensor, sent: Tensor) -> Tensor:
         x = self.act(self.linear1(torch.cat([features, sent], dim=1)))
-        x = self.linear2(F.dropout(x, self.dropout, self.training))
-        return F.dropout(self.norm(x), self.dropout, self.training)
+        x = self.linear2(self.dropout(x))
+        return self.dropout(self.norm(x))

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments, size
@@ -49,30 +50,29 @@ def shortest_paths(linked: Tensor, reference: bool = False) -> Paths:
     return Paths(length.masked_fill(length == n, -1), middle, hops)
 
 
-def path_bonds(paths: Paths, most: int = MAX_BONDS) -> tuple[Tensor, Tensor, Tensor]:
+def path_bonds(paths: Paths, most: int = MAX_BONDS) -> Tensor:
     """The first bonds of each path.
 
     Returns:
-        The two atoms of the k-th bond, ``[most, B, n, n]`` each, and whether there is one.
+        The atoms i and j of the k-th bond as the number ``i * n + j`` ``[B, n, n, most]``; -1: the
+        path has ended.
     """
     B, n = paths.length.shape[:2]
-    atom = torch.arange(n, device=paths.length.device)
-    molecule = torch.arange(B, device=atom.device)[:, None, None]
-    first = atom[:, None].expand(most, B, n, n)
-    second = atom[None, :].expand(most, B, n, n)
-    rest = torch.arange(1, most + 1, device=atom.device)[:, None, None, None].expand_as(first)
-    valid = rest <= paths.hops
-    for _ in range(n):  # each step takes one half of a path
-        middle = paths.middle[molecule, first, second]
-        inner = valid & (middle >= 0)
-        if not inner.any():
-            break
-        left = paths.hops[molecule, first, middle.clamp(min=0)]  # bonds before the middle
-        behind = inner & (rest > left)
-        second = torch.where(inner & ~behind, middle, second)
-        first = torch.where(behind, middle, first)
-        rest = torch.where(behind, rest - left, rest)
-    return first, second, valid
+    length, middle, hops = (part.flatten() for part in paths)  # [P] each, P = B n^2
+    pair = torch.arange(n * n, device=length.device).repeat(B)
+    molecule = torch.arange(B, device=pair.device).repeat_interleave(n * n) * n * n
+    before = molecule + pair // n * n + middle  # from the first atom to the middle
+    behind = molecule + middle * n + pair % n
+    bond = torch.full((B * n * n, most), -1, device=pair.device)  # [P, most]
+    bond[:, 0] = torch.where(hops == 1, pair, -1)
+    place = torch.arange(most, device=pair.device)
+    by_length = length.where(middle >= 0, 0).sort()  # the two halves of a path are shorter ones
+    counts = by_length.values.bincount().tolist()
+    for these in by_length.indices.split(counts)[1:]:
+        rest = place - hops[before[these], None]  # [p, most]; from 0 on: bonds behind the middle
+        second = bond[behind[these]].gather(1, rest.clamp(min=0))
+        bond[these] = torch.where(rest < 0, bond[before[these]], second)
+    return bond.view(B, n, n, most)
 
 
 class PathBias(ShowsArguments, nn.Module):
@@ -119,13 +119,19 @@ class PathBias(ShowsArguments, nn.Module):
         paths = shortest_paths(linked, self.reference)
         last = torch.full_like(paths.length, NUM_LENGTHS - 1)
         row = torch.where(paths.length < 0, last, (paths.length + 1).clamp(max=NUM_LENGTHS - 2))
-        # Two atoms that are not bonded have row 1; only the reference asks for them.
-        rows = torch.where(linked[..., None], features + self.first, 1)  # [B, n, n, 3]
-        bond = self.bond(rows).mean(-2)  # [B, n, n, H]
-        molecule = torch.arange(len(linked), device=linked.device)[:, None, None]
-        total = bond.new_zeros(())
-        for k, (first, second, valid) in enumerate(zip(*path_bonds(paths), strict=True)):
-            total = total + (bond @ self.hop[k])[molecule, first, second] * valid[..., None]
+        total = self._bonds(features, linked, path_bonds(paths))
         steps = torch.where(paths.length < 0, MAX_BONDS, paths.length).clamp(1, MAX_BONDS)
         length, bonds = self.length(row), total / steps[..., None]  # [B, n, n, H]
         return length.permute(0, 3, 1, 2), bonds.permute(0, 3, 1, 2)
+
+    def _bonds(self, features: Tensor, linked: Tensor, place: Tensor) -> Tensor:
+        """Sums of the bonds at ``place [B, n, n, 5]``, see :func:`path_bonds`: ``[B, n, n, H]``."""
+        bond = self.bond(features[linked] + self.first).mean(1)  # [E, H]
+        number = torch.ones_like(linked, dtype=torch.long)  # [B, n, n], row of the table
+        number[linked] = torch.arange(2, 2 + len(bond), device=linked.device)
+        # Row 0: the path has ended. Row 1: not bonded, for which only the reference asks.
+        table = torch.cat([bond.new_zeros(1, self.heads), self.bond.weight[1:2], bond])
+        table = torch.einsum("eh,khg->ekg", table, self.hop[:MAX_BONDS])  # [2 + E, 5, H]
+        row = number.flatten(1).gather(1, place.clamp(min=0).flatten(1)).view_as(place)
+        row = row.masked_fill(place < 0, 0) * MAX_BONDS + torch.arange(MAX_BONDS, device=row.device)
+        return F.embedding(row, table.flatten(0, 1)).sum(-2)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments, share, size
 from molae_pyg.nn.attention import PairBiasAttention
+from molae_pyg.nn.dropout import Dropout
 
 
 class DropPath(ShowsArguments, nn.Module):
@@ -66,7 +67,7 @@ class PostNormLayer(ShowsArguments, nn.Module):
         self.attention = PairBiasAttention(channels, heads, attn_dropout)
         self.attn_norm = nn.LayerNorm(channels)
         self.linear1 = nn.Linear(channels, ffn_channels)
-        self.activation_dropout = nn.Dropout(act_dropout)
+        self.activation_dropout = Dropout(act_dropout)
         self.linear2 = nn.Linear(ffn_channels, channels)
         self.ffn_norm = nn.LayerNorm(channels)
         self.drop = drop

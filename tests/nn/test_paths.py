@@ -25,15 +25,13 @@ def test_lengths_and_bonds_of_random_graphs(seed):
     paths = shortest_paths(batch)
     assert (paths.length[1] == torch.eye(12) - 1).all()
     lengths = dict(nx.all_pairs_shortest_path_length(graph))
-    first, second, valid = path_bonds(paths, most=12)
+    places = path_bonds(paths, most=12)
+    assert (places[1] == -1).all()
     for i in range(12):
         for j in range(12):
             expected = lengths[i].get(j, -1)
             assert paths.length[0, i, j] == expected
-            bonds = [
-                (int(first[k, 0, i, j]), int(second[k, 0, i, j]))
-                for k in range(12) if valid[k, 0, i, j]
-            ]  # fmt: skip
+            bonds = [divmod(place, 12) for place in places[0, i, j].tolist() if place >= 0]
             assert len(bonds) == max(expected, 0)
             assert all(graph.has_edge(*bond) for bond in bonds)
             atoms = [i] + [second for _, second in bonds]
@@ -55,9 +53,9 @@ def test_paths_are_those_of_the_official_code(name):
     length = torch.where(paths.length < 0, 510, paths.length)
     assert torch.equal(length[0], theirs["spd"])
     recorded = theirs["batch/edge_input"]  # [1, n, n, hops, 3]
-    first, second, valid = path_bonds(paths)
+    places = path_bonds(paths)[0]  # [n, n, 5]
     for k in range(5):
-        mine = rows[0][first[k, 0], second[k, 0]] * valid[k, 0, ..., None]
+        mine = rows[0].flatten(0, 1)[places[..., k]] * (places[..., k, None] >= 0)
         if k < recorded.size(3):
             assert torch.equal(mine, recorded[0, :, :, k])
         else:

@@ -1,0 +1,61 @@
+"""Fits that no seed changes are made once for a split."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_model
+
+from molae_pyg.baselines.job import Job
+from molae_pyg.datasets import MoleculeTable
+from molae_pyg.evaluation import models
+from molae_pyg.splits import Split
+
+SMILES = [f"{'C' * n}{end}" for n in range(1, 13) for end in "ON"]
+SPLIT = Split(np.arange(16), np.arange(16, 20), np.arange(20, 24))
+OTHER = Split(np.arange(8, 24), np.arange(4), np.arange(4, 8))
+
+
+@pytest.fixture
+def table() -> MoleculeTable:
+    y = [float(len(smiles)) for smiles in SMILES]
+    return MoleculeTable(SMILES, y, num_conformers=0, task_type="regression", workers=1)
+
+
+@pytest.fixture
+def fits(monkeypatch) -> list[str]:
+    """Names of what was fitted."""
+    found, timed = [], models._timed
+
+    def counted(model, job):
+        found.append(next(name for name, one in models.MODELS.items() if one is model))
+        return timed(model, job)
+
+    monkeypatch.setattr(models, "_timed", counted)
+    return found
+
+
+def test_the_seeds_of_a_split_share_a_fit(table, fits, tmp_path):
+    def fit(name: str, seed: int, split: Split = SPLIT, **settings):
+        return models.timed_fit(name, Job(table, split, settings, seed, tmp_path))
+
+    first = fit("descriptors-linear", 0)
+    assert fit("descriptors-linear", 1) is first  # with its seconds
+    assert fit("descriptors-linear", 1, OTHER) is not first
+    assert fits == 2 * ["descriptors-linear"]
+    assert first[0].test.shape == (4, 1)
+
+    fit("ecfp-forest", 0, num_trees=2)
+    fit("ecfp-forest", 1, num_trees=2)
+    assert fits[2:] == 2 * ["ecfp-forest"]  # the seed draws the trees
+
+
+def test_other_weights_in_the_same_place_are_another_fit(table, fits, tmp_path):
+    place = str(tmp_path / "weights")
+    predicted = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        tiny_model().save_pretrained(place)
+        job = Job(table, SPLIT, {"weights": place, "readout": "cls"}, 0, tmp_path)
+        predicted.append(models.timed_fit("frozen-ridge", job)[0].test)
+    assert len(fits) == 2
+    assert not np.allclose(*predicted)
