@@ -77,7 +77,7 @@ def make_run(
     """
     dataset, split = job.dataset, job.split
     scale = sources.scale_of(dataset, split.train)
-    fitted, seconds = models.timed_fit(identity["fit"], job)
+    fitted, seconds = models.timed_fit(identity, job)
     valid, valid_tasks = sources.scores_of(dataset, split.valid, fitted.valid, scale)
     test, tasks = sources.scores_of(dataset, split.test, fitted.test, scale)
     result = {

@@ -114,7 +114,7 @@ def takes_coordinates(model: str) -> bool:
 
 def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     """Fits a model with one seed; writes predictions of all rows of OGB and their scores."""
-    fitted, seconds = models.timed_fit(identity["fit"], job)
+    fitted, seconds = models.timed_fit(identity, job)
     predicted = official(dataset, {"valid": fitted.valid, "test": fitted.test})
     job.folder.mkdir(parents=True, exist_ok=True)
     for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed

@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from molae_pyg.baselines import (
     schnet,
 )
 from molae_pyg.baselines.grover import GroverEncoder
-from molae_pyg.baselines.job import Fitted, Job, digest_of, load_encoder, train
+from molae_pyg.baselines.job import Fitted, Job, load_encoder, train
 from molae_pyg.chem.ogb_graph import add_ogb_graph
 from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.evaluation.blending import blend
@@ -152,17 +152,22 @@ MODELS: dict[str, Model] = {
 }
 
 
-def timed_fit(name: str, job: Job) -> tuple[Fitted, float]:
-    """Fits a model of :data:`MODELS`; also returns the seconds, with those of interrupted calls.
+def timed_fit(identity: Mapping[str, Any], job: Job) -> tuple[Fitted, float]:
+    """Fits a model; also returns the seconds, with those of interrupted calls.
 
     If no seed changes the fit, the seeds of a split share one, and its seconds.
+
+    Args:
+        identity: ``fit``, a name of :data:`MODELS`, and ``weights_sha256``, the checksum of the
+            weights, None without any or with random ones.
+        job: Model, data set and split.
     """
-    model, settings = MODELS[name], job.settings
-    if not model.seeded and settings.get("weights") != "random":  # random ones follow the seed
-        checksum = digest_of(settings["weights"]) if "weights" in settings else None
-        rows = (part.astype(np.int64).tobytes() for part in job.split)
-        return _fit_once(name, job.dataset, json.dumps(settings), checksum, *rows)
-    return _timed(model, job)
+    name, settings = identity["fit"], job.settings
+    if MODELS[name].seeded or settings.get("weights") == "random":  # these follow the seed, too
+        return _timed(MODELS[name], job)
+    rows = (part.astype(np.int64).tobytes() for part in job.split)
+    checksum = identity["weights_sha256"]
+    return _fit_once(name, job.dataset, json.dumps(settings), checksum, *rows)
 
 
 @lru_cache(maxsize=1)

@@ -1,13 +1,11 @@
 """Attention bias and atom features of Transformer-M from distances."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments, size
-from molae_pyg.nn.gaussian import LEAST_EXPONENT
+from molae_pyg.nn.gaussian import gaussians
 from molae_pyg.nn.paths import VALUES
 
 
@@ -47,11 +45,7 @@ class ElementGaussian(ShowsArguments, nn.Module):
         scale = self.scale(first) + self.scale(second)  # [B, n, n, 1]
         t = scale * distance[..., None] + self.offset(first) + self.offset(second)
         std = self.std.abs() + 1e-2  # [1, K]
-        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): the fewest passes
-        width = 1 / (math.sqrt(2) * std)
-        u = torch.addcmul(-self.mean * width, t, width)  # [B, n, n, K]
-        exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
-        return exponent.clamp(min=LEAST_EXPONENT).exp_()
+        return gaussians(t, self.mean, std)  # [B, n, n, K]
 
 
 class DistanceBias(ShowsArguments, nn.Module):

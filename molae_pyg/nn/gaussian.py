@@ -16,6 +16,19 @@ GaussianInit = Literal["reference", "intended"]
 LEAST_EXPONENT = -80.0
 
 
+def gaussians(t: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    r"""Normal densities :math:`\exp(-(t - \mu)^2 / 2 \sigma^2) / \sqrt{2 \pi} \, \sigma`.
+
+    Shapes:
+        t ``[..., 1]``, mean and std ``[1, K]`` -> ``[..., K]``.
+    """
+    # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): the fewest passes
+    width = 1 / (math.sqrt(2) * std)
+    u = torch.addcmul(-mean * width, t, width)  # [..., K]
+    exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
+    return exponent.clamp(min=LEAST_EXPONENT).exp_()
+
+
 class PairGaussian(ShowsArguments, nn.Module):
     r"""Gaussian features of a distance, after an affine map that depends on the pair's elements.
 
@@ -60,11 +73,7 @@ class PairGaussian(ShowsArguments, nn.Module):
     def forward(self, distance: Tensor, pair_type: Tensor) -> Tensor:
         t = self.scale(pair_type) * distance.unsqueeze(-1) + self.offset(pair_type)  # [..., 1]
         std = self.std.abs() + 1e-5  # [1, K]
-        # g = exp(-u^2 - log(sqrt(2 pi) std)), u = (t - mean) / (sqrt(2) std): the fewest passes
-        width = 1 / (math.sqrt(2) * std)
-        u = torch.addcmul(-self.mean * width, t, width)  # [..., K]
-        exponent = torch.addcmul(-torch.log(math.sqrt(2 * math.pi) * std), u, u, value=-1)
-        return exponent.clamp(min=LEAST_EXPONENT).exp_()
+        return gaussians(t, self.mean, std)
 
 
 class PairBias(ShowsArguments, nn.Module):

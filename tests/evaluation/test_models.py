@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny import tiny_model
 
-from molae_pyg.baselines.job import Job
+from molae_pyg.baselines.job import Job, digest_of
 from molae_pyg.datasets import MoleculeTable
 from molae_pyg.evaluation import models
 from molae_pyg.splits import Split
@@ -36,7 +36,8 @@ def fits(monkeypatch) -> list[str]:
 
 def test_the_seeds_of_a_split_share_a_fit(table, fits, tmp_path):
     def fit(name: str, seed: int, split: Split = SPLIT, **settings):
-        return models.timed_fit(name, Job(table, split, settings, seed, tmp_path))
+        identity = {"fit": name, "weights_sha256": None}
+        return models.timed_fit(identity, Job(table, split, settings, seed, tmp_path))
 
     first = fit("descriptors-linear", 0)
     assert fit("descriptors-linear", 1) is first  # with its seconds
@@ -56,6 +57,7 @@ def test_other_weights_in_the_same_place_are_another_fit(table, fits, tmp_path):
         torch.manual_seed(seed)
         tiny_model().save_pretrained(place)
         job = Job(table, SPLIT, {"weights": place, "readout": "cls"}, 0, tmp_path)
-        predicted.append(models.timed_fit("frozen-ridge", job)[0].test)
+        identity = {"fit": "frozen-ridge", "weights_sha256": digest_of(place)}
+        predicted.append(models.timed_fit(identity, job)[0].test)
     assert len(fits) == 2
     assert not np.allclose(*predicted)
