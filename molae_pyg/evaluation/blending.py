@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from molae_pyg.baselines.job import Fitted, Job
-from molae_pyg.evaluation.runs import OWN, PREDICTIONS, RESULT, read_sealed
+from molae_pyg.evaluation.runs import OWN, RESULT, read_predictions, read_sealed
 from molae_pyg.evaluation.sources import scale_of, scores_of
 from molae_pyg.metrics import LOWER_IS_BETTER
 
@@ -115,10 +114,9 @@ def _predictions_of(name: str, job: Job) -> Predicted:
     """Reads the predictions of a model on the rows of a split."""
     data = job.dataset
     place = job.folder.parents[1] / name / job.folder.name
-    table = pd.read_csv(place / PREDICTIONS)
     rows, found = np.array(data.report.kept), {}
     for part, places in (("valid", job.split.valid), ("test", job.split.test)):
-        lines = table[table["part"] == part]
+        lines = read_predictions(place, part)
         if lines["row"].tolist() != rows[places].tolist():
             raise ValueError(f"{place} has other {part} rows: another split")
         found[part] = lines[[f"{task} predicted" for task in data.task_names]].to_numpy()

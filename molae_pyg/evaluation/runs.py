@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from molae_pyg._version import __version__
@@ -176,6 +177,12 @@ def read_runs(
         else:
             found.append((file.parent, result))
     return found, wrong
+
+
+def read_predictions(folder: Path, part: str) -> pd.DataFrame:
+    """Returns the lines of ``predictions.csv`` of a part, ``"valid"`` or ``"test"``."""
+    table = pd.read_csv(folder / PREDICTIONS)
+    return table[table["part"] == part]
 
 
 def read_results(path: Path) -> list[dict]:

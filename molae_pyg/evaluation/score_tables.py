@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from tqdm.auto import tqdm
 
-from molae_pyg.evaluation.runs import PREDICTIONS, mean_and_spread
+from molae_pyg.evaluation.runs import PREDICTIONS, mean_and_spread, read_predictions
 from molae_pyg.evaluation.significance import resampled_scores, tied_with_best, tukey_hsd
 from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
 
@@ -49,8 +49,7 @@ def predictions_of(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache  # significance, ensembles and pictures read the same rows
 def _test_rows(folder: Path, checksum: str) -> pd.DataFrame:
     """The checksum is a key too, as a file can change under its name."""
-    table = pd.read_csv(folder / PREDICTIONS)
-    return table[table["part"] == "test"]
+    return read_predictions(folder, "test")
 
 
 def ensemble(runs: list[dict[str, Any]]) -> float | None:

@@ -187,7 +187,10 @@ def test_the_recipe_of_conformers_is_that_of_the_model_or_the_call(tmp_path):
     predictor = MolAEPredictor(model.encoder)
     predictor.recipe = Options(1).to_dict()  # without a name, as all before there were others
     (tmp_path / "data.smi").write_text(f"{smiles}\n")
-    vectors = {name: model.embed([smiles], recipe=name) for name in ("published", "fast", "flat")}
+    vectors = {
+        name: model.embed([smiles], recipe=name, precision="32-true")  # as that of run
+        for name in ("published", "fast", "flat")
+    }
     calls = {"published": (predictor, {}), "flat": (predictor, {"recipe": "flat"})}
     calls["fast"] = model, {}  # which has none of its own
     for recipe, (of, settings) in calls.items():

@@ -110,7 +110,7 @@ def test_fine_tuning_learns_what_neighbours_do(tmp_path):
     for data in train[::3]:
         data.y[0] = NAN
     model = model_of()
-    settings = Finetuning(epochs=25, batch_size=8, lr=3e-3, warmup=0.1)
+    settings = Finetuning(epochs=40, batch_size=8, lr=3e-3, warmup=0.1, precision="32-true")
     best = finetune(model, train, valid, tmp_path, settings)
     y = torch.cat([data.y for data in valid]).numpy()
     z = torch.cat([data.z for data in valid])

@@ -299,7 +299,7 @@ def test_the_loss_falls_on_eight_molecules_and_inputs_are_not_changed():
     before = {key: value.clone() for key, value in batch.to_dict().items()
               if isinstance(value, Tensor)}  # fmt: skip
     model = MoleBlend(32, 64, 4, 2, 16, 0.0, 0.0, 0.0, 0.0)
-    found = course(model, mole_blend_objective, batch, 200)
+    found = course(model, mole_blend_objective, batch, 200, lr=2e-3)
     for name in ("loss", "length", "bond", "distance", "denoising", "distance_mae"):
         assert found[-1][name] < 0.7 * found[0][name], (name, found[0], found[-1])
     assert all(p.grad is not None for p in model.parameters())  # data-parallel training needs it

@@ -207,7 +207,7 @@ def test_the_loss_falls_on_eight_molecules():
     batch = DenoiseAtoms(modes=(0.25, 0.25, 0.5))(Batch.from_data_list(molecules()))
     assert set(batch.mode.tolist()) == {0, 1, 2}
     model = TransformerM(32, 64, 4, 2, 16, 0.0, 0.0, 0.0, 0.0)
-    found = course(model, transformer_m_objective, batch, 150, lr=2e-3)
+    found = course(model, transformer_m_objective, batch, 300, lr=1e-3)
     for name in ("loss", "property", "denoising"):
         assert found[-1][name] < 0.6 * found[0][name], (name, found[0], found[-1])
     assert found[-1]["cosine"] > 0.5
