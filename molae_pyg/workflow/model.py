@@ -101,7 +101,7 @@ class FittedModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process reads its weights from the folder."""
-        lazy = ("models", "encoder", "folder")
+        lazy = ("models", "encoder", "_columns", "folder")
         kept = {name: value for name, value in self.__dict__.items() if name not in lazy}
         return kept | {"folder": self.folder.absolute()}
 
@@ -207,7 +207,7 @@ class FittedModel:
             raise InputError("a model of one fold has no out-of-fold predictions")
         columns = {"molae_fold": self.fold}
         for task, target in enumerate(self.targets):
-            own = {"label": self.y[:, task]} | self.columns(task).of_training()
+            own = {"label": self.y[:, task]} | self.columns(task).of_training
             columns |= {f"{target.name}_{name}": values for name, values in own.items()}
         return pd.DataFrame(columns, index=self.rows)
 
@@ -223,8 +223,14 @@ class FittedModel:
 
     def columns(self, task: int) -> TargetColumns:
         """Returns what makes the columns of a target in tables of predictions."""
-        oof = self.predictions[MODEL][:, self.columns_of(task)] if self.predictions else None
-        return TargetColumns(self.targets[task], self.y[:, task], oof, self.fold)
+        return self._columns[task]
+
+    @cached_property
+    def _columns(self) -> list[TargetColumns]:  # kept, as each fits calibrations once
+        oof = self.predictions.get(MODEL)
+        parts = [None if oof is None else oof[:, columns] for columns in self.labels.slices]
+        each = zip(self.targets, self.y.T, parts, strict=True)
+        return [TargetColumns(target, y, part, self.fold) for target, y, part in each]
 
     def _predict(self, given: Molecules) -> tuple[Outcomes, np.ndarray]:
         """Returns what became of each row, and the predictions ``[F, m, O]`` of those kept."""

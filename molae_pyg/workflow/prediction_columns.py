@@ -1,5 +1,7 @@
 """The columns that a target has in tables of predictions: values, intervals, classes, sets."""
 
+from functools import cached_property
+
 import numpy as np
 
 from molae_pyg.inference.uncertainty import Calibration, ConformalInterval, ConformalSet
@@ -44,8 +46,9 @@ class TargetColumns:
             sets = np.array(["|".join(names[row]) for row in possible], object)
         return self._of_classes(mean) | {"set": sets}
 
+    @cached_property
     def of_training(self) -> Columns:
-        """Returns the columns of the training rows, each from models that have not seen it."""
+        """The columns of the training rows, each from models that have not seen it."""
         predicted = _flat(self.oof)
         if self.target.kind == "regression":
             low, high = intervals_out_of_fold(self.y, predicted, self.fold, 0.1)
@@ -60,8 +63,11 @@ class TargetColumns:
         """
         if self.target.kind == "regression" or self.oof is None or not len(predicted):
             return predicted
-        calibration = Calibration(self.y, _flat(self.oof))
-        return calibration(_flat(predicted)).reshape(predicted.shape)
+        return self._calibration(_flat(predicted)).reshape(predicted.shape)
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        return Calibration(self.y, _flat(self.oof))
 
     def _of_classes(self, probability: np.ndarray) -> Columns:
         """Returns the columns of probabilities ``[m, O]``."""

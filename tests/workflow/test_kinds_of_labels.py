@@ -8,9 +8,10 @@ import pytest
 import torch
 from tiny import SMILES
 
+from molae_pyg.inference.uncertainty import Calibration
 from molae_pyg.tables.formats import read_cells
 from molae_pyg.tables.reading import Table, read_table
-from molae_pyg.workflow import FitSettings, FittedModel, fit
+from molae_pyg.workflow import FitSettings, FittedModel, fit, prediction_columns, scores
 from molae_pyg.workflow.output import cells_of, coverage, scores_of, summary
 
 SMILES = [*SMILES, *(f"{'C' * length}{end}C1CCNC1" for length in range(1, 4) for end in "NO")]
@@ -144,6 +145,24 @@ def test_explanations_are_log_odds_of_the_predicted_class(fitted):
     assert found.prediction[2] == pytest.approx(odds, abs=0.05)
     assert found.values.shape == (9, 4)
     assert found.prediction[0] == pytest.approx(predicted.loc[0, "size_predicted"], abs=1e-2)
+
+
+def test_each_calibration_is_fitted_once(fitted, monkeypatch):
+    made = []
+
+    class Counted(Calibration):
+        def __init__(self, y_true, probability):
+            made.append(len(y_true))
+            super().__init__(y_true, probability)
+
+    for module in (prediction_columns, scores):
+        monkeypatch.setattr(module, "Calibration", Counted)
+    model = FittedModel.load(fitted.folder)
+    for _ in range(2):
+        model.oof, model.predict(SMILES[:3]), model.explain(SMILES[:3])
+    whole = len(model.smiles)
+    assert made.count(whole) == 2  # one for each target with classes
+    assert len(made) == 2 + 2 * model.num_folds  # and those of the other folds
 
 
 def test_loading_and_other_labels(fitted, table, weights, tmp_path):
