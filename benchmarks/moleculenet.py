@@ -27,31 +27,39 @@ ARCHIVES = Path(__file__).resolve().parent / "results" / "moleculenet"
 PACKED = (RESULT, PREDICTIONS, "metrics.csv")
 
 
-def archived(protocol: str, name: str, new: dict[str, Any], place: Path) -> tables.Runs:
-    """Returns archived runs of a data set by model, with the labels of the run ``new``.
+def archived(protocol: str, name: str, new: list[dict[str, Any]], place: Path) -> tables.Runs:
+    """Returns archived runs of a data set by model, with the labels of the runs ``new``.
 
     Raises:
-        ValueError: If the test rows of an archived run are not those of ``new``.
+        ValueError: If the test rows of an archived run are not those of the new run of its seed
+            and fold, or there is none.
     """
     archive = ARCHIVES / f"{protocol}-{name}.tar.xz"
     if not archive.is_file():
         return {}
     with tarfile.open(archive) as packed:
         packed.extractall(place, filter="data")
-    labelled = pd.read_csv(new["folder"] / PREDICTIONS).set_index(["row", "part"])
-    labels = labelled[[f"{task} true" for task in new["task_names"]]]
-    test = labelled.loc[labelled.index.get_level_values("part") == "test"].index
+    labelled = {run["folder"].name: (run, _rows(run["folder"] / PREDICTIONS)) for run in new}
     found = defaultdict(list)
     for file in sorted((place / protocol / name).glob(f"*/*/{RESULT}")):
-        run = json.loads(file.read_text())
-        rows = pd.read_csv(file.with_name(PREDICTIONS)).set_index(["row", "part"])
-        if not rows.index[rows.index.get_level_values("part") == "test"].equals(test):
+        run, rows = json.loads(file.read_text()), _rows(file.with_name(PREDICTIONS))
+        beside, known = labelled.get(file.parent.name, (None, None))
+        if beside is None or not _test(rows).equals(_test(known)):
             raise ValueError(f"{archive}: {file.relative_to(place)} has other test rows")
+        labels = known[[f"{task} true" for task in beside["task_names"]]]
         rows.join(labels).to_csv(file.with_name(PREDICTIONS))
-        same = {key: new[key] for key in ("task_names", "task_types", "scale", "split_sha256")}
+        same = {key: beside[key] for key in ("task_names", "task_types", "scale", "split_sha256")}
         run |= {**same, "folder": file.parent, "files": {PREDICTIONS: ""}}
         found[run["model"]].append(run)
     return found
+
+
+def _rows(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file).set_index(["row", "part"])
+
+
+def _test(rows: pd.DataFrame) -> pd.Index:
+    return rows.index[rows.index.get_level_values("part") == "test"]
 
 
 def pack(protocol: str, name: str, models: tables.Runs, earlier: Path) -> None:
@@ -101,7 +109,7 @@ def main() -> None:
             everything, commits = {}, set()
             for name, models in datasets.items():
                 place = Path(folder) / protocol / name
-                earlier = archived(protocol, name, next(iter(models.values()))[0], place)
+                earlier = archived(protocol, name, next(iter(models.values())), place)
                 everything[name] = {**earlier, **models}
                 runs = [run for runs in everything[name].values() for run in runs]
                 commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}
