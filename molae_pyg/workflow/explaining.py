@@ -203,7 +203,7 @@ def _scores(model: FittedModel, predicted: np.ndarray) -> np.ndarray:
     """
     columns = []
     for task, target in enumerate(model.targets):
-        p = model.columns(task).calibrated(predicted[:, model.columns_of(task)])  # [n + 1, 1 or C]
+        p = model.columns[task].calibrated(predicted[:, model.columns_of(task)])  # [n + 1, 1 or C]
         if target.kind == "regression":
             columns.append(p[:, 0])
             continue

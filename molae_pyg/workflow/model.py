@@ -101,7 +101,7 @@ class FittedModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy in another process reads its weights from the folder."""
-        lazy = ("models", "encoder", "_columns", "folder")
+        lazy = ("models", "encoder", "columns", "folder")
         kept = {name: value for name, value in self.__dict__.items() if name not in lazy}
         return kept | {"folder": self.folder.absolute()}
 
@@ -156,7 +156,7 @@ class FittedModel:
         columns: dict[str, np.ndarray] = {}
         for task, target in enumerate(self.targets):
             of_task = predicted[:, :, self.columns_of(task)]
-            for name, values in self.columns(task).of_new(of_task, alpha).items():
+            for name, values in self.columns[task].of_new(of_task, alpha).items():
                 empty = np.nan if values.dtype.kind == "f" else ""
                 full = np.full(len(smiles), empty, values.dtype if empty != "" else object)
                 full[outcomes.kept] = values
@@ -207,7 +207,7 @@ class FittedModel:
             raise InputError("a model of one fold has no out-of-fold predictions")
         columns = {"molae_fold": self.fold}
         for task, target in enumerate(self.targets):
-            own = {"label": self.y[:, task]} | self.columns(task).of_training
+            own = {"label": self.y[:, task]} | self.columns[task].of_training
             columns |= {f"{target.name}_{name}": values for name, values in own.items()}
         return pd.DataFrame(columns, index=self.rows)
 
@@ -221,12 +221,9 @@ class FittedModel:
     def _fingerprints(self) -> np.ndarray:
         return ecfp4([smiles for smiles in self.smiles if smiles])
 
-    def columns(self, task: int) -> TargetColumns:
-        """Returns what makes the columns of a target in tables of predictions."""
-        return self._columns[task]
-
     @cached_property
-    def _columns(self) -> list[TargetColumns]:  # kept, as each fits calibrations once
+    def columns(self) -> list[TargetColumns]:
+        """What makes the columns of each target in tables of predictions."""
         oof = self.predictions.get(MODEL)
         parts = [None if oof is None else oof[:, columns] for columns in self.labels.slices]
         each = zip(self.targets, self.y.T, parts, strict=True)
@@ -292,10 +289,8 @@ class FittedModel:
             )
 
     def _out_of_fold(self) -> dict[str, np.ndarray]:
-        parts = [
-            read_arrays(self.folder / f"fold-{fold}" / "predicted.npz")
-            for fold in range(self.num_folds)
-        ]
+        folders = [self.folder / f"fold-{fold}" for fold in range(self.num_folds)]
+        parts = [read_arrays(folder / "predicted.npz") for folder in folders]
         names = [name for name in (MODEL, *BASELINES) if name in parts[0]]
         shape = len(self.smiles), sum(self.labels.num_outputs)
         found = {name: np.full(shape, np.nan) for name in names}
