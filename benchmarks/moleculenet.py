@@ -15,7 +15,6 @@ import tarfile
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -27,26 +26,26 @@ ARCHIVES = Path(__file__).resolve().parent / "results" / "moleculenet"
 PACKED = (RESULT, PREDICTIONS, "metrics.csv")
 
 
-def archived(protocol: str, name: str, new: list[dict[str, Any]], place: Path) -> tables.Runs:
+def archived(protocol: str, name: str, new: tables.Runs, place: Path) -> tables.Runs:
     """Returns archived runs of a data set by model, with the labels of the runs ``new``.
 
     Raises:
-        ValueError: If the test rows of an archived run are not those of the new run of its seed
-            and fold, or there is none.
+        ValueError: If no new run has the test rows of an archived one.
     """
     archive = ARCHIVES / f"{protocol}-{name}.tar.xz"
     if not archive.is_file():
         return {}
     with tarfile.open(archive) as packed:
         packed.extractall(place, filter="data")
-    labelled = {run["folder"].name: (run, _rows(run["folder"] / PREDICTIONS)) for run in new}
-    found = defaultdict(list)
+    labelled, found = {}, defaultdict(list)
+    for run in {run["split_sha256"]: run for runs in new.values() for run in runs}.values():
+        rows = _rows(run["folder"])
+        labelled[_test(rows)] = run, rows[[f"{task} true" for task in run["task_names"]]]
     for file in sorted((place / protocol / name).glob(f"*/*/{RESULT}")):
-        run, rows = json.loads(file.read_text()), _rows(file.with_name(PREDICTIONS))
-        beside, known = labelled.get(file.parent.name, (None, None))
-        if beside is None or not _test(rows).equals(_test(known)):
+        run, rows = json.loads(file.read_text()), _rows(file.parent)
+        if _test(rows) not in labelled:
             raise ValueError(f"{archive}: {file.relative_to(place)} has other test rows")
-        labels = known[[f"{task} true" for task in beside["task_names"]]]
+        beside, labels = labelled[_test(rows)]
         rows.join(labels).to_csv(file.with_name(PREDICTIONS))
         same = {key: beside[key] for key in ("task_names", "task_types", "scale", "split_sha256")}
         run |= {**same, "folder": file.parent, "files": {PREDICTIONS: ""}}
@@ -54,12 +53,12 @@ def archived(protocol: str, name: str, new: list[dict[str, Any]], place: Path) -
     return found
 
 
-def _rows(file: Path) -> pd.DataFrame:
-    return pd.read_csv(file).set_index(["row", "part"])
+def _rows(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / PREDICTIONS).set_index(["row", "part"])
 
 
-def _test(rows: pd.DataFrame) -> pd.Index:
-    return rows.index[rows.index.get_level_values("part") == "test"]
+def _test(rows: pd.DataFrame) -> tuple[int, ...]:
+    return tuple(rows.xs("test", level="part").index)
 
 
 def pack(protocol: str, name: str, models: tables.Runs, earlier: Path) -> None:
@@ -109,7 +108,7 @@ def main() -> None:
             everything, commits = {}, set()
             for name, models in datasets.items():
                 place = Path(folder) / protocol / name
-                earlier = archived(protocol, name, next(iter(models.values())), place)
+                earlier = archived(protocol, name, models, place)
                 everything[name] = {**earlier, **models}
                 runs = [run for runs in everything[name].values() for run in runs]
                 commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}

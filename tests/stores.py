@@ -8,6 +8,7 @@ import numpy as np
 from molae_pyg.datasets import StoreWriter
 
 META = {"input": "molecules.smi", "seed": 0}
+JOURNAL = {"journal.sqlite", "journal.sqlite-wal"}  # files of a shard that is not full yet
 
 
 class Row(NamedTuple):

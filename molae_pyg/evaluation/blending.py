@@ -12,6 +12,7 @@ from molae_pyg.evaluation.sources import scale_of, scores_of
 from molae_pyg.metrics import LOWER_IS_BETTER
 
 Predicted = dict[str, np.ndarray]  # "valid" and "test", each [rows, T]
+PARTS = ("valid", "test")
 SHARES = np.arange(21) / 20  # shares of the second model that are tried
 
 
@@ -115,8 +116,8 @@ def _predictions_of(name: str, job: Job) -> Predicted:
     data = job.dataset
     place = job.folder.parents[1] / name / job.folder.name
     rows, found = np.array(data.report.kept), {}
-    for part, places in (("valid", job.split.valid), ("test", job.split.test)):
-        lines = read_predictions(place, part)
+    for part, lines in zip(PARTS, read_predictions(place, *PARTS), strict=True):
+        places = getattr(job.split, part)
         if lines["row"].tolist() != rows[places].tolist():
             raise ValueError(f"{place} has other {part} rows: another split")
         found[part] = lines[[f"{task} predicted" for task in data.task_names]].to_numpy()

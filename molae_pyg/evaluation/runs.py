@@ -179,10 +179,10 @@ def read_runs(
     return found, wrong
 
 
-def read_predictions(folder: Path, part: str) -> pd.DataFrame:
-    """Returns the lines of ``predictions.csv`` of a part, ``"valid"`` or ``"test"``."""
+def read_predictions(folder: Path, *parts: str) -> list[pd.DataFrame]:
+    """Returns the lines of ``predictions.csv`` of each part, ``"valid"`` or ``"test"``."""
     table = pd.read_csv(folder / PREDICTIONS)
-    return table[table["part"] == part]
+    return [table[table["part"] == part] for part in parts]
 
 
 def read_results(path: Path) -> list[dict]:

@@ -49,7 +49,8 @@ def predictions_of(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 @lru_cache  # significance, ensembles and pictures read the same rows
 def _test_rows(folder: Path, checksum: str) -> pd.DataFrame:
     """The checksum is a key too, as a file can change under its name."""
-    return read_predictions(folder, "test")
+    (test,) = read_predictions(folder, "test")
+    return test
 
 
 def ensemble(runs: list[dict[str, Any]]) -> float | None:

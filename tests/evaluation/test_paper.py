@@ -151,7 +151,7 @@ def test_mean_ranks(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("table", ["table3", "table4", "table5", "table10"])
+@pytest.mark.parametrize("table", ["table1", "table3", "table4", "table5", "table10"])
 def test_other_tables(folder, monkeypatch, capsys, table):
     monkeypatch.setenv("CHEMPROP", "/nowhere/chemprop")
     status, printed = make(folder, monkeypatch, capsys, table)

@@ -208,8 +208,8 @@ def test_the_loss_falls_on_eight_molecules():
     assert set(batch.mode.tolist()) == {0, 1, 2}
     model = TransformerM(32, 64, 4, 2, 16, 0.0, 0.0, 0.0, 0.0)
     found = course(model, transformer_m_objective, batch, 300, lr=1e-3)
-    for name in ("loss", "property", "denoising"):
-        assert found[-1][name] < 0.6 * found[0][name], (name, found[0], found[-1])
+    for name, share in (("loss", 0.5), ("property", 0.2), ("denoising", 0.6)):
+        assert found[-1][name] < share * found[0][name], (name, found[0], found[-1])
     assert found[-1]["cosine"] > 0.5
 
 

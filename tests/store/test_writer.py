@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from stores import META, files, random_rows, write
+from stores import JOURNAL, META, files, random_rows, write
 
 from molae_pyg.datasets import ConformerStore, StoreError, StoreWriter
 
-JOURNAL = {"journal.sqlite", "journal.sqlite-wal"}
 ROWS = random_rows(21)  # two shards of 8 rows and one of 5
 
 

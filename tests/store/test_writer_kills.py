@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from stores import META, files, random_rows, write
+from stores import JOURNAL, META, files, random_rows, write
 
 from molae_pyg.datasets import StoreError, StoreWriter
 
-JOURNAL = {"journal.sqlite", "journal.sqlite-wal"}
 ROWS = random_rows(21)  # two shards of 8 rows and one of 5
 
 
