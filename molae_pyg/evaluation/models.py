@@ -113,6 +113,7 @@ _MOLE_BLEND = Model(
 )
 #: Rows of systems that ``molae pretrain`` trains. Each has another row, ``<name>-random``.
 _SYSTEMS = {
+    "mol-ae": _MOLAE,
     "uni-mol": _MOLAE,
     "uni-mol-pe": _MOLAE,
     "transformer-m": _TRANSFORMER_M,

@@ -11,6 +11,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch_geometric.transforms import BaseTransform, Compose
+from tqdm.auto import tqdm
 
 from molae_pyg.baselines.graph_mvp import GraphMVP, graph_mvp_objective
 from molae_pyg.baselines.grover import Grover, grover_objective
@@ -225,6 +226,8 @@ def with_vocabulary(
 
 
 def _smiles_of(store: ConformerStore) -> Iterator[str]:
-    for start in range(0, len(store), _CHUNK):
-        rows = np.arange(start, min(start + _CHUNK, len(store)))
-        yield from map(canonical, store.gather(rows, smiles=True).smiles)
+    with tqdm(total=len(store), desc="vocabulary", unit="mol", delay=1.0, disable=None) as bar:
+        for start in range(0, len(store), _CHUNK):
+            rows = np.arange(start, min(start + _CHUNK, len(store)))
+            yield from map(canonical, store.gather(rows, smiles=True).smiles)
+            bar.update(len(rows))
