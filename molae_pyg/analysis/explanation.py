@@ -2,14 +2,16 @@
 
 import os
 import re
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 from rdkit import Chem
-from rdkit.Chem.Draw import rdMolDraw2D
 
 from molae_pyg.analysis.page import Drawing, Page
 from molae_pyg.durable import write_durably
@@ -20,6 +22,10 @@ COLOURS = ((0.35, 0.56, 0.92), (1.0, 1.0, 1.0), (0.95, 0.42, 0.35))
 _SHARE = 0.98  # of the atoms whose contributions are within the scale
 _SIZE = (280, 200)  # pixels of a drawing
 _BOND = 26.0  # pixels, in molecules that are small enough
+_INSTEAD = (  # of a drawing
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {0} {1}' width='{0}' height='{1}'>"
+    "<text x='10' y='20' font-size='12' fill='currentColor'>RDKit cannot draw here.</text></svg>"
+)
 _ELLIPSE = re.compile(r"(<ellipse [^>]*class='atom-(\d+)'[^>]*) />")
 
 _HOW_TO_READ = (
@@ -131,11 +137,17 @@ def contribution_svg(
         limit: Contribution of the strongest colour; larger ones have the same.
         size: Width and height in pixels. (default: 280, 200)
 
+    Returns:
+        The drawing; a sentence in its place, and a warning, where RDKit cannot draw.
+
     Raises:
         ValueError: The explanation has no molecule.
     """
     if explanation.mol is None:
         raise ValueError("only explanations of SMILES with a molecule can be drawn")
+    rdMolDraw2D = _drawing_code()  # noqa: N806  (RDKit's name)
+    if rdMolDraw2D is None:
+        return _INSTEAD.format(*size)
     values = explanation.values[:, target]
     known = [int(atom) for atom in np.flatnonzero(np.isfinite(values))]
     mol = Chem.Mol(explanation.mol)
@@ -162,6 +174,21 @@ def contribution_svg(
         return f"{found[1]}><title>{escape(text)}</title></ellipse>"
 
     return _ELLIPSE.sub(with_value, svg)
+
+
+@cache
+def _drawing_code() -> ModuleType | None:
+    """Returns RDKit's code that draws; None, with a warning, where libraries of X are missing."""
+    try:
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except ImportError as error:
+        warnings.warn(
+            f"molecules are not drawn, as RDKit cannot load a library ({error}): install libxrender1 "
+            "and libxext6 (Debian, Ubuntu), or libXrender and libXext (Fedora)",
+            stacklevel=3,
+        )
+        return None
+    return rdMolDraw2D
 
 
 def colour_of(share: float) -> tuple[float, ...]:

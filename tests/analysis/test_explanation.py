@@ -1,6 +1,7 @@
 """The page and the table of contributions."""
 
 import io
+import sys
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from pages import assert_legible, needs_browser, read_page
 from rdkit import Chem
 
+from molae_pyg.analysis import explanation as module
 from molae_pyg.analysis.explanation import (
     COLOURS,
     colour_of,
@@ -21,6 +23,15 @@ from molae_pyg.inference import Explanation
 
 ATTACK = "<script>alert('1')</script> & Größe"
 LABEL = "*CC[C@H](N)F |$<script>alert(1)</script>;;;;;$|"
+
+
+@pytest.fixture
+def no_drawing_code(monkeypatch):
+    """RDKit as on a server without X, where its drawing code cannot be loaded."""
+    module._drawing_code.cache_clear()
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw", None)
+    yield
+    module._drawing_code.cache_clear()
 
 
 def explanation(smiles: str, values: list[float] | None = None, target: str = "logP"):
@@ -124,3 +135,13 @@ def test_page_in_a_browser(tmp_path):
     some = [explanation(s, target=ATTACK) for s in ("CCO", LABEL, "C" * 150, "C1CC")]
     explain_page(some, tmp_path / "page.html", "a-name-without-any-space-" * 12)
     assert_legible(tmp_path / "page.html", tmp_path)
+
+
+def test_without_the_code_that_draws_the_page_has_the_numbers(no_drawing_code, tmp_path):
+    explanations = [explanation("CCO"), explanation("c1ccccc1")]
+    with pytest.warns(UserWarning, match=r"libxrender1.*libXrender") as warned:
+        explain_page(explanations, tmp_path / "page.html")
+    assert len(warned) == 1  # not for every molecule
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("RDKit cannot draw here.") == 4 and "<ellipse" not in text  # two targets
+    assert "Contributions by element" in text
