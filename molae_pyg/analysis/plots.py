@@ -160,11 +160,13 @@ def style(axes: Axes, x: str, y: str, grid: str | None = "both") -> None:
 
 
 def log_scale(axes: Axes) -> None:
-    """Makes the vertical axis logarithmic, with plain numbers, as formulas are not drawn."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    """Makes the vertical axis of drawn data logarithmic, with plain numbers: no formulas are drawn."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+    low, high = axes.dataLim.intervaly
+    is_narrow = 0 < high < 5 * low  # 1, 2, 5, 10 ... would give an axis of one number
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(MaxNLocator(5) if is_narrow else LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pytest
 from matplotlib import image
+from matplotlib.figure import Figure
 
 from molae_pyg.analysis import parity_plot, roc_plot
+from molae_pyg.analysis.plots import log_scale
 
 Y = np.array([0.0, 1.0, np.nan, 1.0, 0.0])
 PREDICTIONS = {
@@ -82,3 +84,17 @@ def test_what_cannot_be_drawn(tmp_path, y_true, predicted, message):
 def test_a_roc_curve_needs_two_classes(tmp_path, labels):
     with pytest.raises(ValueError, match="needs labels 0 and 1"):
         roc_plot(np.array(labels, float), {"m": np.array([0.2, 0.3])}, tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.55, 1.0), (0.099, 0.16), (0.004, 2.0), (1e-3, 1e-3)])
+def test_a_logarithmic_axis_has_several_numbers(low, high):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot([0, 1], [low, high])
+    log_scale(axes)
+    figure.canvas.draw()
+    shown = axes.get_ylim()
+    numbers = [float(label.get_text()) for label in axes.get_yticklabels() if label.get_text()]
+    inside = [number for number in numbers if shown[0] <= number <= shown[1]]
+    assert len(inside) >= (3 if high > low else 1)
+    assert axes.get_yscale() == "log"
