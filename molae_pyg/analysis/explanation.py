@@ -145,7 +145,7 @@ def contribution_svg(
     """
     if explanation.mol is None:
         raise ValueError("only explanations of SMILES with a molecule can be drawn")
-    rdMolDraw2D = _drawing_code()  # noqa: N806  (RDKit's name)
+    rdMolDraw2D = _drawing_code()
     if rdMolDraw2D is None:
         return _INSTEAD.format(*size)
     values = explanation.values[:, target]
@@ -183,8 +183,8 @@ def _drawing_code() -> ModuleType | None:
         from rdkit.Chem.Draw import rdMolDraw2D
     except ImportError as error:
         warnings.warn(
-            f"molecules are not drawn, as RDKit cannot load a library ({error}): install libxrender1 "
-            "and libxext6 (Debian, Ubuntu), or libXrender and libXext (Fedora)",
+            f"molecules are not drawn, as RDKit cannot load a library ({error}): install "
+            "libxrender1 and libxext6 (Debian, Ubuntu), or libXrender and libXext (Fedora)",
             stacklevel=3,
         )
         return None

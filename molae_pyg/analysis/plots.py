@@ -160,7 +160,7 @@ def style(axes: Axes, x: str, y: str, grid: str | None = "both") -> None:
 
 
 def log_scale(axes: Axes) -> None:
-    """Makes the vertical axis of drawn data logarithmic, with plain numbers: no formulas are drawn."""
+    """Makes the vertical axis of what is drawn logarithmic, with plain numbers, not formulas."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     low, high = axes.dataLim.intervaly
