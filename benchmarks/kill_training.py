@@ -46,7 +46,7 @@ FINETUNING = Finetuning(
     epochs=5, batch_size=8, lr=2e-3, warmup=0.1, patience=3, ema_decay=0.9, precision="32-true"
 )
 PRETRAINING = Pretraining(
-    steps=24, pair_budget=2500, lr=1e-3, warmup_steps=5, validate_every=4, precision="32-true"
+    steps=12, pair_budget=2500, lr=1e-3, warmup_steps=4, validate_every=2, precision="32-true"
 )
 Run = Callable[[Path], dict[str, Any]]
 

@@ -31,7 +31,11 @@ SMILES = [f"{tail}{ring}" for ring in RINGS for tail in ("", "C", "CC", "OC", "N
 # A process with the imports of all scripts, which forks, so that no test waits for them.
 _READY = multiprocessing.get_context("forkserver")
 _READY.set_forkserver_preload(
-    ["molae_pyg.datasets", "molae_pyg.models", "molae_pyg.training", "sklearn.ensemble"]
+    [
+        *("molae_pyg.evaluation.models", "molae_pyg.evaluation.sources", "molae_pyg.analysis"),
+        *("molae_pyg.evaluation.systems", "molae_pyg.evaluation.score_tables"),
+        *("sklearn.ensemble", "sklearn.linear_model", "scipy.stats"),
+    ]
 )
 
 
