@@ -2,6 +2,7 @@
 
     python benchmarks/moleculenet.py runs/moleculenet         # the tables, also as tables.md
     python benchmarks/moleculenet.py runs/moleculenet --pack  # and the archives
+    python benchmarks/moleculenet.py runs/moleculenet --model mol-ae uni-mol  # of these alone
 
 Method: runs of `molae compare`, on the same splits. A model that has no runs in the folder is read
 from its archive in results/moleculenet, if its test rows are those of the new runs. Ranks and bold
@@ -100,6 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="folder of the runs")
     parser.add_argument("--pack", action="store_true", help="write the archives, too")
+    parser.add_argument("--model", nargs="+", help="rows of the tables; default: all models")
     args = parser.parse_args()
     found, left_out = load(args.runs)
     text = [f"left out: {message}" for message in left_out]
@@ -109,7 +111,8 @@ def main() -> None:
             for name, models in datasets.items():
                 place = Path(folder) / protocol / name
                 earlier = archived(protocol, name, models, place)
-                everything[name] = {**earlier, **models}
+                rows = {**earlier, **models}
+                everything[name] = {m: rows[m] for m in args.model or rows if m in rows}
                 runs = [run for runs in everything[name].values() for run in runs]
                 commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}
             table, tied = tables.score_table(everything)

@@ -2,7 +2,7 @@
 
     python -m molae_pyg.evaluation.leaderboard --dataset ogbg-molhiv
     python -m molae_pyg.evaluation.leaderboard --dataset ogbg-molesol ogbg-molbace --model gin dmpnn
-    python -m molae_pyg.evaluation.submission runs/ogb/ogbg-molhiv/submissions/molae-small
+    python -m molae_pyg.evaluation.submission runs/ogb/ogbg-molhiv/submissions/molae-graph
 
 Every score is that of OGB's own evaluator, on OGB's own split. Finished runs are kept in
 <output>/<data set>/runs/<model>/<seed>; the same command makes the missing ones. A run of other

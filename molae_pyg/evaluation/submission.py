@@ -1,6 +1,6 @@
 """Verifies submissions to OGB's leaderboard.
 
-    python -m molae_pyg.evaluation.submission runs/ogb/ogbg-molhiv/submissions/molae-small
+    python -m molae_pyg.evaluation.submission runs/ogb/ogbg-molhiv/submissions/molae-graph
     python -m molae_pyg.evaluation.submission runs/ogb/*/submissions/*
 
 reads labels and split from OGB's files and computes everything again: the origin of the split, the

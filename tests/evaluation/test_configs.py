@@ -126,7 +126,7 @@ def test_an_unknown_key_is_an_error_before_the_work(tmp_path, monkeypatch):
     (tmp_path / "typo.yaml").write_text(text)
     monkeypatch.setattr(sys, "argv", ["x", "--config", str(tmp_path / "typo.yaml")])
     monkeypatch.setattr(compare, "run_dataset", None)
-    with pytest.raises(SystemExit, match=r"unknown key learning_rate in .*models\.molae-small"):
+    with pytest.raises(SystemExit, match=r"unknown key learning_rate in .*models\.molae-graph"):
         compare.main()
     with pytest.raises(ValueError, match="no model 'molea'"):
         models.model_settings({"models": {"molae": {}}}, "molea", "esol")
