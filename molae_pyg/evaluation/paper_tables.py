@@ -212,4 +212,4 @@ def _draw(of_dataset: dict[str, Any], reference: str, axes) -> None:
     axes.set_ylim(-0.6, len(names) - 0.4)
     metric = of_dataset["metric"]
     better = "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
-    style(axes, f"{metric} of the test molecules, {better}", "row", grid="x")
+    style(axes, f"test {metric}, {better}", "row", grid="x")
