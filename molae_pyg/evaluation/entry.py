@@ -18,7 +18,7 @@ from molae_pyg.datasets.ogb_mol import (
     read_split,
 )
 from molae_pyg.durable import write_durably
-from molae_pyg.evaluation.blending import Predicted, mix, quantiles
+from molae_pyg.evaluation.blending import PARTS, Predicted, mix, quantiles
 from molae_pyg.evaluation.runs import UNSEALED, seal, write_arrays
 from molae_pyg.fingerprint import digest
 from molae_pyg.models import MolAE
@@ -26,7 +26,6 @@ from molae_pyg.official_checkpoint import read_official
 from molae_pyg.splits import Split
 from molae_pyg.tables.reading import Table
 
-PARTS = ("valid", "test")
 SUBMISSION, PAGE = "submission.json", "submission.md"
 NAME = r"predictions/\d+\.npz"  # of the predictions of a run
 NUM_RUNS = 10  # that the leaderboard asks for
