@@ -115,6 +115,9 @@ def main() -> None:
                 everything[name] = {m: rows[m] for m in args.model or rows if m in rows}
                 runs = [run for runs in everything[name].values() for run in runs]
                 commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}
+            names = set().union(*everything.values())
+            if missing := sorted(set(args.model or names) - names):
+                parser.error(f"no run of {protocol}: {', '.join(missing)}")
             table, tied = tables.score_table(everything)
             by_model = defaultdict(list)
             for model, commit in sorted(commits):
