@@ -105,6 +105,7 @@ def main() -> None:
     args = parser.parse_args()
     found, left_out = load(args.runs)
     text = [f"left out: {message}" for message in left_out]
+    missing = set(args.model or ())
     with tempfile.TemporaryDirectory() as folder:
         for protocol, datasets in found.items():
             everything, commits = {}, set()
@@ -112,12 +113,17 @@ def main() -> None:
                 place = Path(folder) / protocol / name
                 earlier = archived(protocol, name, models, place)
                 rows = {**earlier, **models}
-                everything[name] = {m: rows[m] for m in args.model or rows if m in rows}
-                runs = [run for runs in everything[name].values() for run in runs]
+                if not (shown := {m: rows[m] for m in args.model or rows if m in rows}):
+                    continue
+                everything[name] = shown
+                missing -= shown.keys()
+                runs = [run for runs in shown.values() for run in runs]
                 commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}
-            names = set().union(*everything.values())
-            if missing := sorted(set(args.model or names) - names):
-                parser.error(f"no run of {protocol}: {', '.join(missing)}")
+            if args.pack:
+                for name, models in datasets.items():
+                    pack(protocol, name, models, Path(folder) / protocol / name)
+            if not everything:
+                continue
             table, tied = tables.score_table(everything)
             by_model = defaultdict(list)
             for model, commit in sorted(commits):
@@ -127,9 +133,8 @@ def main() -> None:
             text += ["### Mean prediction of the seeds", markdown(averages, {})]
             text += ["### Cost", markdown(cost, {})]
             text += [f"- `{model}`: commit {', '.join(at)}" for model, at in by_model.items()]
-            if args.pack:
-                for name, models in datasets.items():
-                    pack(protocol, name, models, Path(folder) / protocol / name)
+    if missing:
+        parser.error(f"no run of {', '.join(sorted(missing))}")
     args.runs.joinpath("tables.md").write_text("\n\n".join(text) + "\n")
     print("\n\n".join(text))
 
