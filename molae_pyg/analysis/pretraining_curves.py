@@ -1,6 +1,6 @@
 """Curves of several pre-training runs beside each other, and what a model that does nothing has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import pandas as pd
@@ -27,23 +27,24 @@ def do_nothing(noise: float, keep: float = 0.05) -> float:
     return (1 - keep) * area / noise
 
 
-def curve_picture(runs: Mapping[str, Mapping[float, pd.DataFrame]]) -> Picture:
+def curve_picture(runs: Mapping[str, Mapping[float, Sequence[pd.DataFrame]]]) -> Picture:
     """Draws the validation losses of runs: a row for each system, a column for each loss.
 
-    Dashed lines in the column of coordinates are :func:`do_nothing`.
+    Each seed is a line. Dashed lines in the column of coordinates are :func:`do_nothing`.
 
     Args:
-        runs: System -> noise in Å -> values of the run, with columns ``step`` and ``val_<term>``,
-            as in ``metrics.csv``.
+        runs: System -> noise in Å -> values of the run of each seed, with columns ``step`` and
+            ``val_<term>``, as in ``metrics.csv``.
     """
     noises = sorted({noise for of_system in runs.values() for noise in of_system})
     colours = dict(zip(noises, colours_of(map(str, noises)).values(), strict=True))
 
-    def draw(of_system: Mapping[float, pd.DataFrame], term: str, axes) -> None:
-        for noise, values in of_system.items():
-            found = values[["step", f"val_{term}"]].dropna()
-            updates = found["step"] + 1
-            axes.plot(updates, found[f"val_{term}"], color=colours[noise], marker=".", lw=1.2)
+    def draw(of_system: Mapping[float, Sequence[pd.DataFrame]], term: str, axes) -> None:
+        for noise, of_seeds in of_system.items():
+            for values in of_seeds:
+                found = values[["step", f"val_{term}"]].dropna()
+                updates = found["step"] + 1
+                axes.plot(updates, found[f"val_{term}"], color=colours[noise], marker=".", lw=1.0)
             if term == "coordinate":
                 axes.axhline(do_nothing(noise), color=colours[noise], ls="--", lw=0.8)
         log_scale(axes)
@@ -56,5 +57,8 @@ def curve_picture(runs: Mapping[str, Mapping[float, pd.DataFrame]]) -> Picture:
         for term in TERMS
     ]
     legend = {f"noise {noise:g} Å": colours[noise] for noise in noises}
-    caption = "Losses of held-out molecules; dashed: atoms left where the noise has put them"
+    caption = (
+        "Losses of held-out molecules, a line for each seed; "
+        "dashed: atoms left where the noise has put them"
+    )
     return Picture(caption, panels, "medium", legend)

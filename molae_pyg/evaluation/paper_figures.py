@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,17 +56,18 @@ def noise(paper: Paper, failed: list[str]) -> None:
 
 
 def curves(paper: Paper, failed: list[str]) -> None:
-    """Pre-trains the systems at all noises with seed 0, and draws their validation losses."""
-    found: dict[str, dict[float, Any]] = {}
+    """Pre-trains the systems at all noises, and draws their validation losses."""
+    found: dict[str, dict[float, list[Any]]] = {}
     content: dict[str, Any] = {}
+    columns = ["step", *(f"val_{term}" for term in TERMS)]
     for system, rows in curve_rows(paper.plan).items():
-        for size, row in rows.items():
-            with keep_going(f"fig-curves, {system}, {size:g} Å", failed):
-                values = read_metrics(paper.pretrained(row, 0))
-                found.setdefault(system, {})[size] = values
-                columns = ["step", *(f"val_{term}" for term in TERMS)]
-                table = values[columns].dropna().to_dict("list")
-                content[f"{system}, {size:g} Å"] = table | {"do nothing": do_nothing(size)}
+        for (size, row), seed in product(rows.items(), range(paper.plan["seeds"])):
+            name = f"{system}, {size:g} Å"
+            with keep_going(f"fig-curves, {name}, seed {seed}", failed):
+                values = read_metrics(paper.pretrained(row, seed))[columns].dropna()
+                found.setdefault(system, {}).setdefault(size, []).append(values)
+                of_row = content.setdefault(name, {"do nothing": do_nothing(size)})
+                of_row[f"seed {seed}"] = values.to_dict("list")
     if found:
         _write(paper.output, "fig-curves", content, curve_picture(found))
 

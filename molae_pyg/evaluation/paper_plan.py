@@ -222,7 +222,7 @@ def pretrained_rows(plan: Mapping[str, Any], name: str) -> list[tuple[Row, int]]
     if name in SECTIONS:
         rows = [row for row in rows_of(plan, name)[0] if row.is_pretrained]
     elif name == "fig-curves":
-        rows, seeds = [r for of in curve_rows(plan).values() for r in of.values()], range(1)
+        rows = [row for of in curve_rows(plan).values() for row in of.values()]
     else:
         rows = list(SYSTEM_ROWS) if name == "fig-probing" else []
     once = {row.variant: row._replace(random=False) for row in rows}

@@ -1,5 +1,6 @@
 """Curves of runs, and the loss of doing nothing."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
@@ -22,8 +23,14 @@ def test_do_nothing(noise, loss):
 def test_picture():
     names = ("token", "coordinate", "distance")
     values = pd.DataFrame({"step": [0, 9, 19], **{f"val_{n}": [None, 2.0, 1.0] for n in names}})
-    picture = curve_picture({"Uni-Mol": {0.5: values, 1.0: values}, "Mol-AE": {1.0: values}})
+    picture = curve_picture(
+        {"Uni-Mol": {0.5: [values], 1.0: [values, values]}, "Mol-AE": {1.0: [values]}}
+    )
     assert [p.title for p in picture.panels][:2] == ["Uni-Mol: token", "Uni-Mol: coordinate"]
     assert len(picture.panels) == 6
     assert list(picture.legend) == ["noise 0.5 Å", "noise 1 Å"]
+    figure, axes = plt.subplots()
+    picture.panels[1].draw(axes)
+    plt.close(figure)
+    assert len(axes.lines) == 3 + 2  # a line for each seed, a dashed one for each noise
     assert picture.png()[:4] == b"\x89PNG"

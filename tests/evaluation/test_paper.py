@@ -115,7 +115,11 @@ def test_figure_of_curves(folder, monkeypatch, capsys):
     content = read(folder, "fig-curves")
     systems = [f"{s}, {n} Å" for s in ("Uni-Mol", "Uni-Mol-PE") for n in (1, 3)] + ["Mol-AE, 1 Å"]
     assert [key for key in content if key != "environment"] == systems
-    assert content["Uni-Mol, 1 Å"]["do nothing"] == pytest.approx(0.158, abs=1e-3)
+    row = content["Uni-Mol, 1 Å"]
+    assert row.keys() == {"do nothing", "seed 0", "seed 1"}
+    assert row["do nothing"] == pytest.approx(0.158, abs=1e-3)
+    assert row["seed 0"]["step"] == row["seed 1"]["step"]
+    assert row["seed 0"]["val_token"] != row["seed 1"]["val_token"]
 
 
 @pytest.mark.slow
