@@ -97,6 +97,20 @@ def markdown(table: pd.DataFrame, tied: dict[str, set[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def report(protocol: str, found: dict[str, tables.Runs]) -> list[str]:
+    """Returns the tables of a protocol, and the commits of their runs, as paragraphs."""
+    table, tied = tables.score_table(found)
+    averages, cost = tables.ensemble_table(found), tables.cost_table(found)
+    commits: dict[str, set[str]] = defaultdict(set)
+    for models in found.values():
+        for model, runs in models.items():
+            commits[model] |= {str(run["environment"]["commit"]) for run in runs}
+    text = [f"## {protocol}", markdown(table, tied)]
+    text += ["### Mean prediction of the seeds", markdown(averages, {})]
+    text += ["### Cost", markdown(cost, {})]
+    return text + [f"- `{m}`: commit {', '.join(sorted(commits[m]))}" for m in sorted(commits)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", type=Path, help="folder of the runs")
@@ -105,36 +119,22 @@ def main() -> None:
     args = parser.parse_args()
     found, left_out = load(args.runs)
     text = [f"left out: {message}" for message in left_out]
-    missing = set(args.model or ())
     with tempfile.TemporaryDirectory() as folder:
+        shown: dict[str, dict[str, tables.Runs]] = defaultdict(dict)
         for protocol, datasets in found.items():
-            everything, commits = {}, set()
             for name, models in datasets.items():
-                place = Path(folder) / protocol / name
-                earlier = archived(protocol, name, models, place)
-                rows = {**earlier, **models}
-                if not (shown := {m: rows[m] for m in args.model or rows if m in rows}):
-                    continue
-                everything[name] = shown
-                missing -= shown.keys()
-                runs = [run for runs in shown.values() for run in runs]
-                commits |= {(run["model"], str(run["environment"]["commit"])) for run in runs}
-            if args.pack:
+                rows = archived(protocol, name, models, Path(folder) / protocol / name) | models
+                if chosen := {model: rows[model] for model in args.model or rows if model in rows}:
+                    shown[protocol][name] = chosen
+        everywhere = {model for of in shown.values() for rows in of.values() for model in rows}
+        if missing := set(args.model or ()) - everywhere:
+            parser.error(f"no run of {', '.join(sorted(missing))}")
+        for protocol, of in shown.items():
+            text += report(protocol, of)
+        if args.pack:
+            for protocol, datasets in found.items():
                 for name, models in datasets.items():
                     pack(protocol, name, models, Path(folder) / protocol / name)
-            if not everything:
-                continue
-            table, tied = tables.score_table(everything)
-            by_model = defaultdict(list)
-            for model, commit in sorted(commits):
-                by_model[model].append(commit)
-            text += [f"## {protocol}", markdown(table, tied)]
-            averages, cost = tables.ensemble_table(everything), tables.cost_table(everything)
-            text += ["### Mean prediction of the seeds", markdown(averages, {})]
-            text += ["### Cost", markdown(cost, {})]
-            text += [f"- `{model}`: commit {', '.join(at)}" for model, at in by_model.items()]
-    if missing:
-        parser.error(f"no run of {', '.join(sorted(missing))}")
     args.runs.joinpath("tables.md").write_text("\n\n".join(text) + "\n")
     print("\n\n".join(text))
 
