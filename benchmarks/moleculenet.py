@@ -3,6 +3,7 @@
     python benchmarks/moleculenet.py runs/moleculenet         # the tables, also as tables.md
     python benchmarks/moleculenet.py runs/moleculenet --pack  # and the archives
     python benchmarks/moleculenet.py runs/moleculenet --model mol-ae uni-mol  # of these alone
+    python benchmarks/moleculenet.py runs/moleculenet --against mol-ae uni-mol  # its gains, too
 
 Method: runs of `molae compare`, on the same splits. A model that has no runs in the folder is read
 from its archive in results/moleculenet, if its test rows are those of the new runs. Ranks and bold
@@ -15,6 +16,7 @@ import json
 import tarfile
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -97,15 +99,23 @@ def markdown(table: pd.DataFrame, tied: dict[str, set[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def report(protocol: str, found: dict[str, tables.Runs]) -> list[str]:
-    """Returns the tables of a protocol, and the commits of their runs, as paragraphs."""
+def report(
+    protocol: str, found: dict[str, tables.Runs], against: Sequence[tuple[str, str]]
+) -> list[str]:
+    """Returns the tables of a protocol, and the commits of their runs, as paragraphs.
+
+    Gains are those of models with a twin from random weights, and of the pairs ``against``.
+    """
     table, tied = tables.score_table(found)
+    gains, clear = tables.gain_table(found, [*tables.twins(found), *against])
     averages, cost = tables.ensemble_table(found), tables.cost_table(found)
     commits: dict[str, set[str]] = defaultdict(set)
     for models in found.values():
         for model, runs in models.items():
             commits[model] |= {str(run["environment"]["commit"]) for run in runs}
     text = [f"## {protocol}", markdown(table, tied)]
+    if not gains.empty:
+        text += ["### Gains, clear ones in bold", markdown(gains, clear)]
     text += ["### Mean prediction of the seeds", markdown(averages, {})]
     text += ["### Cost", markdown(cost, {})]
     return text + [f"- `{m}`: commit {', '.join(sorted(commits[m]))}" for m in sorted(commits)]
@@ -116,6 +126,14 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder of the runs")
     parser.add_argument("--pack", action="store_true", help="write the archives, too")
     parser.add_argument("--model", nargs="+", help="rows of the tables; default: all models")
+    parser.add_argument(
+        "--against",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("MODEL", "OTHER"),
+        help="how much better a model is than another one; may be repeated",
+    )
     args = parser.parse_args()
     found, left_out = load(args.runs)
     text = [f"left out: {message}" for message in left_out]
@@ -130,7 +148,7 @@ def main() -> None:
         if missing := set(args.model or ()) - everywhere:
             parser.error(f"no run of {', '.join(sorted(missing))}")
         for protocol, of in shown.items():
-            text += report(protocol, of)
+            text += report(protocol, of, [tuple(pair) for pair in args.against])
         if args.pack:
             for protocol, datasets in found.items():
                 for name, models in datasets.items():

@@ -135,6 +135,14 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
     if not ensembles.empty:
         page.heading("Mean prediction of all seeds", 3)
         page.table(ensembles)
+    gains, clear = tables.gain_table(datasets, tables.twins(datasets))
+    if not gains.empty:
+        page.heading("What pre-training adds", 3)
+        page.text(
+            "How much better a model is than the same network from random weights; bold: clearly "
+            "so, or clearly worse (95 %, over drawn test sets and seeds)."
+        )
+        page.table(gains, clear)
     for name, models in datasets.items():
         targets = tables.target_table(models)
         if not targets.empty:

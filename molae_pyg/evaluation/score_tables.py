@@ -143,6 +143,54 @@ def score_table(datasets: dict[str, Runs]) -> tuple[pd.DataFrame, dict[str, set[
     return table.fillna(NONE), tied
 
 
+def twins(datasets: dict[str, Runs]) -> list[tuple[str, str]]:
+    """Returns the models that have runs from random weights beside them, with the name of those."""
+    random = {
+        model
+        for models in datasets.values()
+        for model, runs in models.items()
+        if runs[0]["settings"].get("pretrained") is False
+    }
+    names = dict.fromkeys(model for models in datasets.values() for model in models)
+    return [(name, f"{name}-random") for name in names if f"{name}-random" in random]
+
+
+def gain_table(
+    datasets: dict[str, Runs], pairs: Sequence[tuple[str, str]]
+) -> tuple[pd.DataFrame, dict[str, set[str]]]:
+    """Returns how much better the first model of each pair is than the second, by data set.
+
+    A gain is the difference of the mean test scores, positive where the first model is better. The
+    second result names, for each column, the gains that are clearly not zero: their central 95 %
+    interval excludes it, over 1,000 draws with replacement from the test set and from the seeds of
+    each model. Data sets whose runs are not on one split are left out.
+    """
+    cells: dict[str, dict[str, str]] = defaultdict(dict)
+    clear: dict[str, set[str]] = {}
+    for name, models in datasets.items():
+        for first, second in pairs:
+            both = {model: models[model] for model in (first, second) if model in models}
+            if how_tested(both) != RESAMPLING:
+                continue
+            metric, row = metric_of(both), f"{first} over {second}"
+            sign = -1 if metric in LOWER_IS_BETTER else 1
+            means = [np.mean(scores_of(both[model])) for model in (first, second)]
+            drawn = [_over_seeds(both[model]) for model in (first, second)]
+            low, high = np.nanquantile(sign * (drawn[0] - drawn[1]), (0.025, 0.975))
+            cells[f"{name}, {metric}"][row] = f"{sign * (means[0] - means[1]):+.3f}"
+            clear.setdefault(f"{name}, {metric}", set()).update(
+                {row} if low > 0 or high < 0 else ()
+            )
+    return pd.DataFrame(cells).fillna(NONE), clear
+
+
+def _over_seeds(runs: list[dict[str, Any]]) -> np.ndarray:
+    """Means over as many drawn seeds as there are, each on the same drawn test sets ``[times]``."""
+    scores = np.stack([_resampled(run) for run in runs])  # [S, times]
+    chosen = np.random.default_rng(0).integers(len(runs), size=scores.shape)
+    return np.take_along_axis(scores, chosen, axis=0).mean(0)
+
+
 def ensemble_table(datasets: dict[str, Runs]) -> pd.DataFrame:
     """Returns test scores of the mean prediction of all seeds, if they share a split."""
     cells: dict[str, dict[str, str]] = defaultdict(dict)

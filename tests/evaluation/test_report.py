@@ -175,6 +175,40 @@ def test_ties_on_one_split_and_over_folds(runs):
     assert score_tables.ties(found["cv5x5"]["esol"]) == {"good", "close"}
 
 
+def test_gains_over_another_model(runs):
+    datasets = report.load(runs)[0]["scaffold"]
+    pairs = [("good", "bad"), ("bad", "good"), ("good", "close"), ("good", "absent")]
+    table, clear = score_tables.gain_table({"esol": datasets["esol"]}, pairs)
+    assert list(table.index) == ["good over bad", "bad over good", "good over close"]
+    good, bad = (np.mean(score_tables.scores_of(datasets["esol"][m])) for m in ("good", "bad"))
+    assert table.loc["good over bad"].tolist() == [f"{bad - good:+.3f}"]  # rmse: lower is better
+    assert table.loc["bad over good"].tolist() == [f"{good - bad:+.3f}"]
+    assert list(clear.values()) == [{"good over bad", "bad over good"}]
+    # Seeds that do not agree prove nothing, however many test molecules there are.
+    models = {"close": datasets["esol"]["close"]}
+    models["mixed"] = [datasets["esol"]["bad"][0], *datasets["esol"]["good"][1:]]
+    assert list(score_tables.gain_table({"esol": models}, [("close", "mixed")])[1].values()) == [
+        set()
+    ]
+
+
+def test_what_pre_training_adds(tmp_path, monkeypatch):
+    errors = {"good": 0.1, "good-random": 2.0, "bad": 2.0, "bad-random": 2.0}
+    write_runs(tmp_path, "scaffold", "esol", errors, ["regression"], runs=1)
+    file = tmp_path / "scaffold" / "esol" / "good-random" / "0-0" / "result.json"
+    result = json.loads(file.read_text()) | {"settings": {"pretrained": False}}
+    finished.seal(
+        file, {k: v for k, v in result.items() if k not in (finished.FILES, finished.OWN)}
+    )
+    page, markdown = make_report(tmp_path, monkeypatch)
+    assert "What pre-training adds" in page.words
+    assert (
+        len(re.findall(r"^\| good over good-random \| \*\*\+\d\.\d{3}\*\* \|$", markdown, re.M))
+        == 1
+    )
+    assert "bad over bad-random" not in markdown  # a name alone tells nothing about its weights
+
+
 def test_ensemble_is_better_than_its_members_and_needs_one_split(runs):
     found, left_out = report.load(runs)
     assert not left_out
