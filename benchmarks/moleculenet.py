@@ -132,7 +132,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar=("MODEL", "OTHER"),
-        help="how much better a model is than another one; may be repeated",
+        help="how much better a row is than another row; may be repeated",
     )
     args = parser.parse_args()
     found, left_out = load(args.runs)
@@ -145,7 +145,8 @@ def main() -> None:
                 if chosen := {model: rows[model] for model in args.model or rows if model in rows}:
                     shown[protocol][name] = chosen
         everywhere = {model for of in shown.values() for rows in of.values() for model in rows}
-        if missing := set(args.model or ()) - everywhere:
+        asked = {*(args.model or ()), *(model for pair in args.against for model in pair)}
+        if missing := asked - everywhere:
             parser.error(f"no run of {', '.join(sorted(missing))}")
         for protocol, of in shown.items():
             text += report(protocol, of, [tuple(pair) for pair in args.against])

@@ -168,19 +168,26 @@ def gain_table(
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     clear: dict[str, set[str]] = {}
     for name, models in datasets.items():
-        for first, second in pairs:
-            both = {model: models[model] for model in (first, second) if model in models}
-            if how_tested(both) != RESAMPLING:
-                continue
-            metric, row = metric_of(both), f"{first} over {second}"
-            sign = -1 if metric in LOWER_IS_BETTER else 1
-            means = [np.mean(scores_of(both[model])) for model in (first, second)]
-            drawn = [_over_seeds(both[model]) for model in (first, second)]
-            low, high = np.nanquantile(sign * (drawn[0] - drawn[1]), (0.025, 0.975))
-            cells[f"{name}, {metric}"][row] = f"{sign * (means[0] - means[1]):+.3f}"
-            clear.setdefault(f"{name}, {metric}", set()).update(
-                {row} if low > 0 or high < 0 else ()
-            )
+        tested = [
+            pair
+            for pair in pairs
+            if how_tested({model: models[model] for model in pair if model in models}) == RESAMPLING
+        ]
+        if not tested:
+            continue
+        metric = metric_of(models)
+        column, sign = f"{name}, {metric}", -1 if metric in LOWER_IS_BETTER else 1
+        drawn = {
+            model: _over_seeds(models[model]) for model in {m for pair in tested for m in pair}
+        }
+        clear[column] = set()
+        for first, second in tested:
+            row = f"{first} over {second}"
+            gain = sign * (np.mean(scores_of(models[first])) - np.mean(scores_of(models[second])))
+            low, high = np.nanquantile(sign * (drawn[first] - drawn[second]), (0.025, 0.975))
+            cells[column][row] = f"{gain:+.3f}"
+            if low > 0 or high < 0:
+                clear[column].add(row)
     return pd.DataFrame(cells).fillna(NONE), clear
 
 
