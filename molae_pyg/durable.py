@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import filelock
+import numpy as np
 
 _BLOCK = 1 << 20  # bytes read at once
 
@@ -27,6 +29,13 @@ def write_durably(path: str | os.PathLike, *parts: bytes | memoryview) -> None:
     with replacing(path) as file:
         for part in parts:
             file.write(part)
+
+
+def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays by name to a ``.npz`` file, whole or not at all."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_durably(file, content.getbuffer())
 
 
 @contextlib.contextmanager

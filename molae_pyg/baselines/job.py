@@ -1,7 +1,7 @@
 """The contract of a compared model: a job goes in, predictions come out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from torch import nn
 from torch_geometric.data import Data
 
 from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.fingerprint import of_weights
+from molae_pyg.fingerprint import digest, of_weights
 from molae_pyg.inference import predict
 from molae_pyg.models import MolAEEncoder, PropertyModel
 from molae_pyg.models.full import build_encoder
@@ -109,11 +109,19 @@ def load_encoder(
     return changed
 
 
-def digest_of(weights: str) -> str | None:
-    """Returns a checksum of pre-trained weights; None for random ones, which follow the seed."""
+def digest_of(settings: Mapping[str, Any]) -> str | None:
+    """Returns a checksum of the weights that a model's settings name.
+
+    It is that of the network's arguments if these are all that is used (``pretrained: false``), and
+    None for ``weights: random`` or none.
+    """
     from molae_pyg.baselines.gin_predictor import graph_network  # they train jobs
     from molae_pyg.baselines.graph_heads import pre_trained
 
+    weights = settings.get("weights", "random")
     if weights == "random":
         return None
-    return of_weights(graph_network(weights) or pre_trained(weights) or load_encoder(weights))
+    model = graph_network(weights) or pre_trained(weights) or load_encoder(weights)
+    if settings.get("pretrained", True):
+        return of_weights(model)
+    return digest(type(model).__name__, model.config)

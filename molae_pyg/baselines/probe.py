@@ -94,7 +94,7 @@ def frozen_forest(job: Job) -> Fitted:
 
 def frozen_states(weights: str, dataset: MoleculeTable) -> dict[str, np.ndarray]:
     """Returns the readouts of the frozen encoder, see :func:`embed`."""
-    return _states(weights, digest_of(weights), dataset)
+    return _states(weights, digest_of({"weights": weights}), dataset)
 
 
 @lru_cache(maxsize=1)  # all seeds and both models need the same ones

@@ -130,9 +130,9 @@ def run_dataset(
                 "fit": models.fit_of(model),
                 **data,
             }
-            identity["weights_sha256"] = digest_of(settings.get("weights", "random"))
+            identity["weights_sha256"] = digest_of(settings)
             failed += _run_model(model, args, dataset, trials, identity, facts)
-    return [*dict.fromkeys(failed + _print_table(place))]
+    return [*dict.fromkeys(failed + _print_table(place, failed))]
 
 
 def _run_model(
@@ -170,13 +170,17 @@ def _run_model(
     return failed
 
 
-def _print_table(place: Path) -> list[str]:
+def _print_table(place: Path, failed: list[str]) -> list[str]:
     """Prints mean and sample standard deviation of the test scores, also of each target.
 
+    Args:
+        place: Folder of the runs on a data set.
+        failed: Folders whose runs are not those of this call.
+
     Returns:
-        Folders that are left out because their files were changed.
+        Folders that are left out, see :func:`~molae_pyg.evaluation.runs.read_runs`.
     """
-    found, wrong = runs.read_runs(place)
+    found, wrong = runs.read_runs(place, {*map(Path, failed)})
     by_model: dict[str, list[dict[str, Any]]] = {}
     for _, result in found:
         by_model.setdefault(result["model"], []).append(result)

@@ -17,9 +17,9 @@ from molae_pyg.datasets.ogb_mol import (
     read_molecules,
     read_split,
 )
-from molae_pyg.durable import write_durably
+from molae_pyg.durable import write_arrays, write_durably
 from molae_pyg.evaluation.blending import PARTS, Predicted, mix, quantiles
-from molae_pyg.evaluation.runs import UNSEALED, seal, write_arrays
+from molae_pyg.evaluation.runs import UNSEALED, seal
 from molae_pyg.fingerprint import digest
 from molae_pyg.models import MolAE
 from molae_pyg.official_checkpoint import read_official

@@ -26,6 +26,7 @@ import numpy as np
 
 from molae_pyg.baselines.job import DEVICE, Job, digest_of
 from molae_pyg.datasets import OGBMol
+from molae_pyg.durable import write_arrays
 from molae_pyg.evaluation import models, runs
 from molae_pyg.evaluation.config import (
     check,
@@ -119,7 +120,7 @@ def make_run(dataset: OGBMol, job: Job, identity: dict[str, Any]) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     for averages in job.folder.glob("predictions-*.npz"):  # of a fit that was removed
         averages.unlink()
-    runs.write_arrays(job.folder / PREDICTIONS, predicted)
+    write_arrays(job.folder / PREDICTIONS, predicted)
     scores = {
         part: score(dataset.name, dataset.labels_of(part), rows) for part, rows in predicted.items()
     }
@@ -154,7 +155,7 @@ def get_averages(job: Job, result: dict[str, Any], conformers: int | None) -> Pr
         predicted[part] = predict(model, molecules, precision=precision, conformers=conformers)
     predicted = official(job.dataset, predicted)
     checksum = digest(result["sha256"], conformers, predicted)
-    runs.write_arrays(file, {**predicted, "sha256": np.array(checksum)})
+    write_arrays(file, {**predicted, "sha256": np.array(checksum)})
     return predicted
 
 
@@ -190,7 +191,7 @@ def get_run(
         "data": {name: value for name, value in config["data"].items() if name != "workers"},
         "settings": settings,
         "fit": models.fit_of(model),
-        "weights_sha256": digest_of(settings.get("weights", "random")),
+        "weights_sha256": digest_of(settings),
         **_identity_of(dataset, args.root),
     }
     job = Job(dataset, split, copy.deepcopy(settings), seed, folder)

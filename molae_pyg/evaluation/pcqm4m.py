@@ -21,6 +21,7 @@ from molae_pyg.baselines.job import DEVICE, digest_of, load_encoder, num_paramet
 from molae_pyg.chem import featurize
 from molae_pyg.datasets import PCQM4Mv2
 from molae_pyg.datasets.pcqm4m import TABLE, find_pcqm4m, pcqm4m_evaluator
+from molae_pyg.durable import write_arrays
 from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.config import (
     arguments,
@@ -77,7 +78,7 @@ def save_test(output: Path, part: str, predicted: np.ndarray) -> None:
     if len(predicted) == TESTS[part]:
         pcqm4m_evaluator().save_test_submission({"y_pred": predicted}, str(output), part)
         return
-    runs.write_arrays(output / f"{part}.npz", {"y_pred": predicted})
+    write_arrays(output / f"{part}.npz", {"y_pred": predicted})
     number = f"{len(predicted)} rows, OGB's has {TESTS[part]:,}"
     print(f"{part}: {number}: {output / part}.npz is no entry")
 
@@ -89,7 +90,7 @@ def identity_of(parts: dict[str, PCQM4Mv2], config: dict[str, Any], seed: int) -
     return {
         "config": config,
         "seed": seed,
-        "weights_sha256": digest_of(config["weights"]),
+        "weights_sha256": digest_of(config),
         "molecules_sha256": stores,
         "labels_sha256": labels,
     }

@@ -4,15 +4,15 @@
 
 Writes report.html, which loads nothing from elsewhere, report.md, results.json (all scores, without
 the predictions) and the pictures of report.md into <runs>/report, or --output. A run is left out if
-its files were changed after it was finished, or if it was fitted to other labels than the rest; the
-page names it, and the script ends with 1.
+its files were changed after it was finished, if it was fitted to other labels than the rest, or if
+it has other settings or weights than the first run of its model; the page names it, and the script
+ends with 1.
 """
 
 import argparse
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -22,7 +22,7 @@ from molae_pyg.evaluation import figures
 from molae_pyg.evaluation import score_tables as tables
 from molae_pyg.evaluation.config import run_command
 from molae_pyg.evaluation.flags import make_parser
-from molae_pyg.evaluation.runs import SHARED, check_same, read_runs
+from molae_pyg.evaluation.runs import read_runs
 from molae_pyg.evaluation.score_tables import Runs, metric_of
 from molae_pyg.evaluation.significance import tukey_hsd
 
@@ -55,14 +55,7 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Runs]], list[str]]:
     runs, wrong = read_runs(folder)
     left_out = [message for _, message in wrong]
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    first: dict[tuple[str, str], dict[str, Any]] = {}  # first run of a protocol and data set
     for place, result in runs:
-        other = first.setdefault((result["protocol"], result["dataset"]), result)
-        try:
-            check_same(result, {name: other[name] for name in SHARED}, place, "a run on other data")
-        except ValueError as error:
-            left_out.append(str(error))
-            continue
         found[result["protocol"]][result["dataset"]][result["model"]].append(
             {**result, "folder": place}
         )

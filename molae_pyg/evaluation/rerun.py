@@ -57,7 +57,7 @@ def repeat(folder: Path, root: str, output: Path) -> tuple[dict, dict]:
         "settings": before["settings"],
         "fit": before["fit"],
         **identity_of(dataset),
-        "weights_sha256": digest_of(before["settings"].get("weights", "random")),
+        "weights_sha256": digest_of(before["settings"]),
         "split_sha256": sha256_of(file),
     }
     runs.check_same(before, identity, folder, "a run that cannot be repeated as it was")

@@ -5,13 +5,12 @@ protect from accidents and careless edits. They do not show that somebody change
 computed the checksums again.
 """
 
-import io
 import json
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -159,24 +158,46 @@ def check_place(folder: Path, result: dict[str, Any]) -> None:
 
 
 def read_runs(
-    output: Path,
+    output: Path, without: Collection[Path] = ()
 ) -> tuple[list[tuple[Path, dict[str, Any]]], list[tuple[Path, str]]]:
-    """Reads the finished runs below a folder.
+    """Reads the finished runs below a folder that can stand in one table.
+
+    Args:
+        output: The folder.
+        without: Folders of runs that are not read. (default: none)
 
     Returns:
         Folder and result of each run, and folder and fault of each that is left out: its files
-        are damaged or changed, or its folder has another name.
+        are damaged or changed, its folder has another name, it has other data than the first run
+        of its data set, or other settings or weights than the first run of its model there.
     """
     found, wrong = [], []
+    first: dict[tuple[str, ...], dict[str, Any]] = {}
     for file in sorted(output.rglob(RESULT)):
+        if file.parent in without:
+            continue
         try:
             result = read_sealed(file)
             check_place(file.parent, result)
-        except Unsealed as error:
+            place = (result["protocol"], result["dataset"])
+            other = first.setdefault(place, result)
+            data = {name: other[name] for name in SHARED}
+            check_same(result, data, file.parent, "a run on other data")
+            same = _same_in_a_row(first.setdefault((*place, result["model"]), result))
+            check_same(result, same, file.parent, "a run with other settings than its row")
+        except ValueError as error:
             wrong.append((file.parent, str(error)))
         else:
             found.append((file.parent, result))
     return found, wrong
+
+
+def _same_in_a_row(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns what all runs of a model on a data set have in common."""
+    # Weights that only give a size count by that; old runs have a checksum of weights they ignore.
+    is_size = result.get("settings", {}).get("pretrained") is False
+    names = ("data", "settings", "fit", "parameters" if is_size else "weights_sha256")
+    return {name: result[name] for name in names if name in result}
 
 
 def read_predictions(folder: Path, *parts: str) -> list[pd.DataFrame]:
@@ -215,13 +236,6 @@ def add_result(path: Path, result: dict) -> None:
     results = [*read_results(path), json.loads(json.dumps(result))]
     lines = (json.dumps({**one, OWN: digest(one)}) + "\n" for one in results)
     write_durably(path, "".join(lines).encode())
-
-
-def write_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays by name to a ``.npz`` file, whole or not at all."""
-    content = io.BytesIO()
-    np.savez_compressed(content, **arrays)
-    write_durably(file, content.getbuffer())
 
 
 @contextmanager

@@ -163,7 +163,7 @@ def make_trials(args: argparse.Namespace, config: dict[str, Any], space: dict[st
     identity = {
         "settings": settings,
         "space": space,
-        "weights_sha256": digest_of(settings.get("weights", "random")),
+        "weights_sha256": digest_of(settings),
         "splits_sha256": digest([trial._asdict() | trial.split._asdict() for trial in splits]),
         **sources.identity_of(dataset),
     }

@@ -25,7 +25,7 @@ import numpy as np
 from molae_pyg.baselines.job import Job, load_encoder
 from molae_pyg.baselines.probe import embed, probe, scaffold_folds
 from molae_pyg.datasets import MoleculeNet
-from molae_pyg.durable import sha256_of, write_durably
+from molae_pyg.durable import sha256_of, write_arrays, write_durably
 from molae_pyg.evaluation import runs
 from molae_pyg.evaluation.config import (
     check,
@@ -136,7 +136,7 @@ def run_finetuning(
         shutil.rmtree(folder)
     L.seed_everything(seed, verbose=False)  # both arms get the same head
     fitted = fine_tune(encoder, Job(dataset, split, config, seed, folder))
-    runs.write_arrays(folder / "test.npz", {"item": split.test, "predicted": fitted.test})
+    write_arrays(folder / "test.npz", {"item": split.test, "predicted": fitted.test})
     shutil.rmtree(folder / "model")
     metric, scale = headline(dataset), scale_of(dataset, split.train)
     valid, _ = scores_of(dataset, split.valid, fitted.valid, scale)

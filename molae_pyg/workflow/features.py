@@ -120,6 +120,6 @@ def array_bytes(array: np.ndarray) -> bytes:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of :func:`~molae_pyg.evaluation.runs.write_arrays`; nothing is unpickled."""
+    """Reads the arrays of :func:`~molae_pyg.durable.write_arrays`; nothing is unpickled."""
     with np.load(path, allow_pickle=False) as found:
         return {name: found[name] for name in found.files}

@@ -14,7 +14,7 @@ from molae_pyg.baselines.job import DEVICE, load_encoder
 from molae_pyg.checkpoint import saved_class
 from molae_pyg.chem.options import InputError
 from molae_pyg.datasets.table import MoleculeTable
-from molae_pyg.evaluation.runs import write_arrays
+from molae_pyg.durable import write_arrays
 from molae_pyg.inference import predict
 from molae_pyg.kinds import as_outputs
 from molae_pyg.metrics import choosing_metric

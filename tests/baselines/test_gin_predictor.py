@@ -120,7 +120,7 @@ def test_a_row_of_a_comparison(tmp_path, weights):
         model = MolCLR(16, 2)
         model.save_pretrained(tmp_path / "pre")
         settings["weights"] = str(tmp_path / "pre")
-        assert digest_of(settings["weights"]) == of_weights(model)
+        assert digest_of(settings) == of_weights(model)
     job = Job(dataset, Split(rows, rows, rows), settings, 0, tmp_path / "run")
     fitted = fit_edge_gin(job)
     assert fitted.test.shape == (8, 1)

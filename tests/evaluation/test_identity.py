@@ -140,6 +140,25 @@ def test_other_weights_under_the_same_name_are_refused(compare, folder):
         status, printed = compare("my.csv", "--model", "frozen-forest")
         assert status == seed, printed
     assert "frozen-forest/0-0 holds another run. What differs: weights_sha256: " in printed
+    assert "frozen-forest, 1 runs" not in printed  # its score is not of these weights
+
+
+def test_without_pre_training_the_size_of_the_weights_counts(compare, folder):
+    import torch
+
+    from molae_pyg import MolAE
+
+    row = "mol-ae-random: {weights: weights, pretrained: false, head: {}, training: {epochs: 1}}"
+    (folder / "tiny.yaml").write_text(CONFIG + f"  {row}\n")
+    tiny = MolAE.tiny().config
+    wider = {"ffn_channels": 2 * tiny["ffn_channels"]}
+    for number, changes in enumerate(({}, {}, wider)):
+        torch.manual_seed(number)
+        MolAE(**{**tiny, **changes}).save_pretrained(folder / "weights")
+        status, printed = compare("my.csv", "--model", "mol-ae-random")
+        assert ("0-0: rmse" in printed) == (number == 0), printed  # made once
+        assert status == (number == 2), printed
+    assert "mol-ae-random/0-0 holds another run. What differs: weights_sha256: " in printed
 
 
 def edit_score(place: Path) -> None:

@@ -57,7 +57,7 @@ def test_other_weights_in_the_same_place_are_another_fit(table, fits, tmp_path):
         torch.manual_seed(seed)
         tiny_model().save_pretrained(place)
         job = Job(table, SPLIT, {"weights": place, "readout": "cls"}, 0, tmp_path)
-        identity = {"fit": "frozen-ridge", "weights_sha256": digest_of(place)}
+        identity = {"fit": "frozen-ridge", "weights_sha256": digest_of(job.settings)}
         predicted.append(models.timed_fit(identity, job)[0].test)
     assert len(fits) == 2
     assert not np.allclose(*predicted)

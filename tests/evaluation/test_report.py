@@ -192,14 +192,51 @@ def test_gains_over_another_model(runs):
     ]
 
 
+def change(place: Path, **entries) -> None:
+    """Writes a finished run anew, with other entries."""
+    result = json.loads((place / "result.json").read_text()) | entries
+    del result[finished.OWN], result[finished.FILES]
+    finished.seal(place / "result.json", result)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"settings": {"lr": 0.1}}, "settings.lr: 0.1 there, absent now"),
+        ({"data": {"num_conformers": 1}}, "data.num_conformers: 1 there, 10 now"),
+        ({"weights_sha256": "w"}, "weights_sha256: 'w' there, None now"),
+        ({"labels_sha256": "m"}, "labels_sha256: 'm' there, 'l' now"),
+    ],
+)
+def test_a_row_is_of_runs_with_the_same_settings(tmp_path, monkeypatch, entries, said):
+    write_runs(tmp_path, "scaffold", "esol", {"good": 0.1, "bad": 1.0}, ["regression"])
+    change(tmp_path / "scaffold" / "esol" / "bad" / "1-0", **entries)
+    found, left_out = report.load(tmp_path)
+    assert [run["seed"] for run in found["scaffold"]["esol"]["bad"]] == [0, 2]
+    assert len(found["scaffold"]["esol"]["good"]) == 3
+    (message,) = left_out
+    assert "bad/1-0 holds a run " in message
+    assert said in message
+    with pytest.raises(SystemExit):
+        make_report(tmp_path, monkeypatch)
+    assert said in (tmp_path / "report" / "report.md").read_text().replace("\\_", "_")
+
+
+def test_weights_that_only_give_a_size_may_differ(tmp_path):
+    write_runs(tmp_path, "scaffold", "esol", {"bad": 1.0}, ["regression"])
+    for number in range(3):
+        of_size = {"settings": {"pretrained": False}, "weights_sha256": str(number)}
+        parameters = 20 if number == 2 else 10
+        change(tmp_path / f"scaffold/esol/bad/{number}-0", **of_size, parameters=parameters)
+    found, left_out = report.load(tmp_path)
+    assert [run["seed"] for run in found["scaffold"]["esol"]["bad"]] == [0, 1]
+    assert "parameters: 20 there, 10 now" in left_out[0]
+
+
 def test_what_pre_training_adds(tmp_path, monkeypatch):
     errors = {"good": 0.1, "good-random": 2.0, "bad": 2.0, "bad-random": 2.0}
     write_runs(tmp_path, "scaffold", "esol", errors, ["regression"], runs=1)
-    file = tmp_path / "scaffold" / "esol" / "good-random" / "0-0" / "result.json"
-    result = json.loads(file.read_text()) | {"settings": {"pretrained": False}}
-    finished.seal(
-        file, {k: v for k, v in result.items() if k not in (finished.FILES, finished.OWN)}
-    )
+    change(tmp_path / "scaffold/esol/good-random/0-0", settings={"pretrained": False})
     page, markdown = make_report(tmp_path, monkeypatch)
     assert "What pre-training adds" in page.words
     assert (

@@ -13,8 +13,7 @@ from molae_pyg import checkpoint
 from molae_pyg.baselines.job import load_encoder
 from molae_pyg.chem.options import InputError
 from molae_pyg.datasets import CSVDataset
-from molae_pyg.durable import FolderLock
-from molae_pyg.evaluation.runs import write_arrays
+from molae_pyg.durable import FolderLock, write_arrays
 from molae_pyg.fingerprint import digest, of_weights
 from molae_pyg.models import AtomPredictor, MolAEEncoder
 from molae_pyg.tables.atom_lists import AtomTable
