@@ -212,7 +212,7 @@ def compare(args: argparse.Namespace) -> None:
     config = read_config(args)
     args.model = models.distinct_models(args.model or config["default"])
     for model in args.model:  # an unknown name is an error now, not after the conformers
-        models.model_settings(config, model, "")
+        models.check_weights(model, models.model_settings(config, model, ""))
     asked = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
     wanted, refused = sources.distinct(asked)
     columns = sources.table_flags(args, wanted)

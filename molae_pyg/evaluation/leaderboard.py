@@ -260,8 +260,9 @@ def evaluate(args: argparse.Namespace) -> None:
         raise ValueError(f"--seeds must be at least 1, got {args.seeds}")
     chosen = models.distinct_models(args.model or config["default"])
     for model in [*chosen, *filter(None, [config["entry"]["blend"]])]:
-        # A wrong name is an error now, not after the conformers.
-        if "of" in settings_of(config, model, ""):
+        settings = settings_of(config, model, "")  # a wrong name is an error before the conformers
+        models.check_weights(model, settings)
+        if "of" in settings:
             raise ValueError(f"{model} is a blend: entries have the settings `blend` and `share`")
     load = lru_cache(maxsize=1)(lambda name: OGBMol(args.root, name, **config["data"]))
     failed: list[str] = []

@@ -35,6 +35,7 @@ from molae_pyg.evaluation.models import (
     MODELS,
     check_comparison,
     check_model,
+    check_weights,
     model_settings,
 )
 from molae_pyg.evaluation.protocols import PROTOCOLS, Trial
@@ -215,7 +216,9 @@ def search(args: argparse.Namespace) -> None:
     spaces = read_yaml(path)
     if args.model not in spaces:
         raise ValueError(f"no space for {args.model!r} in {path}, which has {list(spaces)}")
-    check_space(args.model, model_settings(config, args.model, ""), spaces[args.model], path)
+    settings = model_settings(config, args.model, "")
+    check_weights(args.model, settings)
+    check_space(args.model, settings, spaces[args.model], path)
     with only_process(Path(args.output)):
         missing = make_trials(args, config, spaces[args.model])
     if missing > 0:

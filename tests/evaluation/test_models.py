@@ -1,4 +1,4 @@
-"""Fits that no seed changes are made once for a split."""
+"""Fits that no seed changes are made once for a split; weights that are missing."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,10 @@ import torch
 from tiny import tiny_model
 
 from molae_pyg.baselines.job import Job, digest_of
+from molae_pyg.cli import make_parser
 from molae_pyg.datasets import MoleculeTable
 from molae_pyg.evaluation import models
+from molae_pyg.evaluation.config import config_path, read_yaml
 from molae_pyg.splits import Split
 
 SMILES = [f"{'C' * n}{end}" for n in range(1, 13) for end in "ON"]
@@ -61,3 +63,21 @@ def test_other_weights_in_the_same_place_are_another_fit(table, fits, tmp_path):
         predicted.append(models.timed_fit(identity, job)[0].test)
     assert len(fits) == 2
     assert not np.allclose(*predicted)
+
+
+def test_missing_weights_name_the_command_that_trains_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = read_yaml(config_path("moleculenet"))
+    for name in config["models"]:
+        settings = models.model_settings(config, name, "")
+        if not settings.get("weights", "").startswith("runs/"):
+            models.check_weights(name, settings)  # random, shipped or none
+            continue
+        with pytest.raises(ValueError, match=f"^{name}: there are no weights 'runs/") as error:
+            models.check_weights(name, settings)
+        command = str(error.value).partition("train them: molae ")[2].split()
+        make_parser().parse_args(command)  # it knows the objective
+        assert settings["weights"] == f"{command[2]}/model"
+        (tmp_path / settings["weights"]).mkdir(parents=True)
+        models.check_weights(name, settings)
+        (tmp_path / settings["weights"]).rmdir()
