@@ -21,7 +21,11 @@ from molae_pyg.kinds import TaskTypes
 from molae_pyg.models import MoleBlend, PropertyModel, TransformerMEncoder
 from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_2D
+from molae_pyg.nn.graph_bias import Graph
+from molae_pyg.training.property import predict_in_parts
 
+#: Pair cells that MoleBLEND computes at once: 32 molecules of up to 62 atoms.
+PAIR_BUDGET = 32 * 64**2
 #: Models whose encoder is fine-tuned, by the name in their folders.
 _SAVED = {cls.__name__: cls for cls in (Grover, GroverEncoder, MoleBlend)}
 
@@ -99,19 +103,23 @@ class MoleBlendPredictor(PropertyModel):
         )  # on the graph token
         self.config = _config(self)
 
-    def on_batch(self, batch: Batch) -> Tensor:
-        """Returns real units or logits ``[B, O]`` of graphs of ``OgbGraphs``."""
-        pos = self.std.new_zeros(batch.z.numel(), 3)  # not shown
-        mode = torch.full((batch.num_graphs,), ONLY_2D, device=pos.device)
-        enc = self.encoder(
-            batch.z,
-            pos,
-            batch.batch,
-            batch_size=batch.num_graphs,
-            graph=ogb_graph(batch),
-            mode=mode,
-        )
+    def forward(self, z: Tensor, pos: None, batch: Tensor, batch_size: int, graph: Graph) -> Tensor:
+        """Returns real units or logits ``[B, O]``; coordinates are not shown."""
+        nowhere = self.std.new_zeros(z.numel(), 3)
+        mode = torch.full((batch_size,), ONLY_2D, device=z.device)
+        enc = self.encoder(z, nowhere, batch, batch_size=batch_size, graph=graph, mode=mode)
         return self.head(enc.molecule) * self.std + self.mean
+
+    def more_inputs(self, batch: Batch) -> dict[str, Any]:
+        return {"batch_size": batch.num_graphs, "graph": ogb_graph(batch)}
+
+    def on_batch(self, batch: Batch) -> Tensor:
+        """Returns real units or logits ``[B, O]`` of graphs of ``OgbGraphs``.
+
+        A batch with a large molecule is computed in parts of molecules of similar size, as the
+        shortest paths of n atoms take n^3 steps.
+        """
+        return predict_in_parts(self, batch, PAIR_BUDGET)
 
     def predict_batch(self, batch: Batch) -> Tensor:
         return self.probabilities(self.on_batch(batch))

@@ -10,7 +10,7 @@ from torch_geometric.data import Batch
 
 from molae_pyg.loss import PROPERTY_LOSSES, PropertyLoss, property_loss
 from molae_pyg.metrics import TaskType, choosing_metric, common_type, evaluate, evaluate_tasks
-from molae_pyg.models import MolAEPredictor, PropertyModel
+from molae_pyg.models import PropertyModel
 from molae_pyg.seeds import DROPOUT, number_seed
 from molae_pyg.training.sampler import plan_batches
 from molae_pyg.training.schedule import configure_adam, layer_scales
@@ -41,19 +41,20 @@ def plan_parts(batch: Batch, pair_budget: int) -> list[tuple[Tensor, Tensor, Ten
     return parts
 
 
-def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> Tensor:
+def predict_in_parts(model: PropertyModel, batch: Batch, pair_budget: int) -> Tensor:
     """Returns the predictions ``[B, T]`` or ``[N, T]`` of a batch, which is computed in parts.
 
     Without dropout the result is that of one pass over the whole batch. With one large molecule
     among small ones it takes a fraction of the time and memory.
 
     Args:
-        model: The model.
-        batch: Molecules with ``pos``, and with ``parts`` if they are planned already.
+        model: The model; its ``forward`` takes ``z, pos, batch`` and what ``more_inputs`` gives.
+        batch: Molecules, with ``pos`` if the model needs it, and with ``parts`` if they are planned
+            already.
         pair_budget: Pair cells of a part, see :func:`~molae_pyg.training.plan_batches`.
     """
     parts = batch.get("parts") or plan_parts(batch, pair_budget)
-    more = model.more_inputs(batch)
+    more, pos = model.more_inputs(batch), batch.get("pos")
     graph = more.get("graph")
     predicted = []
     for molecules, atoms, molecule in parts:
@@ -61,7 +62,8 @@ def predict_in_parts(model: MolAEPredictor, batch: Batch, pair_budget: int) -> T
             more["graph"] = graph.of_atoms(atoms)
         if "batch_size" in more:
             more["batch_size"] = len(molecules)
-        predicted.append(model(batch.z[atoms], batch.pos[atoms], molecule, **more))
+        places = None if pos is None else pos[atoms]
+        predicted.append(model(batch.z[atoms], places, molecule, **more))
     of_atoms = getattr(model, "level", "molecule") == "atom"
     order = torch.cat([part[1 if of_atoms else 0] for part in parts])  # [B] or [N]
     return torch.cat(predicted)[order.argsort()]

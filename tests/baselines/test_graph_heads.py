@@ -8,6 +8,7 @@ from goldens import assert_same_weights
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import Compose
 
+from molae_pyg.baselines import graph_heads
 from molae_pyg.baselines.graph_heads import (
     GroverPredictor,
     MoleBlendPredictor,
@@ -67,6 +68,25 @@ def test_a_molecule_does_not_depend_on_its_batch(name):
         together = model.on_batch(Batch.from_data_list(items))
         alone = torch.cat([model.on_batch(Batch.from_data_list([item])) for item in items])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_mole_blend_computes_large_batches_in_parts(monkeypatch):
+    torch.manual_seed(0)
+    model = MoleBlendPredictor(MoleBlend.tiny().encoder, 1).double().eval()
+    graphs = [OgbGraphs().graph(s) for s in ("C" * 30, "CCO", "C" * 20 + "O", "CCC", "c1ccccc1O")]
+    batch = Batch.from_data_list(graphs)
+    sizes = []
+    model.encoder.register_forward_hook(lambda _, inputs, out: sizes.append(len(out.molecule)))
+    found = {}
+    for budget in (10**6, 600):
+        monkeypatch.setattr(graph_heads, "PAIR_BUDGET", budget)
+        model.zero_grad()
+        y = model.on_batch(batch)
+        y.square().sum().backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        found[budget] = [y, *gradients]
+    assert sizes == [5, 3, 1, 1]
+    torch.testing.assert_close(found[600], found[10**6], atol=1e-12, rtol=1e-9)
 
 
 def test_classes_are_probabilities():
