@@ -49,7 +49,6 @@ from molae_pyg.evaluation.protocols import PROTOCOLS
 from molae_pyg.evaluation.sources import (
     headline,
     load_dataset,
-    name_of_source,
     scale_of,
     scores_of,
 )
@@ -160,20 +159,24 @@ def _smoke_table(output: Path, name: str) -> Path:
     return output / f"{name}.csv"
 
 
+def settings_of(plan: dict[str, Any], row: Row, dataset: str) -> dict[str, Any]:
+    """Returns the settings of fine-tuning of a row on a data set, without its weights."""
+    config = read_yaml(plan["comparison"] if row.model == "molae" else "moleculenet")
+    changes = plan["finetuning"].get(row.model, {})
+    return merged(model_settings(config, row.model, dataset), changes)
+
+
 def run_row(paper: Paper, row: Row, dataset: MoleculeTable, seed: int) -> dict[str, Any]:
     """Fine-tunes and scores the model of a row on a data set; returns the result."""
-    plan, is_ours = paper.plan, row.model == "molae"
-    trial = PROTOCOLS[plan["protocol"]].trials(dataset, seed + 1)[seed]
-    config = read_yaml(plan["comparison"] if is_ours else "moleculenet")
-    changes = plan["finetuning"].get(row.model, {})
-    settings = merged(model_settings(config, row.model, dataset.name), changes)
+    trial = PROTOCOLS[paper.plan["protocol"]].trials(dataset, seed + 1)[seed]
+    settings = settings_of(paper.plan, row, dataset.name)
     if row.is_pretrained:
         weights = str(paper.pretrained(row, seed) / "model")
         settings |= {"weights": weights, "pretrained": not row.random}
     folder = paper.output / "fine-tuned" / dataset.name / f"{row.fitted}-{seed}"
     job = Job(dataset, trial.split, settings, seed, folder)
     start = time.perf_counter()
-    if is_ours:
+    if row.model == "molae":
         L.seed_everything(seed, verbose=False)
         encoder = _encoder(paper, row, seed, settings)
         L.seed_everything(seed, verbose=False)  # of the head, the same for all rows
@@ -206,27 +209,30 @@ def make_table(
         names = "; ".join(row.name for row in rows)
         raise ValueError(f"--rows: {table} has the rows {names}")
     path = paper.output / RESULTS
+    results: dict[tuple, dict[str, Any]] = {}  # of these rows, data and settings
     for source in datasets_of(paper.plan, table):
         with keep_going(source, failed):
             dataset = paper.dataset(source)
             data = digest([list(dataset.smiles), dataset.y.tolist()])
             done = {(r["fitted"], r["seed"]): r for r in _of(path, dataset.name)}
-            for seed, row in product(range(paper.plan["seeds"]), wanted):
+            for seed, row in product(range(paper.plan["seeds"]), rows):
+                key = {"dataset": dataset.name, "fitted": row.fitted, "seed": seed}
+                settings = settings_of(paper.plan, row, dataset.name)
+                identity = {"data_sha256": data, "settings": settings}
                 found = done.get((row.fitted, seed))
-                if found is not None:
-                    runs.check_same(found, {"data_sha256": data}, path)
-                    continue
                 with keep_going(f"{table}, {row.name}, {dataset.name}, seed {seed}", failed):
-                    result = run_row(paper, row, dataset, seed)
-                    key = {"dataset": dataset.name, "fitted": row.fitted, "seed": seed}
-                    runs.add_result(path, {**key, "data_sha256": data, **result})
-                    print(json.dumps({"row": row.name, **key, **result}), flush=True)
-    names = [name_of_source(source) for source in datasets_of(paper.plan, table)]
-    results = [found for found in runs.read_results(path) if found["dataset"] in names]
+                    if found is not None:
+                        runs.check_same(found, identity, path, "a result of another run")
+                    elif row in wanted:
+                        found = {**key, **identity, **run_row(paper, row, dataset, seed)}
+                        runs.add_result(path, found)
+                        print(json.dumps({"row": row.name, **found}), flush=True)
+                    if found is not None:
+                        results[tuple(key.values())] = found
     facts = {r.name: paper_tables.facts_of(paper.folder(r, 0)) for r in rows if not r.random}
     shared = {"names": paper.plan["names"] if SECTIONS[table] == "scores" else {}}
     shared["pre-training"] = {name: found for name, found in facts.items() if found}
-    paper_tables.write(paper.output, table, rows, reference, missing, results, shared)
+    paper_tables.write(paper.output, table, rows, reference, missing, [*results.values()], shared)
 
 
 def _of(path: Path, dataset: str) -> list[dict[str, Any]]:

@@ -45,6 +45,17 @@ def test_a_table_resumes(folder, monkeypatch, capsys):
     assert "53.8" not in measured
     assert "not the one of tables 3, 4 and 10" in published
 
+    def changed(plan, row, dataset):
+        found = settings_of(plan, row, dataset)
+        return found | ({"head": {"readout": "mean"}} if dataset == "active" else {})
+
+    settings_of = paper.settings_of
+    monkeypatch.setattr(paper, "settings_of", changed)
+    status, printed = make(folder, monkeypatch, capsys, "table9")
+    assert status == 1
+    assert "out/results.jsonl holds a result of another run. What differs: settings.head" in printed
+    assert read(folder, "table9")["measured"].keys() == {"activity"}
+
 
 def test_rows_that_are_not_run_are_named(folder, monkeypatch, capsys):
     monkeypatch.setenv("CHEMPROP", "/nowhere/chemprop")
