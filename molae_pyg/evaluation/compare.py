@@ -184,14 +184,17 @@ def _print_table(place: Path, failed: list[str]) -> list[str]:
     by_model: dict[str, list[dict[str, Any]]] = {}
     for _, result in found:
         by_model.setdefault(result["model"], []).append(result)
+    width = max(map(len, by_model), default=0)
     for model, results in by_model.items():
+        count = f"{len(results)} run{'s' * (len(results) > 1)}"
         cells = _spreads([result["test"] for result in results])
-        print(f"{model:>16}, {len(results)} runs: {cells}", flush=True)
+        print(f"{model:>{width}}, {count}: {cells}", flush=True)
         names = results[0]["task_names"]
         for name in names[:SHOWN] if len(names) > 1 else ():
-            print(f"{'':>16}  {name}: {_spreads([result['tasks'][name] for result in results])}")
+            of_task = _spreads([result["tasks"][name] for result in results])
+            print(f"{'':>{width}}  {name}: {of_task}")
         if len(names) > SHOWN:
-            print(f"{'':>16}  {len(names) - SHOWN} more targets: see tasks in {runs.RESULT}")
+            print(f"{'':>{width}}  {len(names) - SHOWN} more targets: see tasks in {runs.RESULT}")
     for _, message in wrong:
         print(f"left out: {message}", file=sys.stderr, flush=True)
     return [str(folder) for folder, _ in wrong]

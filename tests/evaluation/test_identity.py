@@ -140,7 +140,7 @@ def test_other_weights_under_the_same_name_are_refused(compare, folder):
         status, printed = compare("my.csv", "--model", "frozen-forest")
         assert status == seed, printed
     assert "frozen-forest/0-0 holds another run. What differs: weights_sha256: " in printed
-    assert "frozen-forest, 1 runs" not in printed  # its score is not of these weights
+    assert "frozen-forest, 1 run" not in printed  # its score is not of these weights
 
 
 def test_without_pre_training_the_size_of_the_weights_counts(compare, folder):
@@ -192,8 +192,8 @@ def test_a_folder_that_was_changed_is_refused(compare, folder, edit, monkeypatch
     status, printed = compare("my.csv", "--model", "mean")
     assert status == 1
     assert "1 failed: out/scaffold/my/mean/0-0" in printed
-    assert "mean, 1 runs" not in printed
-    assert "ecfp-forest, 1 runs: rmse" in printed  # the others are shown
+    assert "mean, 1 run" not in printed
+    assert "ecfp-forest, 1 run: rmse" in printed  # the others are shown
     status, printed = call(monkeypatch, capsys, "report", "out")
     assert status == 1
     assert "left out, 1:" in printed
@@ -267,7 +267,7 @@ with FolderLock(Path({str(place)!r})):
     assert status == 1
     assert "my/frozen-forest is taken by another process, which makes its runs" in printed
     assert "1 failed: out/scaffold/my/frozen-forest\n" in printed + "\n"
-    assert "mean, 1 runs: rmse" in printed  # what is finished is taken
+    assert "mean, 1 run: rmse" in printed  # what is finished is taken
     with FolderLock(place):
         pass  # nothing was left locked
 
@@ -336,7 +336,7 @@ def test_other_models_are_fitted_after_unreadable_weights(compare, folder):
     status, printed = compare("my.csv", "--model", "weights", "mean")
     assert status == 1
     assert "1 failed: out/scaffold/my/weights" in printed
-    assert "mean, 1 runs: rmse" in printed
+    assert "mean, 1 run: rmse" in printed
     assert "Traceback" not in printed
 
 
