@@ -22,6 +22,7 @@ from molae_pyg.models import MoleBlend, PropertyModel, TransformerMEncoder
 from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.transformer_m_encoder import ONLY_2D
 from molae_pyg.nn.graph_bias import Graph
+from molae_pyg.nn.prelu import PReLU
 from molae_pyg.training.property import predict_in_parts
 
 #: Pair cells that MoleBLEND computes at once: 32 molecules of up to 62 atoms.
@@ -60,7 +61,7 @@ class GroverPredictor(GraphModel):
             nn.Sequential(
                 nn.Dropout(dropout),
                 nn.Linear(C, C),
-                nn.PReLU(),
+                PReLU(),
                 nn.Dropout(dropout),
                 nn.Linear(C, number),
             )
@@ -70,7 +71,7 @@ class GroverPredictor(GraphModel):
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
         """Returns real units or logits ``[B, O]`` of the fields of graphs of ``grover_graph``."""
-        views = self.encoder(x, edge_index, edge_attr)[:2]
+        views = self.encoder(x, edge_index, edge_attr, of_bonds=False)[:2]
         found = [
             head(global_mean_pool(h, batch)) for head, h in zip(self.heads, views, strict=True)
         ]

@@ -24,8 +24,8 @@ class GroverOutput(NamedTuple):
 
     atom_from_atom: Tensor  #: ``[N, C]``.
     atom_from_bond: Tensor  #: ``[N, C]``.
-    bond_from_atom: Tensor  #: ``[2 M, C]``.
-    bond_from_bond: Tensor  #: ``[2 M, C]``.
+    bond_from_atom: Tensor | None = None  #: ``[2 M, C]``.
+    bond_from_bond: Tensor | None = None  #: ``[2 M, C]``.
 
 
 class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
@@ -76,13 +76,16 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> GroverOutput:
+    def forward(
+        self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, of_bonds: bool = True
+    ) -> GroverOutput:
         """Encodes graphs of :func:`~molae_pyg.chem.grover_graph.grover_graph`.
 
         Args:
             x: Features of atoms ``[N, 151]``.
             edge_index: Directed bonds ``[2, 2 M]``; the columns 2 b and 2 b + 1 are one bond.
             edge_attr: Features of directed bonds ``[2 M, 14]``.
+            of_bonds: Whether to compute the vectors of bonds, default: True.
         """
         source, target = edge_index
         places = torch.arange(source.numel(), device=source.device)
@@ -111,14 +114,14 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
             return into(m).index_select(0, source) - m.index_select(0, back)
 
         atoms, bonds = self.atoms(x, around), self.bonds(bond, before)
-        sent = atoms[source] + around(atoms)[source] - atoms[target]
-        out = GroverOutput(
-            self.atom_from_atom(x, around(atoms)),
-            self.atom_from_bond(x, into(bonds)),
-            self.bond_from_atom(bond, sent),
-            self.bond_from_bond(bond, before(bonds)),
-        )
-        return GroverOutput(*(part[:-1] for part in out)) if self.config["reference"] else out
+        received = around(atoms)
+        out = [self.atom_from_atom(x, received), self.atom_from_bond(x, into(bonds))]
+        if of_bonds:
+            sent = atoms[source] + received[source] - atoms[target]
+            out += [self.bond_from_atom(bond, sent), self.bond_from_bond(bond, before(bonds))]
+        if self.config["reference"]:
+            out = [part[:-1] for part in out]
+        return GroverOutput(*out)
 
     @classmethod
     def from_official(cls, path: str | os.PathLike, depth: int = 6) -> Self:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from molae_pyg.nn.arguments import ShowsArguments
 from molae_pyg.nn.dropout import Dropout
+from molae_pyg.nn.prelu import PReLU
 
 Sum = Callable[[Tensor], Tensor]
 
@@ -31,7 +32,7 @@ class Messages(ShowsArguments, nn.Module):
         super().__init__()
         self.channels, self.depth, self.dropout = channels, depth, Dropout(dropout)
         self.linear = nn.Linear(channels, channels, bias=False)
-        self.act = nn.PReLU()
+        self.act = PReLU()
 
     def forward(self, x: Tensor, neighbours: Sum) -> Tensor:
         depth = self.depth
@@ -92,7 +93,7 @@ class View(ShowsArguments, nn.Module):
         self.in_channels, self.channels = in_channels, channels
         self.depth, self.dropout = depth, Dropout(dropout)
         self.linear = nn.Linear(in_channels, channels, bias=False)
-        self.act = nn.PReLU()
+        self.act = PReLU()
         self.input_norm = nn.LayerNorm(channels)
         self.heads = nn.ModuleList(
             nn.ModuleDict({part: Messages(channels, depth, dropout) for part in "qkv"})
@@ -120,7 +121,7 @@ class Output(ShowsArguments, nn.Module):
         self.in_channels, self.channels = in_channels, channels
         self.dropout = Dropout(dropout)
         self.linear1 = nn.Linear(in_channels + channels, 4 * channels)
-        self.act = nn.PReLU()
+        self.act = PReLU()
         self.linear2 = nn.Linear(4 * channels, channels)
         self.norm = nn.LayerNorm(channels)
 

@@ -89,6 +89,18 @@ def test_mole_blend_computes_large_batches_in_parts(monkeypatch):
     torch.testing.assert_close(found[600], found[10**6], atol=1e-12, rtol=1e-9)
 
 
+def test_vectors_of_bonds_can_be_left_out():
+    torch.manual_seed(0)
+    encoder = GroverEncoder(16, 2, 3).eval()
+    batch = Batch.from_data_list(molecules(grover_graph))
+    graph = batch.x, batch.edge_index, batch.edge_attr
+    whole, atoms = encoder(*graph), encoder(*graph, of_bonds=False)
+    assert torch.equal(atoms.atom_from_atom, whole.atom_from_atom)
+    assert torch.equal(atoms.atom_from_bond, whole.atom_from_bond)
+    assert whole.bond_from_atom.shape == whole.bond_from_bond.shape == (len(batch.edge_attr), 16)
+    assert atoms.bond_from_atom is atoms.bond_from_bond is None
+
+
 def test_classes_are_probabilities():
     items = molecules(grover_graph)
     model = GroverPredictor(GroverEncoder(16, 2, 3), 2, task_type="classification").eval()
