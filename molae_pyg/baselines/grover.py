@@ -95,10 +95,8 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
             degree = target.bincount(minlength=len(x))
             missing = (degree.max() - F.pad(degree, (0, 1)))[:, None].to(x.dtype)
             x, bond = F.pad(x, (0, 0, 0, 1)), F.pad(bond, (0, 0, 0, 1))
-            source, target = (
-                F.pad(source, (0, 1), value=len(x) - 1),
-                F.pad(target, (0, 1), value=-1),
-            )
+            source = F.pad(source, (0, 1), value=len(x) - 1)
+            target = F.pad(target, (0, 1), value=-1)
             back = F.pad(back, (0, 1), value=len(back))
 
         def into(m: Tensor) -> Tensor:  # directed bonds [2 M, C] -> atoms [N, C]
