@@ -133,7 +133,7 @@ def add_protocol(page: Page, folder: Path, protocol: str, datasets: dict[str, Ru
         page.heading("What pre-training adds", 3)
         page.text(
             "How much better a model is than the same network from random weights; bold: clearly "
-            "so, or clearly worse (95 %, over drawn test sets and seeds)."
+            "so, or clearly worse (95 %, over drawn test sets and several seeds)."
         )
         page.table(gains, clear)
     for name, models in datasets.items():

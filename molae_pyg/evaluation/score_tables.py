@@ -163,7 +163,8 @@ def gain_table(
     A gain is the difference of the mean test scores, positive where the first model is better. The
     second result names, for each column, the gains that are clearly not zero: their central 95 %
     interval excludes it, over 1,000 draws with replacement from the test set and from the seeds of
-    each model. Data sets whose runs are not on one split are left out.
+    each model. A gain is never clear if a model has one seed. Data sets whose runs are not on one
+    split are left out.
     """
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     clear: dict[str, set[str]] = {}
@@ -186,7 +187,8 @@ def gain_table(
             gain = sign * (np.mean(scores_of(models[first])) - np.mean(scores_of(models[second])))
             low, high = np.nanquantile(sign * (drawn[first] - drawn[second]), (0.025, 0.975))
             cells[column][row] = f"{gain:+.3f}"
-            if low > 0 or high < 0:
+            several = min(len(models[first]), len(models[second])) > 1
+            if several and (low > 0 or high < 0):
                 clear[column].add(row)
     return pd.DataFrame(cells).fillna(NONE), clear
 

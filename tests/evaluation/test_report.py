@@ -184,6 +184,8 @@ def test_gains_over_another_model(runs):
     assert table.loc["good over bad"].tolist() == [f"{bad - good:+.3f}"]  # rmse: lower is better
     assert table.loc["bad over good"].tolist() == [f"{good - bad:+.3f}"]
     assert list(clear.values()) == [{"good over bad", "bad over good"}]
+    one_seed = {"good": datasets["esol"]["good"], "bad": datasets["esol"]["bad"][:1]}
+    assert list(score_tables.gain_table({"esol": one_seed}, pairs[:1])[1].values()) == [set()]
     # Seeds that do not agree prove nothing, however many test molecules there are.
     models = {"close": datasets["esol"]["close"]}
     models["mixed"] = [datasets["esol"]["bad"][0], *datasets["esol"]["good"][1:]]
@@ -235,8 +237,10 @@ def test_weights_that_only_give_a_size_may_differ(tmp_path):
 
 def test_what_pre_training_adds(tmp_path, monkeypatch):
     errors = {"good": 0.1, "good-random": 2.0, "bad": 2.0, "bad-random": 2.0}
-    write_runs(tmp_path, "scaffold", "esol", errors, ["regression"], runs=1)
-    change(tmp_path / "scaffold/esol/good-random/0-0", settings={"pretrained": False})
+    write_runs(tmp_path, "scaffold", "esol", errors, ["regression"])
+    for number in range(3):
+        place = tmp_path / f"scaffold/esol/good-random/{number}-0"
+        change(place, settings={"pretrained": False})
     page, markdown = make_report(tmp_path, monkeypatch)
     assert "What pre-training adds" in page.words
     assert (
