@@ -53,7 +53,7 @@ def test_compare(place, capsys):
     assert main(words) == 0
     (file,) = place.glob("runs/random/my/mean/0-0/result.json")
     score = json.loads(file.read_text())["test"]["rmse"]
-    assert f"mean, 1 runs: rmse {score:.3f}" in capsys.readouterr().out
+    assert f"mean, 1 run: rmse {score:.3f}" in capsys.readouterr().out
     file.write_text(file.read_text().replace('"rmse"', '"mse"'))  # damaged: it is reported
     assert main(words) == 1
     last = capsys.readouterr().err.splitlines()[-1]
