@@ -181,7 +181,7 @@ def read_runs(
             check_place(file.parent, result)
             place = (result["protocol"], result["dataset"])
             other = first.setdefault(place, result)
-            data = {name: other[name] for name in SHARED}
+            data = {name: other[name] for name in SHARED if name in other}
             check_same(result, data, file.parent, "a run on other data")
             same = _same_in_a_row(first.setdefault((*place, result["model"]), result))
             check_same(result, same, file.parent, "a run with other settings than its row")
