@@ -46,11 +46,8 @@ def find_folder(name_or_path: str | os.PathLike) -> Path:
     Raises:
         CheckpointError: There is no such folder, name or repository, or it cannot be read.
     """
-    path = Path(name_or_path)
-    if path.is_dir():
-        return path
-    if (SHIPPED / path).is_dir() and len(path.parts) == 1:
-        return SHIPPED / path
+    if (folder := local_folder(name_or_path)) is not None:
+        return folder
     if isinstance(name_or_path, str) and (repository := as_repository(name_or_path)):
         return _download(repository, name_or_path)
     shipped = sorted(p.name for p in SHIPPED.iterdir()) if SHIPPED.is_dir() else []
@@ -59,6 +56,14 @@ def find_folder(name_or_path: str | os.PathLike) -> Path:
         f"(names: {', '.join(shipped) or 'none'}); save_pretrained writes such a folder, "
         "from_official reads official .pt files"
     )
+
+
+def local_folder(name_or_path: str | os.PathLike) -> Path | None:
+    """Returns a folder, or that of shipped weights with this name; None: there is neither."""
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    return SHIPPED / path if (SHIPPED / path).is_dir() and len(path.parts) == 1 else None
 
 
 def as_repository(name: str) -> Repository | None:

@@ -178,9 +178,12 @@ def _print_table(place: Path, failed: list[str]) -> list[str]:
         failed: Folders whose runs are not those of this call.
 
     Returns:
-        Folders that are left out, see :func:`~molae_pyg.evaluation.runs.read_runs`.
+        Folders that are left out, see :func:`~molae_pyg.evaluation.runs.read_runs` and
+        :func:`~molae_pyg.evaluation.runs.comparable`.
     """
-    found, wrong = runs.read_runs(place, {*map(Path, failed)})
+    found, wrong = runs.read_runs(place)
+    found, others = runs.comparable([run for run in found if str(run[0]) not in failed])
+    wrong += others
     by_model: dict[str, list[dict[str, Any]]] = {}
     for _, result in found:
         by_model.setdefault(result["model"], []).append(result)

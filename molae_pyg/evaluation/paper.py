@@ -11,6 +11,7 @@ are in <output>/<name>.json, .md and .png. The published figures are a block of 
 """
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -166,10 +167,12 @@ def settings_of(plan: dict[str, Any], row: Row, dataset: str) -> dict[str, Any]:
     return merged(model_settings(config, row.model, dataset), changes)
 
 
-def run_row(paper: Paper, row: Row, dataset: MoleculeTable, seed: int) -> dict[str, Any]:
+def run_row(
+    paper: Paper, row: Row, dataset: MoleculeTable, seed: int, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Fine-tunes and scores the model of a row on a data set; returns the result."""
     trial = PROTOCOLS[paper.plan["protocol"]].trials(dataset, seed + 1)[seed]
-    settings = settings_of(paper.plan, row, dataset.name)
+    settings = copy.deepcopy(settings)
     if row.is_pretrained:
         weights = str(paper.pretrained(row, seed) / "model")
         settings |= {"weights": weights, "pretrained": not row.random}
@@ -209,30 +212,32 @@ def make_table(
         names = "; ".join(row.name for row in rows)
         raise ValueError(f"--rows: {table} has the rows {names}")
     path = paper.output / RESULTS
-    results: dict[tuple, dict[str, Any]] = {}  # of these rows, data and settings
+    results = []  # of these rows, data and settings
     for source in datasets_of(paper.plan, table):
         with keep_going(source, failed):
             dataset = paper.dataset(source)
             data = digest([list(dataset.smiles), dataset.y.tolist()])
             done = {(r["fitted"], r["seed"]): r for r in _of(path, dataset.name)}
+            settings = {row.fitted: settings_of(paper.plan, row, dataset.name) for row in rows}
             for seed, row in product(range(paper.plan["seeds"]), rows):
-                key = {"dataset": dataset.name, "fitted": row.fitted, "seed": seed}
-                settings = settings_of(paper.plan, row, dataset.name)
-                identity = {"data_sha256": data, "settings": settings}
                 found = done.get((row.fitted, seed))
+                if found is None and row not in wanted:
+                    continue
+                key = {"dataset": dataset.name, "fitted": row.fitted, "seed": seed}
+                identity = {"data_sha256": data, "settings": settings[row.fitted]}
                 with keep_going(f"{table}, {row.name}, {dataset.name}, seed {seed}", failed):
-                    if found is not None:
-                        runs.check_same(found, identity, path, "a result of another run")
-                    elif row in wanted:
-                        found = {**key, **identity, **run_row(paper, row, dataset, seed)}
+                    if found is None:
+                        result = run_row(paper, row, dataset, seed, settings[row.fitted])
+                        found = {**key, **identity, **result}
                         runs.add_result(path, found)
                         print(json.dumps({"row": row.name, **found}), flush=True)
-                    if found is not None:
-                        results[tuple(key.values())] = found
+                    else:
+                        runs.check_same(found, identity, path, "a result of another run")
+                    results.append(found)
     facts = {r.name: paper_tables.facts_of(paper.folder(r, 0)) for r in rows if not r.random}
     shared = {"names": paper.plan["names"] if SECTIONS[table] == "scores" else {}}
     shared["pre-training"] = {name: found for name, found in facts.items() if found}
-    paper_tables.write(paper.output, table, rows, reference, missing, [*results.values()], shared)
+    paper_tables.write(paper.output, table, rows, reference, missing, results, shared)
 
 
 def _of(path: Path, dataset: str) -> list[dict[str, Any]]:

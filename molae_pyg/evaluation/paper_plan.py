@@ -9,6 +9,7 @@ import yaml
 from molae_pyg.baselines import chemprop
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.evaluation.config import arguments, check, config_path, merged, read_yaml
+from molae_pyg.evaluation.models import OBJECTIVES
 from molae_pyg.evaluation.protocols import PROTOCOLS
 from molae_pyg.evaluation.score_tables import PUBLISHED
 from molae_pyg.evaluation.systems import SYSTEMS
@@ -19,13 +20,13 @@ from molae_pyg.training import Pretraining
 SIZES = ("smoke", "small", "full")
 #: Rows of tables 1 and 2 that are not pre-trained here, and the names of their models.
 BASELINES = {"d-mpnn": "dmpnn", "attentive-fp": "attentivefp", "n-gram-rf": "n-gram-rf"}
-#: Rows that are, and are fine-tuned by a model of their own: its name, and the objective.
+#: Rows that are, and are fine-tuned by a model of their own, and its name.
 COMPETITORS = {
-    "pretrain-gnn": ("pretrain-gnn", "pretrain-gnn"),
-    "grover": ("grover-small", "grover"),
-    "graphmvp": ("graph-mvp", "graph-mvp"),
-    "molclr": ("mol-clr", "mol-clr"),
-    "moleblend": ("mole-blend", "mole-blend"),
+    "pretrain-gnn": "pretrain-gnn",
+    "grover": "grover-small",
+    "graphmvp": "graph-mvp",
+    "molclr": "mol-clr",
+    "moleblend": "mole-blend",
 }
 #: Table -> section of the published figures.
 SECTIONS = {
@@ -136,8 +137,8 @@ def rows_of(plan: Mapping[str, Any], table: str) -> tuple[list[Row], str, list[s
     if table in ("table1", "table2"):
         rows = [Row(name, model, model=model) for name, model in BASELINES.items()]
         pretrained = [
-            Row(name, model, {"objective": objective}, model=model)
-            for name, (model, objective) in COMPETITORS.items()
+            Row(name, model, {"objective": OBJECTIVES[model]}, model=model)
+            for name, model in COMPETITORS.items()
         ]
         pretrained += [
             Row("transformer-m", "transformer-m-graph", _BOTH_CHANNELS, model="transformer-m"),

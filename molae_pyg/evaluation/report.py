@@ -22,7 +22,7 @@ from molae_pyg.evaluation import figures
 from molae_pyg.evaluation import score_tables as tables
 from molae_pyg.evaluation.config import run_command
 from molae_pyg.evaluation.flags import make_parser
-from molae_pyg.evaluation.runs import read_runs
+from molae_pyg.evaluation.runs import comparable, read_runs
 from molae_pyg.evaluation.score_tables import Runs, metric_of
 from molae_pyg.evaluation.significance import tukey_hsd
 
@@ -53,7 +53,8 @@ def load(folder: Path) -> tuple[dict[str, dict[str, Runs]], list[str]]:
         ValueError: If there is no finished run.
     """
     runs, wrong = read_runs(folder)
-    left_out = [message for _, message in wrong]
+    runs, others = comparable(runs)
+    left_out = [message for _, message in wrong + others]
     found: dict = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     for place, result in runs:
         found[result["protocol"]][result["dataset"]][result["model"]].append(

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,7 @@ FILES, OWN = "files", "sha256"  # keys: checksums of the other files, and of the
 UNSEALED = ("lock", "error.txt")  # files that are no part of a result
 #: What all runs on a data set have in common; conformers may differ from model to model.
 SHARED = ("smiles_sha256", "labels_sha256", "task_names", "task_types", "metric")
+Found = list[tuple[Path, dict[str, Any]]]  # folders and results
 
 
 class Unsealed(ValueError):
@@ -157,47 +158,48 @@ def check_place(folder: Path, result: dict[str, Any]) -> None:
         raise Unsealed(f"{folder} holds the run {place}: it was moved or copied; remove it")
 
 
-def read_runs(
-    output: Path, without: Collection[Path] = ()
-) -> tuple[list[tuple[Path, dict[str, Any]]], list[tuple[Path, str]]]:
-    """Reads the finished runs below a folder that can stand in one table.
-
-    Args:
-        output: The folder.
-        without: Folders of runs that are not read. (default: none)
+def read_runs(output: Path) -> tuple[Found, list[tuple[Path, str]]]:
+    """Reads the finished runs below a folder.
 
     Returns:
         Folder and result of each run, and folder and fault of each that is left out: its files
-        are damaged or changed, its folder has another name, it has other data than the first run
-        of its data set, or other settings or weights than the first run of its model there.
+        are damaged or changed, or its folder has another name.
     """
     found, wrong = [], []
-    first: dict[tuple[str, ...], dict[str, Any]] = {}
     for file in sorted(output.rglob(RESULT)):
-        if file.parent in without:
-            continue
         try:
             result = read_sealed(file)
             check_place(file.parent, result)
-            place = (result["protocol"], result["dataset"])
-            other = first.setdefault(place, result)
-            data = {name: other[name] for name in SHARED if name in other}
-            check_same(result, data, file.parent, "a run on other data")
-            same = _same_in_a_row(first.setdefault((*place, result["model"]), result))
-            check_same(result, same, file.parent, "a run with other settings than its row")
-        except ValueError as error:
+        except Unsealed as error:
             wrong.append((file.parent, str(error)))
         else:
             found.append((file.parent, result))
     return found, wrong
 
 
-def _same_in_a_row(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns what all runs of a model on a data set have in common."""
-    # Weights that only give a size count by that; old runs have a checksum of weights they ignore.
-    is_size = result.get("settings", {}).get("pretrained") is False
-    names = ("data", "settings", "fit", "parameters" if is_size else "weights_sha256")
-    return {name: result[name] for name in names if name in result}
+def comparable(found: Found) -> tuple[Found, list[tuple[Path, str]]]:
+    """Leaves out runs that cannot stand in a table with the others, and says why.
+
+    Their data are not those of the first run on the data set, or settings or weights of its row.
+    """
+    kept, wrong, first = [], [], {}
+    for folder, result in found:
+        try:
+            place = (result["protocol"], result["dataset"])
+            other = first.setdefault(place, result)
+            data = {name: other[name] for name in SHARED if name in other}
+            check_same(result, data, folder, "a run on other data")
+            other = first.setdefault((*place, result["model"]), result)
+            # Weights that only give a size count by that; old runs have a checksum of them, too.
+            is_size = other.get("settings", {}).get("pretrained") is False
+            names = ("data", "settings", "fit", "parameters" if is_size else "weights_sha256")
+            same = {name: other[name] for name in names if name in other}
+            check_same(result, same, folder, "a run with other settings than its row")
+        except ValueError as error:
+            wrong.append((folder, str(error)))
+        else:
+            kept.append((folder, result))
+    return kept, wrong
 
 
 def read_predictions(folder: Path, *parts: str) -> list[pd.DataFrame]:

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from molae_pyg.evaluation.runs import PREDICTIONS, mean_and_spread, read_predictions
 from molae_pyg.evaluation.significance import resampled_scores, tied_with_best, tukey_hsd
-from molae_pyg.metrics import LOWER_IS_BETTER, evaluate
+from molae_pyg.metrics import LOWER_IS_BETTER, TaskType, evaluate
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 NONE = "—"
@@ -40,8 +40,13 @@ def spread_of(values: Sequence[float]) -> str:
 
 def predictions_of(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """Returns labels and predictions ``[n, T]`` of the test rows of a run."""
-    table = _test_rows(run["folder"], run["files"][PREDICTIONS])
-    names = run["task_names"]
+    return _predictions(run["folder"], run["files"][PREDICTIONS], tuple(run["task_names"]))
+
+
+def _predictions(
+    folder: Path, checksum: str, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    table = _test_rows(folder, checksum)
     columns = {what: [f"{task} {what}" for task in names] for what in ("true", "predicted")}
     return table[columns["true"]].to_numpy(float), table[columns["predicted"]].to_numpy(float)
 
@@ -99,8 +104,23 @@ def ties(models: Runs) -> set[str]:
 
 def _resampled(run: dict[str, Any]) -> np.ndarray:
     """Scores of a run on drawn test sets ``[times]``."""
-    y, predicted = predictions_of(run)
-    return resampled_scores(y, predicted, run["metric"], run["task_types"], run["scale"])
+    file = (run["folder"], run["files"][PREDICTIONS])
+    names, kinds, scale = run["task_names"], run["task_types"], run["scale"]
+    scale = None if scale is None else tuple(scale)
+    return _resampled_once(*file, run["metric"], tuple(names), tuple(kinds), scale)
+
+
+@cache  # best models and gains need the same scores
+def _resampled_once(
+    folder: Path,
+    checksum: str,
+    metric: str,
+    names: tuple[str, ...],
+    task_types: tuple[TaskType, ...],
+    scale: tuple[float, ...] | None,
+) -> np.ndarray:
+    y, predicted = _predictions(folder, checksum, names)
+    return resampled_scores(y, predicted, metric, task_types, scale)
 
 
 def paired(models: Runs) -> tuple[list[str], np.ndarray]:

@@ -115,7 +115,7 @@ def test_all_models_but_chemprop(folder, task_type):
         assert result["environment"].keys() >= {"torch", "rdkit", "commit", "device"}
     assert found["molae 0-0"]["settings"]["head"] == {"pooler_dropout": 0.2}
     assert found["molae 0-0"]["parameters"] > 1000
-    assert "molae, 1 run" in done.stdout
+    assert "molae, 1 run: " in done.stdout
 
 
 @pytest.mark.slow

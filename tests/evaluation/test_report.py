@@ -70,6 +70,13 @@ def write_runs(
             finished.seal(place / "result.json", result)
 
 
+def change(place: Path, **entries) -> None:
+    """Writes a finished run anew, with other entries."""
+    result = json.loads((place / "result.json").read_text()) | entries
+    del result[finished.OWN], result[finished.FILES]
+    finished.seal(place / "result.json", result)
+
+
 def make_report(folder: Path, monkeypatch) -> tuple[Parsed, str]:
     """The page of the runs in a folder, as HTML and as Markdown."""
     monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])
@@ -150,11 +157,7 @@ def test_one_model_with_one_run(tmp_path, monkeypatch):
 def test_missing_scores_and_labels(tmp_path, monkeypatch):
     write_runs(tmp_path, "scaffold", "few", {"good": 0.1, "bad": 1.0}, ["classification"], n=16)
     for place in (tmp_path / "scaffold" / "few" / "bad").iterdir():
-        result = json.loads((place / "result.json").read_text())
-        result["test"] = {"roc_auc": None if place.name == "0-0" else float("nan")}
-        (place / "result.json").unlink()
-        del result[finished.OWN], result[finished.FILES]
-        finished.seal(place / "result.json", result)
+        change(place, test={"roc_auc": None if place.name == "0-0" else float("nan")})
     page, _ = make_report(tmp_path, monkeypatch)
     assert page.row("bad") == ["0", "—"]
     assert "few: there are too few test labels to draw a b." in page.words
@@ -192,13 +195,6 @@ def test_gains_over_another_model(runs):
     assert list(score_tables.gain_table({"esol": models}, [("close", "mixed")])[1].values()) == [
         set()
     ]
-
-
-def change(place: Path, **entries) -> None:
-    """Writes a finished run anew, with other entries."""
-    result = json.loads((place / "result.json").read_text()) | entries
-    del result[finished.OWN], result[finished.FILES]
-    finished.seal(place / "result.json", result)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_search_resumes_and_writes_settings_that_run(folder):
     flags = ["--dataset", "my.csv", "--seeds", "1", "--config", str(file)]
     done = run(folder, "moleculenet.py", *flags)
     assert done.returncode == 0, done.stderr
-    assert "ecfp-forest, 1 run" in done.stdout
+    assert "ecfp-forest, 1 run: " in done.stdout
     missing = run(folder, "search.py", *args[:2], "--model", "mean", "--config", "few.yaml")
     assert "no space for 'mean'" in missing.stderr
 
