@@ -61,6 +61,7 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
             "dropout": share("dropout", dropout),
             "reference": reference,
         }
+        self.variant = {"depth": depth, "reference": reference}  # the weights do not tell
         if hidden_channels % heads:
             raise ValueError(f"hidden_channels={hidden_channels} is not divisible by heads={heads}")
         C, atom, bond = hidden_channels, NUM_ATOM_FEATURES, NUM_ATOM_FEATURES + NUM_BOND_FEATURES

@@ -10,12 +10,14 @@ from rdkit import Chem
 from rdkit.Chem import Fragments
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
+from torch_geometric.utils import degree
 
 from molae_pyg.chem.batch_graphs import GraphsOfSmiles
 from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.chem.graph import BONDS, HYBRIDISATIONS
-from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.chem.smiles import canonical_mol, plain_mol
 from molae_pyg.fingerprint import digest
+from molae_pyg.transforms.cloze import choose_number, molecules_of
 
 NUM_ATOM_FEATURES, NUM_BOND_FEATURES = 151, 14
 #: Names of the 85 motifs: RDKit's functions that count fragments.
@@ -133,7 +135,7 @@ class Vocabulary(NamedTuple):
 
     @classmethod
     def of(cls, smiles: Iterable[str], least: int = 3) -> "Vocabulary":
-        """Collects the words of molecules, the frequent ones first.
+        """Collects the words of molecules in canonical order, the frequent ones first.
 
         Args:
             smiles: The molecules.
@@ -142,7 +144,7 @@ class Vocabulary(NamedTuple):
         atoms: Counter[str] = Counter()
         bonds: Counter[str] = Counter()
         for text in smiles:
-            mol = plain_mol(text)
+            mol = canonical_mol(text)
             atoms.update(atom_words(mol))
             bonds.update(bond_words(mol))
         return cls(*(_classes(counts, least) for counts in (atoms, bonds)))
@@ -159,12 +161,14 @@ def _classes(counts: Counter[str], least: int) -> dict[str, int]:
     return {word: i for i, word in enumerate(kept, OTHER + 1)}
 
 
-def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
-    """Makes the graph of a SMILES without hydrogens, in its order.
+def grover_graph(smiles: str, vocabulary: Vocabulary | None = None, canonical: bool = True) -> Data:
+    """Makes the graph of a SMILES without hydrogens.
 
     Args:
         smiles: The molecule.
         vocabulary: Classes of the labels of pre-training; default: no labels.
+        canonical: Whether atoms are in the order of the canonical SMILES (default), on which chiral
+            tags and words of bonds depend; False: the order of ``smiles``.
 
     Returns:
         ``x [n, 151]``, ``z [n]``, ``edge_index [2, 2 m]`` and ``edge_attr [2 m, 14]``; the columns
@@ -174,7 +178,7 @@ def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
     Raises:
         ValueError: It is no valid SMILES.
     """
-    mol = plain_mol(smiles)
+    mol = (canonical_mol if canonical else plain_mol)(smiles)
     matches = [{i for match in mol.GetSubstructMatches(q) for i in match} for q in _queries()]
     x = torch.tensor([_atom(atom, matches) for atom in mol.GetAtoms()])
     bonds = ordered_bonds(mol)
@@ -198,25 +202,20 @@ def grover_graph(smiles: str, vocabulary: Vocabulary | None = None) -> Data:
     return data
 
 
-def canonical(smiles: str) -> str:
-    """Returns the canonical SMILES without hydrogens, on which the words of bonds depend."""
-    return Chem.MolToSmiles(plain_mol(smiles))
-
-
 class GroverGraphs(GraphsOfSmiles):
     """Replaces a batch of molecules by the batch of their graphs with labels.
 
     See :class:`~molae_pyg.chem.batch_graphs.GraphsOfSmiles`.
 
     Args:
-        vocabulary: Classes of the words of canonical SMILES, see :class:`Vocabulary`.
+        vocabulary: Classes of the words, see :class:`Vocabulary`.
     """
 
     def __init__(self, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
 
     def graph(self, smiles: str) -> Data:
-        return grover_graph(canonical(smiles), self.vocabulary)
+        return grover_graph(smiles, self.vocabulary)
 
     def __repr__(self) -> str:
         """A part of what makes a run the same: it says which vocabulary this is."""
@@ -230,7 +229,7 @@ class ChooseWords(BaseTransform):
     :func:`grover_graph` or to a batch. Random numbers come from torch.
 
     Args:
-        ratio: Share of the atoms and of the bonds of the data, rounded up; default: 0.15.
+        ratio: Share of the atoms and of the bonds of each molecule, rounded up; default: 0.15.
         mask: Whether the features of chosen atoms, of their bonds and of chosen bonds are 0 in new
             tensors (default). The official code hides nothing: it asks for what the model sees.
     """
@@ -241,7 +240,9 @@ class ChooseWords(BaseTransform):
         self.ratio, self.mask = ratio, mask
 
     def forward(self, data: Data) -> Data:
-        atom, bond = (self._chosen(len(c)) for c in (data.atom_class, data.bond_class))
+        batch, num_graphs = molecules_of(data, data.x)
+        atom = self._chosen(batch, num_graphs)  # [N]
+        bond = self._chosen(batch[data.edge_index[0, ::2]], num_graphs)  # [M]
         data.atom_target = torch.where(atom, data.atom_class, NOT_CHOSEN)
         data.bond_target = torch.where(bond, data.bond_class, NOT_CHOSEN)
         if self.mask:
@@ -250,10 +251,10 @@ class ChooseWords(BaseTransform):
             data.edge_attr = data.edge_attr.masked_fill(hidden[:, None], 0)
         return data
 
-    def _chosen(self, number: int) -> torch.Tensor:
-        chosen = torch.zeros(number, dtype=torch.bool)
-        chosen[torch.randperm(number)[: -int(-self.ratio * number // 1)]] = True
-        return chosen
+    def _chosen(self, molecule: torch.Tensor, num_graphs: int) -> torch.Tensor:
+        """Chooses atoms or bonds, of which ``molecule`` has the sorted molecules."""
+        count = degree(molecule, num_graphs, dtype=torch.long)  # [B]
+        return choose_number(molecule, count, (count.double() * self.ratio).ceil().long())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.ratio}, mask={self.mask})"

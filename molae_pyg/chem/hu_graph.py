@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 
 from molae_pyg.chem.batch_graphs import GraphsOfSmiles
 from molae_pyg.chem.graph import BONDS, both_ways
-from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.chem.smiles import canonical_mol, plain_mol
 from molae_pyg.nn.gin import MASKED_ATOM, MASKED_BOND
 
 _CHIRALITY = {ChiralType.CHI_TETRAHEDRAL_CW: 1, ChiralType.CHI_TETRAHEDRAL_CCW: 2}
@@ -53,15 +53,13 @@ def hu_graph(smiles: str, canonical: bool = True) -> Data:
     Raises:
         ValueError: It is no valid SMILES.
     """
-    x, edge_index, edge_attr, z = _read(smiles, canonical)
+    x, edge_index, edge_attr, z = (part.clone() for part in _read(smiles, canonical))
     return Data(x, edge_index, edge_attr, z=z, smiles=smiles, num_nodes=len(z))
 
 
 @lru_cache(_KEPT)
 def _read(smiles: str, canonical: bool) -> tuple[Tensor, ...]:
-    mol = plain_mol(smiles)
-    if canonical:
-        mol = plain_mol(Chem.MolToSmiles(mol))
+    mol = (canonical_mol if canonical else plain_mol)(smiles)
     x, edge_index, edge_attr = hu_features(mol)
     z = (x[:, 0] + 1).clamp(max=118)
     return x, edge_index, edge_attr, z

@@ -49,6 +49,18 @@ def plain_mol(smiles: str) -> Chem.Mol:
     return mol
 
 
+def canonical_mol(smiles: str) -> Chem.Mol:
+    """Reads a SMILES as :func:`plain_mol` does, with the atoms in canonical order.
+
+    For graphs: chiral tags and directions of bonds depend on the order of the atoms, and implicit
+    valences on which hydrogens are written. Here they are the same for all ways of writing.
+
+    Raises:
+        ValueError: If it is no valid SMILES, or holds no atom, with the reason.
+    """
+    return plain_mol(Chem.MolToSmiles(plain_mol(smiles)))
+
+
 def listed(smiles: Iterable[object]) -> list:
     """Returns the molecules as a list; an iterator is read to its end.
 

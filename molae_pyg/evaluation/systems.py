@@ -22,7 +22,7 @@ from molae_pyg.baselines.pretrain_gnn import (
     attribute_objective,
     context_objective,
 )
-from molae_pyg.chem.grover_graph import ChooseWords, GroverGraphs, Vocabulary, canonical
+from molae_pyg.chem.grover_graph import ChooseWords, GroverGraphs, Vocabulary
 from molae_pyg.chem.hu_graph import HuGraphs
 from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.durable import write_durably
@@ -168,12 +168,21 @@ def assemble(
         folder: Folder of the run, which gets that vocabulary, ``vocabulary.json``.
         weights: Folder of a model to train further; default: random weights.
         seed: Seed of the random weights.
+
+    Raises:
+        ValueError: The weights are those of another objective, or lack their vocabulary.
     """
     system = SYSTEMS[config.get("objective", "cloze")]
     if system.model is Grover:
         system = with_vocabulary(system, train, Path(folder), weights)
     L.seed_everything(seed, verbose=False)
     model = build_model(config["model"], weights, system)
+    for name, value in system.settings.items():
+        if model.config[name] != value:
+            asked = config.get("objective", "cloze")
+            raise ValueError(
+                f"{weights} has {name}={model.config[name]!r}, but {asked} needs {value!r}"
+            )
     objective = system.objective
     if config.get("loss"):
         objective = partial(objective, **config["loss"])
@@ -203,7 +212,7 @@ def with_vocabulary(
 ) -> System:
     """Returns GROVER with the vocabulary of a run, which is made of its molecules if absent.
 
-    A model that is trained further keeps the vocabulary of its own run.
+    A model that is trained further keeps the vocabulary of its own run, also in the new folder.
 
     Raises:
         ValueError: The run of the weights has no vocabulary.
@@ -217,10 +226,11 @@ def with_vocabulary(
         vocabulary = Vocabulary(found["atoms"], found["bonds"])
     else:
         vocabulary = Vocabulary.of(_smiles_of(train))
-        if not found and rank_zero_only.rank == 0:  # those of other molecules are of another run
-            folder.mkdir(parents=True, exist_ok=True)
-            content = {"molecules": molecules, **vocabulary._asdict()}
-            write_durably(path, json.dumps(content).encode())
+        found = {"molecules": molecules, **vocabulary._asdict()}
+    # A folder with another run, which an error will name, keeps its file.
+    if not (folder / "run.json").is_file() and rank_zero_only.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_durably(folder / WORDS, json.dumps(found).encode())
     classes = dict(zip(system.settings, vocabulary.sizes, strict=True))
     return system._replace(settings=classes, before=(partial(GroverGraphs, vocabulary),))
 
@@ -229,5 +239,5 @@ def _smiles_of(store: ConformerStore) -> Iterator[str]:
     with tqdm(total=len(store), desc="vocabulary", unit="mol", delay=1.0, disable=None) as bar:
         for start in range(0, len(store), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(store)))
-            yield from map(canonical, store.gather(rows, smiles=True).smiles)
+            yield from store.gather(rows, smiles=True).smiles
             bar.update(len(rows))
