@@ -13,6 +13,7 @@ from torch_geometric.utils import scatter
 
 from molae_pyg.chem.elements import token_table
 from molae_pyg.kinds import output_slices
+from molae_pyg.nn.contrast import mean_or_zero
 from molae_pyg.nn.dense import atom_slots
 from molae_pyg.nn.graph_bias import ATOM_SIZES
 from molae_pyg.nn.heads import DistanceHead
@@ -77,8 +78,10 @@ def cloze_loss(
         out.distance, data.pos, batch, drop, self_distances, batch_size
     )  # [M, L]
     terms = {
-        "token": _mean(F.cross_entropy(out.token_logits, token, reduction="none")),
-        "coordinate": _mean(F.smooth_l1_loss(out.pos[drop], data.pos[drop], reduction="none")),
+        "token": mean_or_zero(F.cross_entropy(out.token_logits, token, reduction="none")),
+        "coordinate": mean_or_zero(
+            F.smooth_l1_loss(out.pos[drop], data.pos[drop], reduction="none")
+        ),
         "distance": F.smooth_l1_loss(predicted, target, reduction="none").where(valid, 0.0).sum()
         / valid.sum().clamp(min=1),
         **{name: getattr(out, name) for name in NORMS if hasattr(out, name)},
@@ -96,7 +99,7 @@ def _atom_loss(logits: Tensor, features: Tensor) -> Tensor:
     charge, hydrogens = features[:, :2].long().unbind(1)
     split = logits.size(1) - _HYDROGENS
     kinds = {"reduction": "none", "ignore_index": -1}
-    return _mean(
+    return mean_or_zero(
         F.cross_entropy(logits[:, :split], charge - 1, **kinds)
         + F.cross_entropy(logits[:, split:], hydrogens - 1, **kinds)
     )
@@ -135,10 +138,6 @@ def distance_pairs(
     if not self_distances:
         valid = valid & (target > 0)
     return distance[drop] / DistanceHead.STD, target / DistanceHead.STD, valid
-
-
-def _mean(x: Tensor) -> Tensor:
-    return x.sum() / max(x.numel(), 1)
 
 
 def denoising_loss(

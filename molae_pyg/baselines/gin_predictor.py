@@ -24,9 +24,10 @@ from molae_pyg.checkpoint import CONFIG, CheckpointError, saved_class
 from molae_pyg.chem.hu_graph import hu_graph
 from molae_pyg.kinds import TaskTypes
 from molae_pyg.nn.gin import EdgeGIN
+from molae_pyg.official_file import read_official
 
 #: ``"linear"``: one layer on the mean over atoms (Hu et al., GraphMVP). ``"mol-clr"``: the vector
-#: of 512 numbers of MolCLR, and two hidden layers of 256.
+#: of MolCLR, and two hidden layers of 256.
 Head = Literal["linear", "mol-clr"]
 _PRE_TRAINED = {
     cls.__name__: cls
@@ -39,7 +40,7 @@ _PRE_TRAINED = {
         MolCLR,
     )
 }
-_FEATURES, _HIDDEN = 512, 256
+_HIDDEN = 256
 
 
 class EdgeGINPredictor(GraphModel):
@@ -50,6 +51,7 @@ class EdgeGINPredictor(GraphModel):
         num_tasks, task_names, task_type, num_classes: See
             :class:`~molae_pyg.models.PropertyModel`.
         head: ``"linear"`` (default) or ``"mol-clr"``.
+        feature_channels: Width of the vector of the head ``"mol-clr"``, default: 512.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class EdgeGINPredictor(GraphModel):
         task_type: TaskTypes = "regression",
         num_classes: int | Sequence[int] | None = None,
         head: Head = "linear",
+        feature_channels: int = 512,
     ):
         super().__init__(num_tasks, task_names, task_type, num_classes)
         if head not in get_args(Head):
@@ -70,8 +73,8 @@ class EdgeGINPredictor(GraphModel):
             nn.Linear(channels, num_outputs)
             if head == "linear"
             else nn.Sequential(
-                nn.Linear(channels, _FEATURES),
-                nn.Linear(_FEATURES, _HIDDEN),
+                nn.Linear(channels, feature_channels),
+                nn.Linear(feature_channels, _HIDDEN),
                 nn.Softplus(),
                 nn.Linear(_HIDDEN, _HIDDEN),
                 nn.Softplus(),
@@ -85,6 +88,7 @@ class EdgeGINPredictor(GraphModel):
             "task_type": self.saved_task_type,
             **self.saved_classes,
             "head": head,
+            "feature_channels": feature_channels,
         }
 
     @classmethod
@@ -102,8 +106,8 @@ class EdgeGINPredictor(GraphModel):
 
         Args:
             path: Folder of a saved model of PretrainGNN, MolCLR or GraphMVP, or an official
-                ``.pth`` file. After a folder of MolCLR with 512 features the head is ``"mol-clr"``,
-                and its first layer is pre-trained too.
+                ``.pth`` file. After MolCLR the head is ``"mol-clr"``, and its first layer is
+                pre-trained too; an official file of a fine-tuned MolCLR gives its encoder alone.
             num_tasks, task_names, task_type, num_classes: As for the class.
             dropout: Dropout of the network, default: 0.5 (MolCLR: 0.3).
             pretrained: Whether the network keeps its weights (default), or has new random ones.
@@ -119,10 +123,11 @@ class EdgeGINPredictor(GraphModel):
         encoder = EdgeGIN(**{**source.config, "dropout": dropout})
         if pretrained:
             encoder.load_state_dict(source.state_dict())
-        is_mol_clr = isinstance(model, MolCLR) and model.config["feature_channels"] == _FEATURES
-        head = "mol-clr" if is_mol_clr else "linear"
-        predictor = cls(encoder, num_tasks, task_names, task_type, num_classes, head)
-        if is_mol_clr and pretrained:
+        tasks = (num_tasks, task_names, task_type, num_classes)
+        if not isinstance(model, MolCLR):
+            return cls(encoder, *tasks)
+        predictor = cls(encoder, *tasks, "mol-clr", model.config["feature_channels"])
+        if pretrained:
             predictor.head[0].load_state_dict(model.feature.state_dict())
         return predictor
 
@@ -142,7 +147,8 @@ def graph_network(weights: str | Path) -> nn.Module | None:
     """
     path = Path(weights)
     if path.suffix == ".pth":
-        return edge_gin_from_official(path)
+        is_mol_clr = "out_lin.0.weight" in read_official(path).weights
+        return MolCLR.from_official(path) if is_mol_clr else edge_gin_from_official(path)
     if not (path / CONFIG).is_file() or saved_class(path) not in _PRE_TRAINED:
         return None
     return _PRE_TRAINED[saved_class(path)].from_pretrained(path)

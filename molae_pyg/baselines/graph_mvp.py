@@ -17,6 +17,7 @@ from molae_pyg.baselines.pretrain_gnn import (
     ContextPrediction,
     attribute_objective,
     context_objective,
+    no_loss,
 )
 from molae_pyg.baselines.schnet import Neighbours
 from molae_pyg.models import Pretrained
@@ -238,7 +239,7 @@ def graph_mvp_objective(
     if difference not in get_args(Difference):
         raise ValueError(f"difference must be 'l2', 'l1' or 'cosine', got {difference!r}")
     if batch.num_graphs < 2:
-        return {"loss": 0 * sum(p.sum() for p in model.parameters())}
+        return no_loss(model)
     x, y = model(batch)
     a, b = F.normalize(x, dim=1), F.normalize(y, dim=1)
     terms = {
@@ -251,8 +252,10 @@ def graph_mvp_objective(
     terms["loss"] = terms["contrast"] + terms["rebuild"]
     task = {"attribute": attribute_objective, "context": context_objective}
     if model.config["task"] is not None:
-        terms["task"] = task[model.config["task"]](model.graph, batch)["loss"]
-        terms["loss"] = terms["loss"] + task_weight * terms["task"]
+        found = task[model.config["task"]](model.graph, batch)
+        terms["loss"] = terms["loss"] + task_weight * found["loss"]
+        if found.get("molecules", batch.num_graphs):  # else no molecule has the task
+            terms["task"] = found["loss"]
     nearest = (a @ b.T).argmax(1)  # [B]
     terms["accuracy"] = (nearest == torch.arange(len(a), device=a.device)).float().mean()
     return terms

@@ -61,7 +61,7 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
             "dropout": share("dropout", dropout),
             "reference": reference,
         }
-        self.variant = {"depth": depth, "reference": reference}  # the weights do not tell
+        self.variant = {"depth": depth, "reference": reference}  # weights do not tell
         if hidden_channels % heads:
             raise ValueError(f"hidden_channels={hidden_channels} is not divisible by heads={heads}")
         C, atom, bond = hidden_channels, NUM_ATOM_FEATURES, NUM_ATOM_FEATURES + NUM_BOND_FEATURES
@@ -128,8 +128,7 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
 
         Args:
             path: The file.
-            depth: Depth of the message passing, which no weight shows; default: 6, the published
-                one.
+            depth: Depth of the message passing, which no weight shows; default: 6, as published.
 
         Raises:
             CheckpointError: The file cannot be read, has several blocks, or other keys or shapes.

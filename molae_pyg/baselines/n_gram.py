@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from molae_pyg.baselines.forest import ForestBaseline
 from molae_pyg.baselines.job import Fitted, Job, as_fitted, held_out_rows
-from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.chem.smiles import canonical_mol
 from molae_pyg.datasets.table import MoleculeTable
 from molae_pyg.nn.arguments import ShowsArguments, size
 
@@ -207,7 +207,7 @@ def n_grams(data: Data, embedding: Tensor, most: int = MAX_WALK) -> Tensor:
 @lru_cache(maxsize=1)  # all seeds need the same graphs
 def _graphs(dataset: MoleculeTable) -> list[Data]:
     rows = tqdm(dataset.smiles, "atom features", unit="mol", delay=2.0, disable=None)
-    return [n_gram_graph(plain_mol(smiles)) for smiles in rows]
+    return [n_gram_graph(canonical_mol(smiles)) for smiles in rows]
 
 
 def n_gram_forest(job: Job) -> Fitted:

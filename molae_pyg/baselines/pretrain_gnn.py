@@ -8,7 +8,7 @@ from torch_geometric.utils import scatter, subgraph
 
 from molae_pyg.models import Pretrained
 from molae_pyg.nn.arguments import ShowsArguments, size
-from molae_pyg.nn.contrast import noise_contrast, noise_contrast_loss
+from molae_pyg.nn.contrast import mean_or_zero, noise_contrast, noise_contrast_loss
 from molae_pyg.nn.gin import MASKED_ATOM, MASKED_BOND, EdgeGIN
 
 _ELEMENTS, _BOND_TYPES = 119, 4
@@ -54,21 +54,25 @@ class ContextPrediction(ShowsArguments, Pretrained, nn.Module):
             "dropout": dropout,
         }
 
+    @property
+    def farthest(self) -> int:
+        """Largest number of bonds from the root to an atom of the surroundings, K + R - 1."""
+        return self.config["num_layers"] + self.config["num_context_layers"] - 1
+
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Returns s and c ``[M, C]`` of the M molecules that have surroundings.
 
         Args:
             batch: With ``x, edge_index, edge_attr, batch`` and ``hops`` of
-                :class:`~molae_pyg.transforms.ContextRoot` (farthest at least K + R - 1).
+                :class:`~molae_pyg.transforms.ContextRoot` (farthest at least :attr:`farthest`).
         """
         radius = self.config["num_layers"]
-        farthest = radius + self.config["num_context_layers"] - 1
         hops, molecule = batch.hops, batch.batch
         anchor = hops == radius  # [N]
         with_context = scatter(anchor.long(), molecule, dim_size=batch.num_graphs) > 0  # [B]
         used = with_context[molecule]  # [N]
         part = used & (hops <= radius)
-        around = used & (hops >= radius) & (hops <= farthest)
+        around = used & (hops >= radius) & (hops <= self.farthest)
         s = _states(self.encoder, batch, part)[hops[part] == 0]  # [M, C]
         at_anchors = _states(self.context, batch, around)[anchor[around]]
         number = with_context.cumsum(0) - 1  # [B], place among the M
@@ -95,20 +99,28 @@ def context_objective(
         num_negatives: Number of other molecules k that each part is compared with, default: 1.
 
     Returns:
-        ``loss``, its terms ``positive`` and ``negative`` (one without the factor k), and
-        ``accuracy``, the mean of the shares of pairs and other pairs that are recognised.
+        ``loss``, its terms ``positive`` and ``negative`` (one without the factor k),
+        ``accuracy``, the mean of the shares of pairs and other pairs that are recognised, and
+        ``molecules``, how many have surroundings.
     """
     size("num_negatives", num_negatives)
     has_context = scatter((batch.hops == model.config["num_layers"]).long(), batch.batch) > 0
     if has_context.sum() <= num_negatives:
-        return {"loss": 0 * sum(p.sum() for p in model.parameters())}
+        return no_loss(model)
     s, c = model(batch)
     scores = noise_contrast(s.double(), c.double(), num_negatives=num_negatives)
     positive, negative = noise_contrast_loss(*scores)
     with torch.no_grad():
         accuracy = ((scores[0] > 0).double().mean() + (scores[1] < 0).double().mean()) / 2
     loss = positive + num_negatives * negative
-    return {"loss": loss, "positive": positive, "negative": negative, "accuracy": accuracy}
+    terms = {"loss": loss, "positive": positive, "negative": negative, "accuracy": accuracy}
+    return {**terms, "molecules": has_context.sum()}
+
+
+def no_loss(model: nn.Module) -> dict[str, Tensor]:
+    """The terms of a batch without a target: no molecule counts, and every gradient is 0."""
+    loss = 0 * sum(p.sum() for p in model.parameters())
+    return {"loss": loss, "molecules": torch.zeros((), dtype=torch.long)}
 
 
 class AttributeMasking(ShowsArguments, Pretrained, nn.Module):
@@ -169,23 +181,22 @@ def attribute_objective(model: AttributeMasking, batch: Batch) -> dict[str, Tens
         batch: See :meth:`AttributeMasking.forward`.
 
     Returns:
-        ``loss``, the sum of ``atom`` and, if bonds are masked, ``bond``; ``atom_accuracy``.
+        ``loss``, the sum of ``atom`` and, if bonds are masked, ``bond``, each 0 without any; and,
+        if there is a target, ``atom_accuracy``.
     """
     h, hidden = model(batch)
     asked = batch.masked & (batch.x[:, 0] != MASKED_ATOM)
     logits, element = model.atom_head(h[asked]), batch.x[asked, 0]
-    terms = {"atom": F.cross_entropy(logits, element)}
+    terms = {"atom": mean_or_zero(F.cross_entropy(logits, element, reduction="none"))}
     if model.bond_head is not None:
         once = torch.arange(len(hidden), device=h.device) % 2 == 0  # (i, j), not (j, i)
         asked = once & hidden & (batch.edge_attr[:, 0] < _BOND_TYPES)
         i, j = batch.edge_index[:, asked]
-        # A sum over no bond is 0: single atoms may be the only masked ones.
-        each = F.cross_entropy(
-            model.bond_head(h[i] + h[j]), batch.edge_attr[asked, 0], reduction="sum"
-        )
-        terms["bond"] = each / asked.sum().clamp(min=1)
+        logits_of_bonds, kind = model.bond_head(h[i] + h[j]), batch.edge_attr[asked, 0]
+        terms["bond"] = mean_or_zero(F.cross_entropy(logits_of_bonds, kind, reduction="none"))
     terms["loss"] = sum(terms.values())
-    terms["atom_accuracy"] = (logits.argmax(1) == element).float().mean()
+    if len(element):
+        terms["atom_accuracy"] = (logits.argmax(1) == element).float().mean()
     return terms
 
 
@@ -250,7 +261,7 @@ def infomax_objective(model: GraphInfomax, batch: Batch) -> dict[str, Tensor]:
         ``loss``, the sum of the mean cross-entropies of both; 0 for a batch of one molecule.
     """
     if batch.num_graphs < 2:
-        return {"loss": 0 * sum(p.sum() for p in model.parameters())}
+        return no_loss(model)
     h = model(batch)
     mean = scatter(h, batch.batch, dim_size=batch.num_graphs, reduce="mean")  # [B, C]
     summary = mean.sigmoid() @ model.weight

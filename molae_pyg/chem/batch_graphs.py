@@ -14,12 +14,15 @@ class GraphsOfSmiles(BaseTransform):
     ``ConformerStore.gather(..., smiles=True)`` makes it. Molecules whose atoms are not those of
     their SMILES without hydrogens in canonical order are left out, and a warning names the first.
 
+    Later ones are left out without a warning.
+
     Raises:
         ValueError: No molecule is left.
     """
 
     #: Whether :func:`~molae_pyg.training.pretrain` gives the transform the SMILES of a batch.
     reads_smiles = True
+    warned = False  # a warning for every batch would flood a long run
 
     def graph(self, smiles: str) -> Data:
         """Returns the graph of a molecule, with ``z``, in canonical order."""
@@ -42,5 +45,7 @@ class GraphsOfSmiles(BaseTransform):
             )
             if not graphs:
                 raise ValueError(f"{text}: prepare the store with hydrogens removed")
-            warnings.warn(f"{text}: they are left out", stacklevel=2)
+            if not self.warned:
+                warnings.warn(f"{text}: such ones are left out of all batches", stacklevel=2)
+            self.warned = True
         return Batch.from_data_list(graphs)

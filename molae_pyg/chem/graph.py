@@ -11,6 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from molae_pyg.chem.elements import MAX_Z
+from molae_pyg.chem.parsing import canonical_rows
 from molae_pyg.chem.smiles import sanitised
 from molae_pyg.nn.graph_bias import Graph
 
@@ -147,8 +148,13 @@ def put_no_graph(data: Data) -> Data:
     return data
 
 
-def atom_rows(data: Data) -> tuple[Chem.Mol, list[int], np.ndarray]:
+def atom_rows(data: Data, canonical: bool = False) -> tuple[Chem.Mol, list[int], np.ndarray]:
     """The molecule of ``data.smiles``, and which of its atoms are the rows of ``data``.
+
+    Args:
+        data: A molecule with ``z``, ``smiles`` and ``atom_map``.
+        canonical: Whether the molecule is that of the canonical SMILES, hydrogens removed, so that
+            features do not depend on how ``smiles`` is written; default: it is as written.
 
     Returns:
         The molecule, the atom of each row, and the row of each atom (-1: it was removed).
@@ -157,6 +163,10 @@ def atom_rows(data: Data) -> tuple[Chem.Mol, list[int], np.ndarray]:
         ValueError: The atoms of ``smiles`` are not those of ``z``.
     """
     mol, place = sanitised(data.smiles), data.atom_map.numpy()
+    if canonical:
+        mol, written = canonical_rows(mol)
+        number = {atom: i for i, atom in enumerate(written)}
+        place = np.array([number.get(atom, -1) for atom in place.tolist()], np.int64)
     return mol, place.tolist(), _rows(data, _numbers(mol), place)
 
 

@@ -1,4 +1,4 @@
-"""The integer features of the Open Graph Benchmark, which Transformer-M reads."""
+"""The integer features of the Open Graph Benchmark: what Transformer-M and MoleBLEND read."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -50,14 +50,15 @@ def _atom(atom: Chem.Atom) -> tuple[int, ...]:
 
 
 def _bond(bond: Chem.Bond) -> tuple[int, ...]:
+    stereo = bond.GetStereo()
     return (
         _place(BONDS, bond.GetBondType()),
-        _place(_STEREO, bond.GetStereo()),
+        _STEREO.index(stereo if stereo in _STEREO else BondStereo.STEREOANY),  # has no other number
         int(bond.GetIsConjugated()),
     )
 
 
-def add_ogb_graph(data: Data) -> Data:
+def add_ogb_graph(data: Data, canonical: bool = True) -> Data:
     """Adds the graph of ``data.smiles`` to a molecule of :func:`~molae_pyg.from_smiles`, in place.
 
     Adds ``x [n, 9]``, ``edge_index [2, 2 m]`` and ``edge_attr [2 m, 3]``, int64, the features of
@@ -67,11 +68,14 @@ def add_ogb_graph(data: Data) -> Data:
 
     Args:
         data: A molecule with ``z``, ``smiles`` and ``atom_map``.
+        canonical: Whether features are those of the canonical SMILES without hydrogens (default),
+            on whose order the chirality depends; False: those of ``smiles`` as it is written, with
+            its hydrogens, as the Open Graph Benchmark has it.
 
     Raises:
         ValueError: The atoms of ``smiles`` are not those of ``z``.
     """
-    mol, place, row = atom_rows(data)
+    mol, place, row = atom_rows(data, canonical)
     data.x = torch.tensor([_atom(mol.GetAtomWithIdx(i)) for i in place]).view(-1, 9)
     data.edge_index, data.edge_attr = both_ways(mol, row, _bond, 3)
     return data
@@ -84,7 +88,7 @@ class OgbGraphs(GraphsOfSmiles):
     """
 
     def graph(self, smiles: str) -> Data:
-        return Data(**_canonical(smiles))
+        return Data(**{key: value.clone() for key, value in _canonical(smiles).items()})
 
 
 @lru_cache(50_000)  # some kilobytes each
@@ -93,5 +97,6 @@ def _canonical(smiles: str) -> dict[str, Tensor]:
     text = Chem.MolToSmiles(plain_mol(smiles))
     mol = plain_mol(text)
     z = torch.tensor([atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()])
-    data = add_ogb_graph(Data(z=z, smiles=text, atom_map=torch.arange(len(z))))
+    data = Data(z=z, smiles=text, atom_map=torch.arange(len(z)))
+    add_ogb_graph(data, canonical=False)  # text is
     return {key: data[key] for key in ("z", "x", "edge_index", "edge_attr")}

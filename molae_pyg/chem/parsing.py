@@ -157,10 +157,8 @@ def compound_key(mol: Chem.Mol) -> str:
 
 def with_hydrogens(mol: Chem.Mol, smiles: str, canonical: bool, key: str = "") -> Molecule:
     """Adds hydrogens to a sanitised molecule, in canonical atom order if ``canonical``."""
-    mol = Chem.Mol(mol)
+    mol = _numbered(mol)
     mol.RemoveAllConformers()
-    for atom in mol.GetAtoms():
-        atom.SetIntProp(_ORDER, atom.GetIdx())
     if canonical:
         mol, key = _canonical(mol)
     mol = Chem.AddHs(mol)
@@ -171,12 +169,27 @@ def with_hydrogens(mol: Chem.Mol, smiles: str, canonical: bool, key: str = "") -
 
 def canonical_order(mol: Chem.Mol) -> list[int]:
     """Returns the atom indices of ``mol`` in canonical order, explicit hydrogens last."""
+    bare = Chem.RemoveHs(_numbered(mol), sanitize=False)
+    order = [bare.GetAtomWithIdx(index).GetIntProp(_ORDER) for index in written_order(bare)]
+    return order + sorted(set(range(mol.GetNumAtoms())) - set(order))
+
+
+def canonical_rows(mol: Chem.Mol) -> tuple[Chem.Mol, list[int]]:
+    """Returns the molecule in canonical order, hydrogens removed, and each atom's place in ``mol``.
+
+    Chiral tags, which depend on the order of the atoms, are those of the canonical SMILES.
+    """
+    with rdkit_errors():
+        found = _canonical(_numbered(mol))[0]
+    return found, [atom.GetIntProp(_ORDER) for atom in found.GetAtoms()]
+
+
+def _numbered(mol: Chem.Mol) -> Chem.Mol:
+    """Returns a copy whose atoms know their place."""
     mol = Chem.Mol(mol)
     for atom in mol.GetAtoms():
         atom.SetIntProp(_ORDER, atom.GetIdx())
-    bare = Chem.RemoveHs(mol, sanitize=False)
-    order = [bare.GetAtomWithIdx(index).GetIntProp(_ORDER) for index in written_order(bare)]
-    return order + sorted(set(range(mol.GetNumAtoms())) - set(order))
+    return mol
 
 
 def written_order(mol: Chem.Mol) -> list[int]:

@@ -49,6 +49,7 @@ class Model(NamedTuple):
     needed: tuple[str, ...] = ()  # settings that its section must have
     predictor: type[PropertyModel] | None = None  # loads the fitted model, if it takes coordinates
     seeded: bool = True  # whether the seed changes the fit
+    of_random: tuple[str, ...] = ()  # settings of a network without ``weights``
 
 
 def molae(job: Job) -> Fitted:
@@ -101,16 +102,19 @@ _EDGE_GIN = Model(
     gin_predictor.edge_gin,
     {"model": EdgeGIN, "dropout": None, "head": None, **_OF_WEIGHTS},
     ("weights", "training"),
+    of_random=("model", "head"),
 )
 _GROVER = Model(
     graph_heads.grover,
     {"model": arguments(GroverEncoder), **_OF_WEIGHTS},
     ("weights", "training"),
+    of_random=("model",),
 )
 _MOLE_BLEND = Model(
     graph_heads.mole_blend,
     {"model": arguments(TransformerMEncoder), **_OF_WEIGHTS},
     ("weights", "training"),
+    of_random=("model",),
 )
 #: Rows of systems that ``molae pretrain`` trains. Each has another row, ``<name>-random``.
 _SYSTEMS = {
@@ -254,6 +258,11 @@ def check_model(model: str, section: dict[str, Any], where: str) -> None:
     check(section, MODELS[model].known, where)
     if section.get("scale") not in (None, "all"):
         raise ValueError(f"{where}.scale must be all or left out, got {section['scale']!r}")
+    unused = [name for name in MODELS[model].of_random if name in section]
+    if unused and section.get("weights", "random") != "random":
+        raise ValueError(
+            f"{where}.{unused[0]} is not used: the weights {section['weights']!r} have their own"
+        )
 
 
 def check_comparison(

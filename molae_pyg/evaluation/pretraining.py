@@ -57,7 +57,7 @@ def run_pretraining(
             of :class:`~molae_pyg.models.AblatedMolAE`), :class:`~molae_pyg.training.Pretraining`
             and :class:`~molae_pyg.ClozeDrop`. ``objective`` is a name of
             :data:`~molae_pyg.evaluation.systems.SYSTEMS`; the section ``noise`` has the arguments
-            of its transform.
+            of its transform, ``loss`` those of its objective.
         output: Folder of the results.
         held_out: Share of the molecules to validate on.
         held_out_of: Number of the first molecules that these are drawn from; default: all.

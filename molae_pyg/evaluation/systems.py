@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import lightning as L
 import numpy as np
@@ -28,6 +28,7 @@ from molae_pyg.chem.ogb_graph import OgbGraphs
 from molae_pyg.durable import write_durably
 from molae_pyg.evaluation.config import arguments, check, config_path, merged, read_yaml
 from molae_pyg.models import AblatedMolAE, ChemistryMolAE, MolAE, MoleBlend, TransformerM, UniMol
+from molae_pyg.nn.arguments import size
 from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.training import (
     ChemistryTargets,
@@ -39,7 +40,7 @@ from molae_pyg.training import (
     uni_mol_objective,
 )
 from molae_pyg.training.objectives import Objective
-from molae_pyg.training.settings import check_number
+from molae_pyg.training.settings import check_choice, check_number
 from molae_pyg.transforms import (
     BlendChannels,
     ClozeDrop,
@@ -147,10 +148,23 @@ def read_settings(config: str | Path | None, objective: str | None = None) -> di
     if {"cloze", "noise"} <= found.keys():
         raise ValueError(f"{path} has both cloze and noise: atoms are dropped, or moved")
     check(found, known, path, needed=("data", "model", "training"))
-    for argument, value in found.get("loss", {}).items():
-        if argument != "contrast":  # a name
-            check_number(f"{path}: loss.{argument}", value, at_least=0)
+    _check_loss(system.objective, found.get("loss", {}), f"{path}: loss")
     return found
+
+
+def _check_loss(objective: Objective, settings: dict[str, Any], where: str) -> None:
+    """Raises ValueError if a setting of an objective has not the type of its argument."""
+    types = get_type_hints(getattr(objective, "func", objective))
+    for argument, value in settings.items():
+        name = f"{where}.{argument}"
+        if get_origin(types[argument]) is Literal:
+            check_choice(name, value, get_args(types[argument]))
+        elif types[argument] is int:
+            size(name, value)
+        elif argument == "temperature":  # a divisor
+            check_number(name, value, above=0)
+        else:
+            check_number(name, value, at_least=0)
 
 
 def assemble(
@@ -186,7 +200,16 @@ def assemble(
     objective = system.objective
     if config.get("loss"):
         objective = partial(objective, **config["loss"])
-    return Assembled(model, objective, make_transform(config, system))
+    transform = make_transform(config, system)
+    for part in getattr(transform, "transforms", [transform]):
+        if isinstance(part, ContextRoot):
+            part.farthest = max(part.farthest, context_of(model).farthest)
+    return Assembled(model, objective, transform)
+
+
+def context_of(model: nn.Module) -> ContextPrediction:
+    """Returns the context prediction of a model that has it, such as GraphMVP-C."""
+    return model if isinstance(model, ContextPrediction) else model.graph
 
 
 def build_model(

@@ -50,4 +50,9 @@ def noise_contrast(
 
 def noise_contrast_loss(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """The two terms of the loss of scores: mean cross-entropies of the pairs and of the others."""
-    return F.softplus(-positive).mean(), F.softplus(negative).mean()
+    return mean_or_zero(F.softplus(-positive)), mean_or_zero(F.softplus(negative))
+
+
+def mean_or_zero(values: Tensor) -> Tensor:
+    """The mean, 0 of no values: a batch may have no bond, or no atom that was chosen."""
+    return values.sum() / max(values.numel(), 1)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import GINEConv
 
@@ -95,7 +96,7 @@ class EdgeGINLayer(nn.Module):
         self.direction = nn.Embedding(_DIRECTIONS, hidden_channels)
         self.linear1 = nn.Linear(hidden_channels, 2 * hidden_channels)
         self.linear2 = nn.Linear(2 * hidden_channels, hidden_channels)
-        self.norm = nn.BatchNorm1d(hidden_channels)
+        self.norm = AtomNorm(hidden_channels)
 
     def forward(self, h: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         kind = edge_attr[:, 0].clamp(max=self.bond.num_embeddings - 1)
@@ -105,6 +106,18 @@ class EdgeGINLayer(nn.Module):
         # m_i = sum over N(i) and i of h_j + E_type + E_dir
         m = (h + loop).index_add(0, target, h[source] + bond)  # [N, C]
         return self.norm(self.linear2(self.linear1(m).relu()))
+
+
+class AtomNorm(nn.BatchNorm1d):
+    """Batch normalisation over atoms ``[N, C]``; a lone atom, which has no statistics of its own,
+    is normalised by the running ones, also in training."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        if self.training and len(h) == 1:
+            return F.batch_norm(
+                h, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(h)
 
 
 #: Number of values of each feature of :func:`~molae_pyg.chem.ogb_graph.add_ogb_graph`.
@@ -128,19 +141,18 @@ class OGBGIN(ShowsArguments, nn.Module):
     def __init__(self, hidden_channels: int = 300, num_layers: int = 5, dropout: float = 0.0):
         super().__init__()
         C = size("hidden_channels", hidden_channels)
+        size("num_layers", num_layers)
         self.config = {"hidden_channels": C, "num_layers": num_layers, "dropout": dropout}
         self.atom = _tables(OGB_ATOMS, C)
         self.bonds = nn.ModuleList(_tables(OGB_BONDS, C) for _ in range(num_layers))
         self.convs = nn.ModuleList(
             GINEConv(
-                nn.Sequential(
-                    nn.Linear(C, 2 * C), nn.BatchNorm1d(2 * C), nn.ReLU(), nn.Linear(2 * C, C)
-                ),
+                nn.Sequential(nn.Linear(C, 2 * C), AtomNorm(2 * C), nn.ReLU(), nn.Linear(2 * C, C)),
                 train_eps=True,
             )
             for _ in range(num_layers)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm1d(C) for _ in range(num_layers))
+        self.norms = nn.ModuleList(AtomNorm(C) for _ in range(num_layers))
         self.dropout = Dropout(share("dropout", dropout))
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch_geometric.utils import scatter
 from molae_pyg.models.encoding import ogb_graph
 from molae_pyg.models.mole_blend import pair_targets
 from molae_pyg.models.transformer_m_encoder import Blend
+from molae_pyg.nn.contrast import mean_or_zero
 
 #: Published weights of the terms.
 WEIGHTS = {"length": 0.1, "bond": 0.1, "distance": 0.5, "denoising": 6.0}
@@ -57,19 +58,14 @@ def mole_blend_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         "length": _cross_entropy(out.length_logits, target.length),
         "bond": _cross_entropy(out.bond_logits, target.bonds),
         "distance": molecules.mean(),
-        "denoising": _mean(1 - cosine),
+        "denoising": mean_or_zero(1 - cosine),
     }
     terms["loss"] = sum(weight * terms[name] for name, weight in WEIGHTS.items())
     if not reference:
-        terms["distance_mae"] = _mean((out.distance[two] - true).abs().detach())
+        terms["distance_mae"] = mean_or_zero((out.distance[two] - true).abs().detach())
     return terms
-
-
-def _mean(values: Tensor) -> Tensor:
-    """The mean, 0 of no values."""
-    return values.sum() / max(values.numel(), 1)
 
 
 def _cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """The mean over labels that are not -1; 0 without any."""
-    return _mean(F.cross_entropy(logits[label >= 0], label[label >= 0], reduction="none"))
+    return mean_or_zero(F.cross_entropy(logits[label >= 0], label[label >= 0], reduction="none"))

@@ -28,7 +28,8 @@ from molae_pyg.training.schedule import configure_adam
 from molae_pyg.training.settings import Pretraining
 from molae_pyg.training.trainer import FiniteCheck
 
-#: Takes the model and a batch; returns scalars by name. ``loss`` is minimised, all are logged.
+#: Takes the model and a batch; returns scalars by name. ``loss`` is minimised, all are logged but
+#: ``molecules``, how many molecules count in the means of the logged values (default: all).
 Objective = Callable[[nn.Module, Batch], dict[str, Tensor]]
 
 
@@ -225,17 +226,20 @@ class PretrainingModule(L.LightningModule):
         terms = self(batch)
         lr = self.optimizers().param_groups[0]["lr"]
         self._check(terms["loss"], batch, lr, terms)
-        self._log("train", terms, batch.num_graphs)
+        self._log("train", terms, batch)
         self.log("lr", lr)
         self._log_progress(batch.num_graphs)
         return terms["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         torch.manual_seed(number_seed(0, batch.number, DROPOUT))  # for objectives that draw
-        self._log("val", self(batch), batch.num_graphs)
+        self._log("val", self(batch), batch)
 
-    def _log(self, split: str, terms: dict[str, Tensor], batch_size: int) -> None:
-        """Logs all terms, ``loss`` under the name ``total``."""
+    def _log(self, split: str, terms: dict[str, Tensor], batch: Batch) -> None:
+        """Logs all terms, ``loss`` under the name ``total``, and nothing of no molecule."""
+        batch_size = int(terms.pop("molecules", batch.num_graphs))
+        if batch_size == 0:
+            return
         values = {
             f"{split}_{'total' if name == 'loss' else name}": value.detach()
             for name, value in terms.items()

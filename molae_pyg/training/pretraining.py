@@ -72,7 +72,8 @@ def pretrain(
             or as ``model.safetensors`` if it has none.
         objective: A function ``(model, batch) -> dict`` of scalar tensors. ``loss`` is minimised;
             all are logged as ``train_<name>`` and ``val_<name>``, ``loss`` as ``total``. Values in
-            ``val_`` are means over molecules. Settings are keyword arguments that
+            ``val_`` are means over molecules, of which ``molecules`` says how many count in a batch
+            (default: all). Settings are keyword arguments that
             :func:`functools.partial` sets. The cloze test is
             :func:`~molae_pyg.training.cloze_objective`.
         train: Molecules to train on.

@@ -56,6 +56,19 @@ def test_a_predictor_keeps_the_pre_trained_weights(tmp_path, model):
         assert torch.equal(predictor.head[0].weight, model.feature.weight)
 
 
+def test_an_official_mol_clr_keeps_its_vector(tmp_path):
+    weights = competitors.by_rule(competitors.meta("molclr")["ginet_molclr_shapes"])
+    torch.save(weights, tmp_path / "model.pth")
+    predictor = EdgeGINPredictor.from_pretraining(tmp_path / "model.pth", 1)
+    assert torch.equal(predictor.head[0].weight, weights["feat_lin.weight"])
+    small = MolCLR(8, 2, 32)
+    small.save_pretrained(tmp_path / "small")
+    predictor = EdgeGINPredictor.from_pretraining(tmp_path / "small", 1)
+    assert torch.equal(predictor.head[0].weight, small.feature.weight)
+    predictor.save_pretrained(tmp_path / "predictor")
+    assert_same_weights(EdgeGINPredictor.from_pretrained(tmp_path / "predictor"), predictor)
+
+
 def test_official_files_and_others(tmp_path):
     model = ContextPrediction(8, 2, 1)
     torch.save(dict(edge_gin_to_official(model.encoder)), tmp_path / "contextpred.pth")
@@ -113,7 +126,9 @@ def test_a_row_of_a_comparison(tmp_path, weights):
     smiles = ["CO", "CCO", "CCCO", "CC(C)O", "CC", "CCC", "CCCC", "CC(C)C"]
     dataset = MoleculeTable(smiles, [[1.0]] * 4 + [[0.0]] * 4, num_conformers=1, workers=1)
     rows = np.arange(8)
-    settings = {"model": {"hidden_channels": 16, "num_layers": 2}, "weights": weights}
+    settings = {"weights": weights}
+    if weights == "random":
+        settings["model"] = {"hidden_channels": 16, "num_layers": 2}
     settings |= {"dropout": 0.0, "training": {"epochs": 20, "batch_size": 8, "lr": 1e-2}}
     if weights == "folder":
         torch.manual_seed(0)

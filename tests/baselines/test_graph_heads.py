@@ -60,6 +60,15 @@ def test_fine_tuned_saved_and_read(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_inputs_are_not_changed(name):
+    build, graph_of = CASES[name]
+    batch = Batch.from_data_list(molecules(graph_of))
+    before = batch.clone()
+    build().on_batch(batch).sum().backward()
+    assert competitors.same(batch, before)
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_a_molecule_does_not_depend_on_its_batch(name):
     torch.manual_seed(0)
     build, graph_of = CASES[name]
@@ -126,7 +135,8 @@ def test_jobs(tmp_path, fit, model, settings):
     MolAE.tiny().save_pretrained(tmp_path / "other")
     training = {"epochs": 1, "batch_size": 3, "lr": 1e-3}
     for weights in ("random", str(tmp_path / "model")):
-        work = {"weights": weights, "model": settings, "training": training}
+        work = {"weights": weights, "training": training}
+        work |= {"model": settings} if weights == "random" else {}
         fitted = fit(Job(table, split, work, 0, tmp_path / f"run-{len(weights)}"))
         assert fitted.valid.shape == fitted.test.shape == (2, 1)
         assert np.isfinite(fitted.test).all()

@@ -21,6 +21,7 @@ from molae_pyg.baselines.grover import (
 )
 from molae_pyg.checkpoint import CheckpointError
 from molae_pyg.chem.grover_graph import ChooseWords, Vocabulary, grover_graph
+from molae_pyg.fingerprint import of_weights
 
 VARIANTS = {False: ("corrected_", "corrected_pretrain_losses"), True: ("eval_", "pretrain_losses")}
 
@@ -152,6 +153,14 @@ def test_only_the_reference_depends_on_the_batch(tmp_path):
         together = encode(encoder, Batch.from_data_list([aspirin, other])).atom_from_atom
         moved = (together[: len(alone)] - alone).abs().max().item()
         assert (moved > 0.1) if reference else (moved < 1e-5), (reference, moved)
+
+
+def test_weights_of_another_depth_are_other_weights():
+    torch.manual_seed(0)
+    one = GroverEncoder(16, 2, 3)
+    for other in (GroverEncoder(16, 2, 4), GroverEncoder(16, 2, 3, reference=True)):
+        other.load_state_dict(one.state_dict())
+        assert of_weights(other) != of_weights(one)
 
 
 def test_atoms_in_another_order():

@@ -180,6 +180,23 @@ def test_unknown_atoms_and_lone_atoms_are_no_targets():
     assert all(value.isfinite() for value in terms.values())
 
 
+def test_the_loss_without_a_target_is_zero():
+    unknown = Batch.from_data_list([hu_graph("*"), hu_graph("*")])
+    unknown.masked = torch.tensor([True, True])
+    model = masking_model(True)
+    terms = attribute_objective(model, unknown)
+    assert {name: value.item() for name, value in terms.items()} == {
+        "atom": 0,
+        "bond": 0,
+        "loss": 0,
+    }
+    terms["loss"].backward()
+    assert all(p.grad.abs().max() == 0 for p in model.parameters() if p.grad is not None)
+    full = NonBonds()(Batch.from_data_list([hu_graph("[Na+]"), hu_graph("CC")]))
+    assert full.nonbond_index.shape == (2, 0)  # every pair of atoms is a bond
+    assert edge_objective(EdgePrediction(8, 2), full)["loss"].isfinite()
+
+
 @pytest.mark.parametrize(
     ("objective", "make", "batch"),
     [

@@ -65,6 +65,22 @@ def test_other_weights_in_the_same_place_are_another_fit(table, fits, tmp_path):
     assert not np.allclose(*predicted)
 
 
+@pytest.mark.parametrize(
+    ("model", "section"),
+    [
+        ("mol-clr", {"model": {"hidden_channels": 16}}),
+        ("pretrain-gnn", {"head": "linear"}),
+        ("grover-small", {"model": {"depth": 2}}),
+        ("mole-blend", {"model": {"num_layers": 2}}),
+    ],
+)
+def test_settings_beside_weights_that_have_their_own_are_refused(model, section):
+    settings = {"training": {"epochs": 1}, **section}
+    models.check_model(model, {**settings, "weights": "random"}, "models.x")
+    with pytest.raises(ValueError, match=rf"models\.x\.{next(iter(section))} is not used: the wei"):
+        models.check_model(model, {**settings, "weights": "runs/x/model"}, "models.x")
+
+
 def test_missing_weights_name_the_command_that_trains_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = read_yaml(config_path("moleculenet"))

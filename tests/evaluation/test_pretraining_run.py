@@ -22,6 +22,7 @@ from molae_pyg.evaluation.pretraining import hold_out, pretrain_as_asked
 from molae_pyg.evaluation.systems import build_model
 from molae_pyg.models import ChemistryMolAE, MoleBlend, TransformerM, UniMol
 from molae_pyg.store import ConformerStore
+from molae_pyg.transforms import ContextRoot
 
 SIZE = {
     "hidden_channels": 32, "ffn_channels": 64, "heads": 4, "num_layers": 1, "num_decoder_layers": 1,
@@ -162,9 +163,77 @@ def test_grover_keeps_its_vocabulary(tmp_path, monkeypatch):
     assert more.model.config == found.config  # with the words of its own run
     with pytest.raises(ValueError, match=r"vocabulary\.json is missing"):
         systems.assemble(config, store[:4], tmp_path / "more", str(tmp_path / "none/model"))
+    assert json.loads((tmp_path / "more/vocabulary.json").read_text()) == words
+    more.model.save_pretrained(tmp_path / "more/model")
+    third = systems.assemble(config, store[:4], tmp_path / "third", str(tmp_path / "more/model"))
+    assert third.model.config == found.config
     other = systems.assemble(config, store[:16], tmp_path / "out")  # of other molecules
     assert other.model.config != found.config
     assert json.loads((tmp_path / "out/vocabulary.json").read_text()) == words
+
+
+def test_a_vocabulary_without_a_run_is_that_of_the_next_one(tmp_path):
+    """A kill can leave the words of molecules that are then others."""
+    config = {"objective": "grover", "model": {"hidden_channels": 8, "heads": 2, "depth": 2}}
+    store = competitors.stores(tmp_path / "store")[0]
+    systems.assemble(config, store[:4], tmp_path / "out")
+    model = systems.assemble(config, store, tmp_path / "out").model
+    words = json.loads((tmp_path / "out/vocabulary.json").read_text())
+    assert model.config["atom_classes"] == len(words["atoms"]) + 2
+    model.save_pretrained(tmp_path / "out/model")
+    (tmp_path / "out/vocabulary.json").write_text(json.dumps({**words, "atoms": {"C": 2}}))
+    with pytest.raises(ValueError, match=r"has atom_classes=\d+, but grover needs 3"):
+        systems.assemble(config, store, tmp_path / "more", str(tmp_path / "out/model"))
+
+
+def test_weights_of_another_objective_are_refused(tmp_path):
+    GraphMVP(8, 2, 8, 1).save_pretrained(tmp_path / "model")
+    store = competitors.stores(tmp_path / "store")[0]
+    config = {"objective": "graph-mvp-c", "model": {}}
+    with pytest.raises(ValueError, match="has task=None, but graph-mvp-c needs 'context'"):
+        systems.assemble(config, store, tmp_path / "out", str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    ("config", "farthest"),
+    [
+        ({"objective": "pretrain-gnn", "model": {"num_layers": 6, "num_context_layers": 2}}, 7),
+        ({"objective": "pretrain-gnn", "model": {"num_layers": 7}}, 9),
+        ({"objective": "pretrain-gnn", "model": {}, "noise": {"farthest": 12}}, 12),
+        ({"objective": "graph-mvp-c", "model": {"num_layers": 6, "num_filters": 8}}, 8),
+    ],
+)
+def test_bonds_are_counted_as_far_as_the_model_reads(tmp_path, config, farthest):
+    config["model"]["hidden_channels"] = 8
+    store = competitors.stores(tmp_path / "store")[0]
+    transform = systems.assemble(config, store, tmp_path / "out").transform
+    (root,) = (part for part in transform.transforms if isinstance(part, ContextRoot))
+    assert root.farthest == farthest
+
+
+def test_losses_are_means_over_molecules_that_have_one(tmp_path):
+    model = {"hidden_channels": 8, "num_layers": 3, "num_context_layers": 1}
+    training = {"steps": 2, "pair_budget": 100}  # small batches: some have no surroundings
+    config = {"objective": "pretrain-gnn", "model": model, **SECTIONS, "training": training}
+    competitors.stores(tmp_path / "store")
+    run(tmp_path, config, tmp_path / "store")
+    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert found["val_total"] == pytest.approx(found["val_positive"] + found["val_negative"])
+
+
+def test_every_setting_of_a_loss_can_be_given(tmp_path):
+    losses = {
+        "graph-mvp": {"contrast": "info-nce", "temperature": 0.5, "beta": 1.0, "difference": "l1"},
+        "graph-mvp-c": {"task_weight": 0.0},
+        "mol-clr": {"temperature": 0.5},
+        "pretrain-gnn": {"num_negatives": 2},
+    }
+    for objective, loss in losses.items():
+        file = tmp_path / "settings.yaml"
+        file.write_text(
+            yaml.safe_dump({"objective": objective, "model": {}, **SECTIONS, "loss": loss})
+        )
+        assert systems.read_settings(file)["loss"] == loss
 
 
 @pytest.mark.parametrize(
@@ -177,6 +246,17 @@ def test_grover_keeps_its_vocabulary(tmp_path, monkeypatch):
         ({"loss": {"bits": 1.0}}, r"unknown key bits in .*: loss"),
         ({"objective": "chemistry", "loss": {"bits": "high"}}, r"loss\.bits must be a number"),
         ({"objective": "chemistry", "noise": {"share": 2.0}}, "share must be at most 1"),
+        ({"objective": "pretrain-gnn", "noise": {"farthest": 0}}, "farthest must be an integer"),
+        (
+            {"objective": "pretrain-gnn", "loss": {"num_negatives": 1.5}},
+            r"loss\.num_negatives must",
+        ),
+        (
+            {"objective": "mol-clr", "loss": {"temperature": 0}},
+            r"loss\.temperature must be above 0",
+        ),
+        ({"objective": "graph-mvp", "loss": {"contrast": "ebm"}}, r"loss\.contrast must be one of"),
+        ({"objective": "graph-mvp-g", "loss": {"difference": 1}}, r"loss\.difference must be one"),
     ],
 )
 def test_settings_that_do_not_fit_the_objective(tmp_path, change, message):

@@ -66,7 +66,8 @@ def items() -> list[Data]:
     for b, smiles in enumerate(competitors.meta("moleblend")["smiles"].values()):
         z = torch.tensor([atom.GetAtomicNum() for atom in plain_mol(smiles).GetAtoms()])
         n = len(z)
-        data = add_ogb_graph(Data(z=z, smiles=smiles, atom_map=torch.arange(n), num_nodes=n))
+        data = Data(z=z, smiles=smiles, atom_map=torch.arange(n), num_nodes=n)
+        add_ogb_graph(data, canonical=False)
         data.pos = arrays["pos"][b, :n]
         data.pos_noisy = data.pos + arrays["noise"][b, :n]
         data.pair_channel = arrays["pair_choice"][:n, :n].flatten().long()

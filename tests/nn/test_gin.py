@@ -7,7 +7,9 @@ from torch_geometric.data import Batch
 from torch_geometric.nn import global_mean_pool
 
 from molae_pyg.baselines.official_gnn import edge_gin
-from molae_pyg.nn.gin import EdgeGIN
+from molae_pyg.chem.hu_graph import hu_graph
+from molae_pyg.chem.ogb_graph import OgbGraphs
+from molae_pyg.nn.gin import OGBGIN, EdgeGIN
 from molae_pyg.official_file import OfficialFile
 
 
@@ -48,6 +50,32 @@ def test_batched_is_alone_and_the_order_of_atoms_does_not_matter():
     with torch.no_grad():
         permuted = model(batch.x[order], place[batch.edge_index], batch.edge_attr)
     torch.testing.assert_close(permuted, h[order], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("model", [EdgeGIN(16, 2), OGBGIN(16, 2)])
+def test_a_lone_atom_can_be_trained_on(model):
+    """It has no statistics of a batch: those of earlier batches are used, and stay."""
+    graph = (hu_graph if isinstance(model, EdgeGIN) else OgbGraphs().graph)("[Na+]")
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    trained = model.train()(graph.x, graph.edge_index, graph.edge_attr)
+    trained.sum().backward()
+    assert torch.equal(trained, model.eval()(graph.x, graph.edge_index, graph.edge_attr))
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+
+
+def test_the_published_features_are_read_alone_as_in_a_batch():
+    torch.manual_seed(0)
+    model = OGBGIN(16, 3).double().eval()
+    graphs = [OgbGraphs().graph(s) for s in ("CC(=O)Oc1ccccc1C(=O)O", "[Na+]", "C/C=C/Cl")]
+    batch = Batch.from_data_list(graphs)
+    before = batch.clone()
+    whole = model(batch.x, batch.edge_index, batch.edge_attr)
+    alone = torch.cat([model(g.x, g.edge_index, g.edge_attr) for g in graphs])
+    torch.testing.assert_close(alone, whole, atol=1e-12, rtol=0)
+    assert competitors.same(batch, before)
+    order = torch.randperm(len(whole))
+    permuted = model(batch.x[order], order.argsort()[batch.edge_index], batch.edge_attr)
+    torch.testing.assert_close(permuted, whole[order], atol=1e-12, rtol=0)
 
 
 def test_inputs_are_not_changed():
