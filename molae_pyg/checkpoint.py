@@ -148,9 +148,16 @@ def saved_class(folder: Path) -> str:
     return _read(folder)["class"]
 
 
+def saved_config(folder: Path) -> dict[str, Any]:
+    """Returns the arguments of a saved model, see :func:`saved_class`."""
+    return _read(folder)["config"]
+
+
 def _read(folder: Path) -> dict[str, Any]:
     """Reads ``config.json`` and checks its form."""
     file = folder / CONFIG
+    if not file.exists() and (folder / "model" / CONFIG).is_file():
+        raise CheckpointError(f"{folder} is the folder of a run, its model is {folder / 'model'}")
     try:
         if file.stat().st_size > _LARGEST_CONFIG:
             raise ValueError(f"it has more than {_LARGEST_CONFIG} bytes")

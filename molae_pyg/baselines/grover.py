@@ -123,19 +123,19 @@ class GroverEncoder(ShowsArguments, Pretrained, nn.Module):
         return GroverOutput(*out)
 
     @classmethod
-    def from_official(cls, path: str | os.PathLike, depth: int = 6) -> Self:
+    def from_official(cls, path: str | os.PathLike, depth: int | None = None) -> Self:
         """Reads the encoder of an official file; weights of heads in it are not read.
 
         Args:
             path: The file.
-            depth: Depth of the message passing, which no weight shows; default: 6, as published.
+            depth: Depth of the message passing; default: what the file says, or 6, as published.
 
         Raises:
             CheckpointError: The file cannot be read, has several blocks, or other keys or shapes.
         """
         file = _read(path)
         weights = {k: v for k, v in file.weights.items() if k.startswith(_ENCODER)}
-        return _filled(cls(*_sizes(file), depth), file._replace(weights=weights))
+        return _filled(cls(*_sizes(file, depth)), file._replace(weights=weights))
 
 
 class GroverLogits(NamedTuple):
@@ -195,11 +195,11 @@ class Grover(ShowsArguments, Pretrained, nn.Module):
         )
 
     @classmethod
-    def from_official(cls, path: str | os.PathLike, depth: int = 6) -> Self:
+    def from_official(cls, path: str | os.PathLike, depth: int | None = None) -> Self:
         """Reads an official pre-training file with its heads, see :class:`GroverEncoder`."""
         file = _read(path)
         classes = (shape_of(file, f"{t}_task_atom.linear.weight", 2)[0] for t in ("av", "bv"))
-        return _filled(cls(*classes, *_sizes(file), depth), file)
+        return _filled(cls(*classes, *_sizes(file, depth)), file)
 
 
 def grover_objective(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -288,11 +288,11 @@ def _read(path: str | os.PathLike) -> OfficialFile:
     return file._replace(weights={k: v for k, v in file.weights.items() if not _UNUSED.search(k)})
 
 
-def _sizes(file: OfficialFile) -> tuple[int, int]:
-    """Width and number of heads."""
+def _sizes(file: OfficialFile, depth: int | None) -> tuple[int, int, int]:
+    """Width, number of heads and depth, which no weight shows."""
     channels = shape_of(file, f"{_ENCODER}node_blocks.0.W_i.weight", 2)[0]
     wide = shape_of(file, f"{_ENCODER}node_blocks.0.W_o.weight", 2)[1]
-    return channels, max(1, wide // channels)
+    return channels, max(1, wide // channels), depth or file.args.get("depth", 6)
 
 
 def _filled(model: Model, file: OfficialFile) -> Model:

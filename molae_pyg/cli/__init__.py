@@ -97,6 +97,7 @@ def _explains_itself(error: Exception) -> bool:
     from molae_pyg.chem.options import InputError
     from molae_pyg.chem.records import RecordRefused
     from molae_pyg.store import StoreError
+    from molae_pyg.training import NonFiniteLossError
 
-    kinds = (OSError, InputError, ModuleNotFoundError, RecordRefused, StoreError, CheckpointError)
-    return isinstance(error, kinds)
+    own = (InputError, RecordRefused, StoreError, CheckpointError, NonFiniteLossError)
+    return isinstance(error, (OSError, ModuleNotFoundError, *own))

@@ -15,7 +15,9 @@ another system, such as mol-clr (docs: "Other objectives", "The paper's competit
 
 Conformers of a file of molecules are made first, to RUN/store. The results are the model,
 RUN/model, all loss terms, RUN/metrics.csv, and a page, RUN/report.html. After an
-interruption the same command resumes. RUN/model is a name for --weights of molae train."""
+interruption the same command resumes. RUN/model is a name for --weights of molae train, and
+of molae compare --model, if the system reads conformers; those that read graphs are rows of
+molae compare."""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -34,10 +36,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _pretrain(config: str | None, objective: str | None, **flags: Any) -> None:
-    from molae_pyg.chem.options import as_input_errors
+    from molae_pyg.chem.options import InputError, as_input_errors
     from molae_pyg.evaluation.pretraining import pretrain_as_asked
 
     config = config or "small"
+    if config == "base" and objective not in (None, "cloze"):
+        raise InputError(f"--config base is Mol-AE: leave it out for --objective {objective}")
     if config == "small" and objective not in (None, "cloze"):
         path = None  # the shipped settings of the objective
     else:

@@ -36,6 +36,7 @@ from molae_pyg.evaluation.config import (
 )
 from molae_pyg.evaluation.flags import add_comparison, make_parser
 from molae_pyg.evaluation.protocols import Trial, make_trials
+from molae_pyg.evaluation.row_weights import check_weights
 
 SHOWN = 20  # number of targets that are printed; result.json has all
 
@@ -218,7 +219,7 @@ def compare(args: argparse.Namespace) -> None:
     config = read_config(args)
     args.model = models.distinct_models(args.model or config["default"])
     for model in args.model:  # an unknown name is an error now, not after the conformers
-        models.check_weights(model, models.model_settings(config, model, ""))
+        check_weights(model, models.model_settings(config, model, ""))
     asked = list(MoleculeNet.sources) if args.dataset == ["all"] else args.dataset
     wanted, refused = sources.distinct(asked)
     columns = sources.table_flags(args, wanted)

@@ -50,6 +50,7 @@ from molae_pyg.evaluation.entry import (
     write_submission,
 )
 from molae_pyg.evaluation.flags import make_parser
+from molae_pyg.evaluation.row_weights import check_weights
 from molae_pyg.evaluation.sources import identity_of
 from molae_pyg.fingerprint import digest
 from molae_pyg.inference import predict
@@ -261,7 +262,7 @@ def evaluate(args: argparse.Namespace) -> None:
     chosen = models.distinct_models(args.model or config["default"])
     for model in [*chosen, *filter(None, [config["entry"]["blend"]])]:
         settings = settings_of(config, model, "")  # a wrong name is an error before the conformers
-        models.check_weights(model, settings)
+        check_weights(model, settings)
         if "of" in settings:
             raise ValueError(f"{model} is a blend: entries have the settings `blend` and `share`")
     load = lru_cache(maxsize=1)(lambda name: OGBMol(args.root, name, **config["data"]))

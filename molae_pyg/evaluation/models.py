@@ -30,7 +30,6 @@ from molae_pyg.datasets.table import MoleculeTable, TableSettings
 from molae_pyg.evaluation.blending import blend
 from molae_pyg.evaluation.config import Known, arguments, check, merged
 from molae_pyg.inference.graphs import Graphs
-from molae_pyg.model_files import as_repository, local_folder
 from molae_pyg.models import MolAEEncoder, MolAEPredictor, PropertyModel, TransformerMEncoder
 from molae_pyg.nn.gin import EdgeGIN
 from molae_pyg.splits import Split
@@ -123,13 +122,14 @@ _SYSTEMS = {
     "uni-mol-pe": _MOLAE,
     "transformer-m": _TRANSFORMER_M,
     "pretrain-gnn": _EDGE_GIN,
+    "pretrain-gnn-masking": _EDGE_GIN,
     "mol-clr": _EDGE_GIN,
     "graph-mvp": _EDGE_GIN,
+    "graph-mvp-g": _EDGE_GIN,
+    "graph-mvp-c": _EDGE_GIN,
     "grover-small": _GROVER,
     "mole-blend": _MOLE_BLEND,
 }
-#: The objective of ``molae pretrain`` that trains each system.
-OBJECTIVES = {name: name for name in _SYSTEMS} | {"mol-ae": "cloze", "grover-small": "grover"}
 _N_GRAM = arguments(n_gram.train_embedding, "graphs", "seed")
 
 #: All models by name. Another name is that of weights, which ``molae`` fits.
@@ -237,20 +237,6 @@ def model_settings(config: dict[str, Any], model: str, dataset: str) -> dict[str
     where = f"the section of {model} in the settings"
     check(settings, "*", where, needed=MODELS[fit_of(model)].needed)
     return settings
-
-
-def check_weights(model: str, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError if there are no weights where the settings of a model say."""
-    weights = settings.get("weights", "random")
-    found = weights == "random" or Path(weights).exists() or local_folder(weights)
-    if found or as_repository(weights):
-        return
-    message = f"{model}: there are no weights {weights!r}; name others in the settings"
-    system = model.removesuffix("-random")
-    if system in OBJECTIVES:
-        command = f"molae pretrain MOLECULES {Path(weights).parent}"
-        message += f", or train them: {command} --objective {OBJECTIVES[system]}"
-    raise ValueError(message)
 
 
 def check_model(model: str, section: dict[str, Any], where: str) -> None:

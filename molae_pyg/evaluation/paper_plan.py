@@ -9,8 +9,8 @@ import yaml
 from molae_pyg.baselines import chemprop
 from molae_pyg.datasets import MoleculeNet
 from molae_pyg.evaluation.config import arguments, check, config_path, merged, read_yaml
-from molae_pyg.evaluation.models import OBJECTIVES
 from molae_pyg.evaluation.protocols import PROTOCOLS
+from molae_pyg.evaluation.row_weights import OBJECTIVES
 from molae_pyg.evaluation.score_tables import PUBLISHED
 from molae_pyg.evaluation.systems import SYSTEMS
 from molae_pyg.models import Ablation, MolAE, TransformerM

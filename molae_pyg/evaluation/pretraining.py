@@ -30,8 +30,10 @@ from molae_pyg.evaluation.flags import add_pretraining, make_parser
 from molae_pyg.evaluation.runs import environment
 from molae_pyg.evaluation.systems import assemble, read_settings
 from molae_pyg.models import MolAE
+from molae_pyg.nn.arguments import size
 from molae_pyg.store import ConformerStore, prepare
 from molae_pyg.training import Pretraining, pretrain
+from molae_pyg.training.settings import check_number
 from molae_pyg.transforms import ClozeDrop, CoordinateNoise
 
 PICTURES = 2  # held-out molecules that are drawn, true and rebuilt
@@ -81,7 +83,7 @@ def run_pretraining(
     metrics = pretrain(model, objective, train, valid, output, settings, transform, seed)
     if rank_zero_only.rank > 0:
         return metrics
-    print("held-out molecules:")
+    print("held-out molecules:" if metrics else "no loss could be taken of the held-out molecules")
     for name, value in metrics.items():
         print(f"  {name.removeprefix('val_'):20}{value:10.4f}")
     for name, content in (("metrics", metrics), ("environment", environment())):
@@ -115,14 +117,23 @@ def _open_store(source: str | Path, output: Path, settings: dict[str, Any]) -> C
     # With several processes only one may prepare, and Lightning has not connected them yet.
     if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", 1))) > 1:
         raise ValueError(f"{source} is no store: make one first, molae prepare {source} FOLDER")
-    prepare(source, output / "store", **settings)
+    report = prepare(source, output / "store", **settings)
+    if report.num_problems:
+        print(report)
     return ConformerStore(output / "store")
 
 
 def hold_out(
     store: ConformerStore, source: str | Path, share: float, first: int | None, seed: int
 ) -> tuple[ConformerStore, ConformerStore]:
-    """Returns the molecules to train on and the held-out ones."""
+    """Returns the molecules to train on and the held-out ones, one at least.
+
+    Raises:
+        ValueError: There are fewer than two molecules, or a number is out of range.
+    """
+    check_number("--held-out", share, above=0, below=1)
+    if first is not None:
+        size("--held-out-of", first)
     if len(store) < 2:
         raise ValueError(f"{source}: {len(store)} molecules, pre-training needs two")
     eligible = min(len(store), first or len(store))

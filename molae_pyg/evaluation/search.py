@@ -35,10 +35,10 @@ from molae_pyg.evaluation.models import (
     MODELS,
     check_comparison,
     check_model,
-    check_weights,
     model_settings,
 )
 from molae_pyg.evaluation.protocols import PROTOCOLS, Trial
+from molae_pyg.evaluation.row_weights import check_weights
 from molae_pyg.evaluation.runs import check_same, only_process
 from molae_pyg.fingerprint import digest
 from molae_pyg.metrics import LOWER_IS_BETTER

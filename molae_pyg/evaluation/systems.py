@@ -73,7 +73,7 @@ class System(NamedTuple):
 SYSTEMS = {
     "cloze": System(AblatedMolAE, cloze_objective, ClozeDrop, {}),
     "chemistry": System(ChemistryMolAE, chemistry_objective, ChemistryTargets, {}),
-    "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {}),
+    "uni-mol": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": False}),
     "uni-mol-pe": System(UniMol, uni_mol_objective, CoordinateNoise, {"position": True}),
     "transformer-m": System(TransformerM, transformer_m_objective, DenoiseAtoms, {}, (OgbGraphs,)),
     "mole-blend": System(MoleBlend, mole_blend_objective, BlendChannels, {}, (OgbGraphs,)),
@@ -148,6 +148,9 @@ def read_settings(config: str | Path | None, objective: str | None = None) -> di
     if {"cloze", "noise"} <= found.keys():
         raise ValueError(f"{path} has both cloze and noise: atoms are dropped, or moved")
     check(found, known, path, needed=("data", "model", "training"))
+    drops = (found["model"].get("ablation") or {}).get("drop", True)
+    if name == "cloze" and "noise" in found and drops:
+        raise ValueError(f"{path}: noise needs model: {{ablation: {{drop: false}}}}")
     _check_loss(system.objective, found.get("loss", {}), f"{path}: loss")
     return found
 
@@ -215,9 +218,18 @@ def context_of(model: nn.Module) -> ContextPrediction:
 def build_model(
     settings: dict[str, Any], weights: str | None, system: System = SYSTEMS["cloze"]
 ) -> nn.Module:
-    """Returns the model of the weights, or a new one of the settings."""
+    """Returns the model of the weights, or a new one of the settings.
+
+    Settings that differ from those of the weights are named, as they are not used.
+    """
     cls = MolAE if system.model is AblatedMolAE and "ablation" not in settings else system.model
-    return cls.from_pretrained(weights) if weights else cls(**settings, **system.settings)
+    if not weights:
+        return cls(**settings, **system.settings)
+    model = cls.from_pretrained(weights)
+    for name, value in settings.items():
+        if (found := model.config.get(name)) != value and name != "ablation":
+            print(f"model.{name}: {value!r} is not used: the weights have {found!r}")
+    return model
 
 
 def make_transform(config: dict[str, Any], system: System) -> BaseTransform:
@@ -249,6 +261,8 @@ def with_vocabulary(
         vocabulary = Vocabulary(found["atoms"], found["bonds"])
     else:
         vocabulary = Vocabulary.of(_smiles_of(train))
+        if min(vocabulary.sizes) == 2:
+            print("no word of an atom or a bond occurs three times: words are not learned")
         found = {"molecules": molecules, **vocabulary._asdict()}
     # A folder with another run, which an error will name, keeps its file.
     if not (folder / "run.json").is_file() and rank_zero_only.rank == 0:

@@ -68,13 +68,13 @@ class MoleculeFile:
         self.path = Path(path)
         self.encoding = encoding
         suffix = ending_of(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
         if suffix not in _KINDS or (is_packed(path) and suffix == ".lmdb"):
             raise InputError(
                 f"{path}: the name must end in .smi, .txt, .csv, .tsv or .sdf (each also with .gz) "
                 "or .lmdb"
             )
-        if not self.path.exists():
-            raise FileNotFoundError(f"there is no file {path}")
         self._kind = _KINDS[suffix]
         self.read = self._kind.read
         self.num_conformers = self._kind.num_conformers

@@ -170,7 +170,8 @@ class TableRows:
         if self._smiles_column is not None:
             return self.indices([self._smiles_column])[0]
         if self._smiles is None:
-            names, remedy = self.columns, "name it with smiles_column= (--smiles)"
+            names = self.columns
+            remedy = "name it with smiles_column= (--smiles), or call it smiles"
             if all(SMILES.fullmatch(name) or _is_number(name) for name in names):
                 remedy = "its first line looks like a row: write a line of names, such as smiles,y"
             raise ValueError(f"{self._path}: found no SMILES column; {remedy}. Columns: {names}")

@@ -194,6 +194,8 @@ def check_finite(
     if weights:
         findings.append(f"{len(weights)} weights are not finite, the first: {weights[0]}")
         findings.append("an earlier update was too large: lower lr or warm up longer")
+    elif not any(finding.endswith("of the batch") for finding in findings):
+        findings.append("lower lr or warm up longer")
     if (smiles := batch.get("smiles")) is not None:
         shown = [smiles] if isinstance(smiles, str) else list(smiles)
         findings.append(f"molecules of the batch: {', '.join(shown[:5])}")

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from molae_pyg import checkpoint
 from molae_pyg.baselines.forest import ecfp4
 from molae_pyg.chem.options import InputError, Options
 from molae_pyg.chem.rows import status_of
@@ -127,7 +126,7 @@ class FittedModel:
     @cached_property
     def encoder(self) -> MolAEEncoder:
         """The frozen encoder."""
-        return checkpoint.load(MolAEEncoder, self.folder / "encoder").eval()
+        return MolAEEncoder.from_pretrained(self.folder / "encoder")
 
     def predict(
         self, molecules: AnyMolecules, alpha: float = 0.1, extra: Columns | None = None

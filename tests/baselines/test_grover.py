@@ -41,7 +41,7 @@ def recorded_weights() -> dict[str, Tensor]:
 def load(tmp_path, reference: bool = False) -> Grover:
     content = {"args": argparse.Namespace(depth=3), "state_dict": recorded_weights()}
     torch.save(content, tmp_path / "file.pt")
-    model = Grover.from_official(tmp_path / "file.pt", depth=3)
+    model = Grover.from_official(tmp_path / "file.pt")
     again = Grover(**model.config | {"reference": reference}).eval()
     again.load_state_dict(model.state_dict())
     return again
@@ -126,9 +126,12 @@ def test_official_files(tmp_path):
     model = load(tmp_path)
     for key, value in model.state_dict().items():
         assert torch.equal(value, weights[official_name(key)]), key
-    encoder = GroverEncoder.from_official(tmp_path / "file.pt", depth=3)
+    encoder = GroverEncoder.from_official(tmp_path / "file.pt")
     goldens.assert_same_weights(encoder, model.encoder)
-    assert encoder.config["depth"] == 3
+    assert encoder.config["depth"] == 3  # of the file
+    assert GroverEncoder.from_official(tmp_path / "file.pt", depth=5).config["depth"] == 5
+    torch.save({"state_dict": weights}, tmp_path / "bare.pt")
+    assert GroverEncoder.from_official(tmp_path / "bare.pt").config["depth"] == 6
     key = "grover.encoders.node_blocks.0.heads.0.mpn_q.W_h.weight"
     for content, message in (
         (weights | {key: torch.zeros(7, 7)}, rf"{key} \[7, 7\] instead of \[16, 16\]"),

@@ -221,6 +221,16 @@ def test_losses_are_means_over_molecules_that_have_one(tmp_path):
     assert found["val_total"] == pytest.approx(found["val_positive"] + found["val_negative"])
 
 
+def test_weights_of_another_size_than_the_settings_say(tmp_path, capsys):
+    UniMol.tiny().save_pretrained(tmp_path / "model")
+    store = competitors.stores(tmp_path / "store")[0]
+    config = {"objective": "uni-mol", "model": {"num_layers": 7}}
+    systems.assemble(config, store, tmp_path / "out", str(tmp_path / "model"))
+    assert capsys.readouterr().out == "model.num_layers: 7 is not used: the weights have 2\n"
+    with pytest.raises(ValueError, match="has position=False, but uni-mol-pe needs True"):
+        systems.assemble({**config, "objective": "uni-mol-pe"}, store, "x", str(tmp_path / "model"))
+
+
 def test_every_setting_of_a_loss_can_be_given(tmp_path):
     losses = {
         "graph-mvp": {"contrast": "info-nce", "temperature": 0.5, "beta": 1.0, "difference": "l1"},
@@ -243,6 +253,8 @@ def test_every_setting_of_a_loss_can_be_given(tmp_path):
         ({"objective": "uni-mol", "cloze": {}}, "unknown key cloze"),
         ({"objective": "uni-mol-pe", "model": {"position": False}}, "unknown key position"),
         ({"cloze": {}, "noise": {}}, "both cloze and noise"),
+        ({"noise": {"noise": 1.0}}, r"noise needs model: {ablation: {drop: false}}"),
+        ({"objective": "uni-mol", "model": {"position": True}}, "unknown key position"),
         ({"loss": {"bits": 1.0}}, r"unknown key bits in .*: loss"),
         ({"objective": "chemistry", "loss": {"bits": "high"}}, r"loss\.bits must be a number"),
         ({"objective": "chemistry", "noise": {"share": 2.0}}, "share must be at most 1"),

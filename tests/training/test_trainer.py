@@ -40,6 +40,8 @@ def test_a_loss_that_is_not_finite_is_diagnosed():
     check = FiniteCheck(model)
     check(torch.tensor(1.0), batch, 0.1)
     check.finish()
+    with pytest.raises(NonFiniteLossError, match=r"0\.1; lower lr or warm up longer; mol"):
+        check(torch.tensor(math.nan), batch, 0.1)
     batch.conformers[1, 0, 0] = math.nan
     terms = {"token": torch.tensor(math.inf), "distance": torch.tensor(1.0)}
     with pytest.raises(NonFiniteLossError) as error:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import SMILES, tiny_model
 
+from molae_pyg.models import MoleBlend, TransformerM, UniMol
 from molae_pyg.tables.reading import Table
 from molae_pyg.workflow import FitSettings, fit
 from molae_pyg.workflow.features import make_features
@@ -24,6 +25,22 @@ def model(tmp_path_factory):
     table = Table(SMILES, y, ["size"], ["regression"])
     settings = FitSettings(folds=2, split="random", weights=str(weights), features="none")
     return fit(table, tmp_path_factory.mktemp("model") / "m", settings)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [UniMol.tiny(), UniMol.tiny(position=True), TransformerM.tiny(), MoleBlend.tiny()],
+    ids=["uni-mol", "uni-mol-pe", "transformer-m", "mole-blend"],
+)
+def test_encoders_of_other_systems(tmp_path, weights):
+    weights.save_pretrained(tmp_path / "weights")
+    y = torch.tensor([[float(len(smiles))] for smiles in SMILES])
+    table = Table(SMILES, y, ["size"], ["regression"])
+    folder = str(tmp_path / "weights")
+    settings = FitSettings(folds=2, split="random", weights=folder, features="none")
+    fitted = fit(table, tmp_path / "m", settings)
+    assert type(fitted.encoder) is type(weights.encoder)
+    assert fitted.predict(["CCO", "CCCC"])["size_predicted"].notna().all()
 
 
 def test_vectors_depend_on_the_graph(model):
