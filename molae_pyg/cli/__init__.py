@@ -93,6 +93,8 @@ def _explains_itself(error: Exception) -> bool:
     These errors are raised where input, settings, files and stores are checked. Any other error,
     also a plain ValueError, is a defect of molae_pyg, and its traceback is needed.
     """
+    if isinstance(error, OSError | ModuleNotFoundError):
+        return True
     from molae_pyg.checkpoint import CheckpointError
     from molae_pyg.chem.options import InputError
     from molae_pyg.chem.records import RecordRefused
@@ -100,4 +102,4 @@ def _explains_itself(error: Exception) -> bool:
     from molae_pyg.training import NonFiniteLossError
 
     own = (InputError, RecordRefused, StoreError, CheckpointError, NonFiniteLossError)
-    return isinstance(error, (OSError, ModuleNotFoundError, *own))
+    return isinstance(error, own)

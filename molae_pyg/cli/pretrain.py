@@ -1,6 +1,7 @@
 """``molae pretrain``: molecules without labels become an encoder."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from molae_pyg.cli.arguments import add_verb, resumable
@@ -36,6 +37,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _pretrain(config: str | None, objective: str | None, **flags: Any) -> None:
+    if not Path(flags["input"]).exists():  # before the imports, which take seconds
+        raise FileNotFoundError(f"there is no file or store {flags['input']}")
+
     from molae_pyg.chem.options import InputError, as_input_errors
     from molae_pyg.evaluation.pretraining import pretrain_as_asked
 

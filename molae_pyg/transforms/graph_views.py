@@ -12,7 +12,6 @@ from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import degree
 
-from molae_pyg.nn.arguments import size
 from molae_pyg.transforms.cloze import choose_number, molecules_of
 
 FAR = 10_000  #: Bonds to an atom that is too far, or in another fragment.
@@ -51,7 +50,9 @@ class ContextRoot(BaseTransform):
     """
 
     def __init__(self, farthest: int = 7):
-        self.farthest = size("farthest", farthest)
+        if not isinstance(farthest, int) or isinstance(farthest, bool) or farthest < 1:
+            raise ValueError(f"farthest must be an integer of at least 1, got {farthest!r}")
+        self.farthest = farthest
 
     def forward(self, data: Data) -> Data:
         batch, num_graphs = molecules_of(data, data.x)
