@@ -152,6 +152,10 @@ def read_settings(config: str | Path | None, objective: str | None = None) -> di
     if name == "cloze" and "noise" in found and drops:
         raise ValueError(f"{path}: noise needs model: {{ablation: {{drop: false}}}}")
     _check_loss(system.objective, found.get("loss", {}), f"{path}: loss")
+    try:  # now, not after the conformers
+        build_model(found["model"], None, system)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: model: {error}") from None
     return found
 
 

@@ -259,6 +259,8 @@ def test_every_setting_of_a_loss_can_be_given(tmp_path):
         ({"objective": "chemistry", "loss": {"bits": "high"}}, r"loss\.bits must be a number"),
         ({"objective": "chemistry", "noise": {"share": 2.0}}, "share must be at most 1"),
         ({"objective": "pretrain-gnn", "noise": {"farthest": 0}}, "farthest must be an integer"),
+        ({"model": {"num_layers": "4"}}, r"settings\.yaml: model: num_layers must be an integer"),
+        ({"objective": "mol-clr", "model": {"dropout": 2}}, r"settings\.yaml: model: dropout must"),
         (
             {"objective": "pretrain-gnn", "loss": {"num_negatives": 1.5}},
             r"loss\.num_negatives must",

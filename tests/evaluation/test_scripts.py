@@ -12,7 +12,7 @@ from rdkit.Chem import AllChem
 from scripts import EXPERIMENTS, SMILES, call, printed_by
 
 from molae_pyg import MolAE, MolAEPredictor
-from molae_pyg.store import ConformerStore
+from molae_pyg.store import ConformerStore, prepare
 
 FINETUNE = """
 data: {num_conformers: 2, add_2d: true}
@@ -105,21 +105,20 @@ def test_pretrain_script_says_what_is_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "some.smi").write_text("\n".join(SMILES[:6]) + "\n")
     ablated = PRETRAIN.replace("heads: 4", "heads: 4, ablation: {decoder_position: none}")
-    (tmp_path / "ablated.yaml").write_text(
-        ablated.replace("num_conformers: 2", "num_conformers: 0")
-    )
+    (tmp_path / "ablated.yaml").write_text(ablated)
     status, printed = call(monkeypatch, capsys, "pretrain", "some.smi", "--config", "ablated.yaml")
     assert status == 1
     assert "decoder_position must be true or false, got 'none'" in printed
+    assert not (tmp_path / "runs").exists()  # before any conformer
     (tmp_path / "plain.yaml").write_text(PRETRAIN)
-    store = "runs/pretrain/store"  # made with no conformers
+    store = "runs/pretrain/store"
+    prepare("some.smi", store, num_conformers=0, workers=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "metrics.json").write_text("precious")
     words = ("--config", "plain.yaml", "--output", "mine")
     status, printed = call(monkeypatch, capsys, "pretrain", store, *words)
     assert status == 1
     assert "mine holds metrics.json, but no run of this script" in printed
-    words = ("--config", "ablated.yaml", "--output", "new")
-    (tmp_path / "ablated.yaml").write_text(ablated)
+    words = ("--config", "plain.yaml", "--output", "new", "--held-out", "1")
     status, printed = call(monkeypatch, capsys, "pretrain", store, *words)
     assert "data.num_conformers: 2 is not used: the store was made with 0" in printed
