@@ -12,9 +12,8 @@ class GraphsOfSmiles(BaseTransform):
 
     The batch has ``smiles``, ``z``, ``pos`` and ``ptr``, as
     ``ConformerStore.gather(..., smiles=True)`` makes it. Molecules whose atoms are not those of
-    their SMILES without hydrogens in canonical order are left out, and a warning names the first.
-
-    Later ones are left out without a warning.
+    their SMILES without hydrogens in canonical order are left out, and a warning, which is given
+    once, names the first.
 
     Raises:
         ValueError: No molecule is left.

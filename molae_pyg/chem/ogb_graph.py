@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from molae_pyg.chem.batch_graphs import GraphsOfSmiles
 from molae_pyg.chem.elements import MAX_Z
 from molae_pyg.chem.graph import BONDS, HYBRIDISATIONS, atom_rows, both_ways
-from molae_pyg.chem.smiles import plain_mol
+from molae_pyg.chem.smiles import canonical_mol
 
 _CHIRALITY = (
     ChiralType.CHI_UNSPECIFIED,
@@ -75,10 +75,16 @@ def add_ogb_graph(data: Data, canonical: bool = True) -> Data:
     Raises:
         ValueError: The atoms of ``smiles`` are not those of ``z``.
     """
-    mol, place, row = atom_rows(data, canonical)
-    data.x = torch.tensor([_atom(mol.GetAtomWithIdx(i)) for i in place]).view(-1, 9)
-    data.edge_index, data.edge_attr = both_ways(mol, row, _bond, 3)
+    data.x, data.edge_index, data.edge_attr = _features(*atom_rows(data, canonical))
     return data
+
+
+def _features(
+    mol: Chem.Mol, place: Sequence[int], row: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``x``, ``edge_index`` and ``edge_attr``, see :func:`~molae_pyg.chem.graph.atom_rows`."""
+    x = torch.tensor([_atom(mol.GetAtomWithIdx(i)) for i in place]).view(-1, 9)
+    return x, *both_ways(mol, row, _bond, 3)
 
 
 class OgbGraphs(GraphsOfSmiles):
@@ -94,9 +100,7 @@ class OgbGraphs(GraphsOfSmiles):
 @lru_cache(50_000)  # some kilobytes each
 def _canonical(smiles: str) -> dict[str, Tensor]:
     """Fields of the graph of a SMILES without hydrogens, in canonical order."""
-    text = Chem.MolToSmiles(plain_mol(smiles))
-    mol = plain_mol(text)
+    mol = canonical_mol(smiles)
     z = torch.tensor([atom.GetAtomicNum() or MAX_Z for atom in mol.GetAtoms()])
-    data = Data(z=z, smiles=text, atom_map=torch.arange(len(z)))
-    add_ogb_graph(data, canonical=False)  # text is
-    return {key: data[key] for key in ("z", "x", "edge_index", "edge_attr")}
+    features = _features(mol, range(len(z)), range(len(z)))
+    return dict(zip(("z", "x", "edge_index", "edge_attr"), (z, *features), strict=True))

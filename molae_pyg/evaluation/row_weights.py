@@ -5,24 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from molae_pyg.checkpoint import CONFIG, saved_class, saved_config
-from molae_pyg.evaluation.systems import SYSTEMS
+from molae_pyg.evaluation.systems import SYSTEMS, differing
 from molae_pyg.model_files import as_repository, local_folder
 
-#: The objective of ``molae pretrain`` that trains a row.
-OBJECTIVES = {
-    "mol-ae": "cloze",
-    "uni-mol": "uni-mol",
-    "uni-mol-pe": "uni-mol-pe",
-    "transformer-m": "transformer-m",
-    "pretrain-gnn": "pretrain-gnn",
-    "pretrain-gnn-masking": "pretrain-gnn-masking",
-    "mol-clr": "mol-clr",
-    "graph-mvp": "graph-mvp",
-    "graph-mvp-g": "graph-mvp-g",
-    "graph-mvp-c": "graph-mvp-c",
-    "grover-small": "grover",
-    "mole-blend": "mole-blend",
-}
+#: Names of rows that are not those of their objectives.
+_NAMES = {"cloze": "mol-ae", "grover": "grover-small"}
+#: The objective of ``molae pretrain`` that trains a row; ``chemistry`` has none.
+OBJECTIVES = {_NAMES.get(name, name): name for name in SYSTEMS if name != "chemistry"}
 #: Other classes whose weights a row takes.
 _ALSO = {
     "mol-ae": ("MolAE", "ReferenceMolAE", "MolAEEncoder"),
@@ -46,9 +35,8 @@ def check_weights(model: str, settings: Mapping[str, Any]) -> None:
     row = model.removesuffix("-random")
     if row in OBJECTIVES and weights != "random":
         _check_row(row, weights)
-    if weights == "random" or Path(weights).exists() or local_folder(weights):
-        return
-    if as_repository(weights):
+    is_there = weights == "random" or Path(weights).exists() or local_folder(weights)
+    if is_there or as_repository(weights):
         return
     message = f"{model}: there are no weights {weights!r}; name others in the settings"
     if row in OBJECTIVES:
@@ -68,11 +56,9 @@ def _check_row(row: str, weights: str) -> None:
         return
     system, name, config = SYSTEMS[OBJECTIVES[row]], saved_class(path), saved_config(path)
     known = (system.model.__name__, *_ALSO.get(row, ()))
-    is_own = name in known and (
-        row == "grover-small"  # its settings are the sizes of a vocabulary
-        or all(config.get(key) == value for key, value in system.settings.items())
-    )
-    if not is_own:
+    # The settings of GROVER are the sizes of a vocabulary.
+    others = {} if row == "grover-small" else differing(system, config)
+    if name not in known or others:
         shown = ", ".join(f"{key}={config[key]!r}" for key in system.settings if key in config)
         raise ValueError(
             f"{weights} holds a {name}({shown}), not what --objective {OBJECTIVES[row]} trains for "

@@ -185,8 +185,7 @@ def gain_table(
     interval excludes it, over 1,000 draws with replacement from the test set and from the seeds of
     each model. A gain is never clear if a model has one seed; two or three show little of the
     spread, so that intervals are too narrow: more gains are called clear than one in twenty where
-    there is none. Data sets whose runs are not on one
-    split are left out.
+    there is none. Data sets whose runs are not on one split are left out.
     """
     cells: dict[str, dict[str, str]] = defaultdict(dict)
     clear: dict[str, set[str]] = {}

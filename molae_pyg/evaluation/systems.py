@@ -39,6 +39,7 @@ from molae_pyg.training import (
     transformer_m_objective,
     uni_mol_objective,
 )
+from molae_pyg.training.data import parts_of
 from molae_pyg.training.objectives import Objective
 from molae_pyg.training.settings import check_choice, check_number
 from molae_pyg.transforms import (
@@ -198,20 +199,22 @@ def assemble(
         system = with_vocabulary(system, train, Path(folder), weights)
     L.seed_everything(seed, verbose=False)
     model = build_model(config["model"], weights, system)
-    for name, value in system.settings.items():
-        if model.config[name] != value:
-            asked = config.get("objective", "cloze")
-            raise ValueError(
-                f"{weights} has {name}={model.config[name]!r}, but {asked} needs {value!r}"
-            )
+    for name, found in differing(system, model.config).items():
+        asked, needed = config.get("objective", "cloze"), system.settings[name]
+        raise ValueError(f"{weights} has {name}={found!r}, but {asked} needs {needed!r}")
     objective = system.objective
     if config.get("loss"):
         objective = partial(objective, **config["loss"])
     transform = make_transform(config, system)
-    for part in getattr(transform, "transforms", [transform]):
+    for part in parts_of(transform):
         if isinstance(part, ContextRoot):
             part.farthest = max(part.farthest, context_of(model).farthest)
     return Assembled(model, objective, transform)
+
+
+def differing(system: System, config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of a saved model that are not those which a system sets."""
+    return {k: config.get(k) for k, value in system.settings.items() if config.get(k) != value}
 
 
 def context_of(model: nn.Module) -> ContextPrediction:

@@ -45,14 +45,15 @@ class PretrainingBatches(Dataset):
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         number, indices = item
         with seeded(number_seed(self.seed, number, self.purpose)):
-            smiles = any(getattr(part, "reads_smiles", False) for part in self._parts())
+            smiles = any(getattr(part, "reads_smiles", False) for part in parts_of(self.transform))
             batch = self.transform(self.store.gather(indices, smiles=smiles))
         batch.number = number
         return batch
 
-    def _parts(self) -> list[BaseTransform]:
-        """Returns the transforms of a ``Compose``, or the transform."""
-        return getattr(self.transform, "transforms", [self.transform])
+
+def parts_of(transform: BaseTransform) -> list[BaseTransform]:
+    """Returns the transforms of a ``Compose``, or the transform."""
+    return getattr(transform, "transforms", [transform])
 
 
 class PretrainingData(L.LightningDataModule):
